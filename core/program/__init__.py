@@ -1,0 +1,1 @@
+"""The file `model.tide`: its dataclasses, writer, verifying reader and memory planner."""
