@@ -13,7 +13,23 @@ const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
 const WHEELS = join(REPOSITORY, ".cache", "wheels");
 const SITE_PACKAGES = "/lib/python3.13/site-packages";
 const ROOTS = { "": "core", gpu_wgsl: "gpu_wgsl", wasm: "wasm", js_bindings: "js_bindings" };
-const LONGEST_TRACE = 6000; // Pyodide's stack traces can be megabytes
+// Errors are printed by Python itself: one that crosses into JavaScript brings megabytes of Pyodide's source with it.
+const RUNNER = `
+async def run(source, filename):
+    import sys, traceback
+    from pyodide.code import eval_code_async
+    try:
+        await eval_code_async(source, {"__name__": "__main__", "__file__": filename}, filename=filename)
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return stop.code or 0
+        print(stop.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+run`;
 
 /** Copies a folder into Pyodide's file system, without caches. */
 function copyTree(FS, source, target) {
@@ -68,18 +84,15 @@ async function main(argv) {
   pyodide.globals.set("_argv", pyodide.toPy([filename, ...argv.slice(1)]));
   pyodide.runPython("import os, sys; sys.argv = _argv; del _argv");
   pyodide.runPython(`os.chdir(${JSON.stringify(folder)}); sys.path.insert(0, ${JSON.stringify(folder)})`);
-  const globals = pyodide.toPy({ __name__: "__main__", __file__: filename });
-  await pyodide.runPythonAsync(readFileSync(script, "utf8"), { filename, globals });
+  const run = pyodide.runPython(RUNNER);
+  return run(readFileSync(script, "utf8"), filename);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    await main(process.argv.slice(2));
-    process.exit(0); // an open handle of Pyodide's must not keep the process alive
-  } catch (error) {
-    const text = String(error.message ?? error);
-    const code = /SystemExit: (\d+)\s*$/.exec(text)?.[1];
-    if (code === undefined) console.error(text.length > LONGEST_TRACE ? "..." + text.slice(-LONGEST_TRACE) : text);
-    process.exit(code === undefined ? 1 : Number(code));
-  }
+  const fail = (error) => {
+    console.error(String(error?.message ?? error).slice(-6000));
+    process.exit(1);
+  };
+  process.on("uncaughtException", fail);
+  main(process.argv.slice(2)).then((code) => process.exit(code), fail); // exit: Pyodide may keep handles open
 }
