@@ -1,0 +1,1 @@
+"""Kernels as loop nests over expressions: what every emitter understands."""
