@@ -5,8 +5,8 @@
     def test_something(require):
         require("wgsl", reason_or_None)
 
-With a reason (a text saying what is missing) the test is skipped, or fails where the device is required. Skips that tests
-raise themselves (`pytest.skip`, `pytest.importorskip`) are held to the same rule by the words in their reason.
+With a reason (a text saying what is missing) the test is skipped, or fails where the device is required. Skips that
+tests raise themselves (`pytest.skip`, `pytest.importorskip`) are held to the same rule by the words in their reason.
 """
 
 import os
@@ -60,5 +60,5 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
         if device := required_by(report.longrepr[2]):
             report.outcome = "failed"
-            report.longrepr = f"{device} is required here (TIDEFLOW_REQUIRE), but the test skipped: {report.longrepr[2]}"
+            report.longrepr = f"{device} is required here (TIDEFLOW_REQUIRE), but skipped: {report.longrepr[2]}"
     return report

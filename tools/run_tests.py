@@ -1,6 +1,6 @@
 """Runs every part of the test suite, prints wall times against their budgets, ends with `N passed, N failed`.
 
-    .venv/bin/python tools/run_tests.py [PART ...]        # all parts, or those named: lint unit wasm wgsl program keras e2e
+    .venv/bin/python tools/run_tests.py [PART ...]     # all, or: lint unit wasm wgsl program keras e2e
 
 A failing part does not stop the later ones. The exit status is 1 if anything failed, or if a part ran no test at all.
 """
@@ -116,7 +116,8 @@ def run_node(folder: Path) -> Count:
         words = line.split()
         if len(words) == 3 and words[0] == "#" and words[2].isdigit():
             numbers[words[1]] = int(words[2])
-    count = Count(numbers.get("pass", 0), numbers.get("fail", 0) + numbers.get("cancelled", 0), numbers.get("skipped", 0))
+    failed = numbers.get("fail", 0) + numbers.get("cancelled", 0)
+    count = Count(numbers.get("pass", 0), failed, numbers.get("skipped", 0))
     if done.returncode and not count.failed:
         count.failed = 1
     if count.failed:
