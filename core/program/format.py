@@ -1,4 +1,4 @@
-"""The contents of a `model.tide` as plain dataclasses: one class per table of `schema/model.fbs`, same names, same order.
+"""The contents of a `model.tide` as plain dataclasses: one class per table of `schema/model.fbs`, same names and order.
 
 Indices are plain ints into the lists of `Model`. A *dim* is an index into `Model.dims`; `dims[0]` is CONST 0.
 Bytes (`Tensor.data`, `Kernel.code`, `Program.module`) sit in the objects; the writer places them in segments as Slices.
@@ -216,7 +216,7 @@ class Region:
 
 @dataclass
 class Step:
-    """One kernel launch: `regions` are bound at 0..n-1, then one uniform slot: `uniforms` (dims, u32), then `scalars`."""
+    """One kernel launch: `regions` bound at 0..n-1, then one uniform slot: `uniforms` (dims, u32), then `scalars`."""
 
     kind: StepKind = StepKind.DISPATCH
     kernel: int = 0
@@ -243,7 +243,7 @@ class Program:
 
 @dataclass
 class Port:
-    """An input or output of a signature; `fill` is the default of an optional input, `min`..`max` bound integer values."""
+    """An input or output of a signature; `fill`: default of an optional input; `min`..`max` bound integer values."""
 
     name: str
     tensor: int
@@ -275,6 +275,15 @@ class Signature:
 
 
 @dataclass
+class Segment:
+    """A range of the file, from its start; `offset` is a multiple of 4096."""
+
+    offset: int
+    size: int
+    sha256: bytes
+
+
+@dataclass
 class Model:
     """A whole file. Segments are made by the writer from the `data`, `code` and `module` bytes."""
 
@@ -289,3 +298,4 @@ class Model:
     signatures: list[Signature] = field(default_factory=list)
     metadata: list[tuple[str, str]] = field(default_factory=list)
     base: bytes = b""
+    segments: list[Segment] = field(default_factory=list, compare=False)    # set by the reader, ignored by the writer

@@ -1,0 +1,103 @@
+"""The one door to every op: `apply` hands an op to the interpreter on top of the stack.
+
+The stack is in a ContextVar: a module global would be corrupted when one call is suspended and an event handler enters another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from ..dtypes import DType
+from .op import Op, find_op
+
+__all__ = ["Interpreter", "Value", "apply", "below", "interpreters", "pushed"]
+
+
+class Value:
+    """What ops take and give: eager tensors and values of a trace. `sizes` is the shape with ints and Dims."""
+
+    __slots__ = ()
+    sizes: Any
+    dtype: DType
+
+
+class Interpreter(Protocol):
+    """Runs, records or traces ops."""
+
+    def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """The outputs of the op: one Value, or a tuple."""
+        ...
+
+
+_STACK: ContextVar[tuple[Interpreter, ...]] = ContextVar("tideflow_interpreters", default=())
+_hooks: dict[str, Callable[..., Any]] = {}
+
+
+def install(eager: Interpreter, convert: Callable[[Any, DType | None], Value], host: Callable[..., Any]) -> None:
+    """Called once by the eager floor: the interpreter at the bottom, the conversion of plain values, and host evaluation."""
+    _hooks["eager"] = eager  # type: ignore[assignment]
+    _hooks["convert"] = convert
+    _hooks["host"] = host
+
+
+def interpreters() -> tuple[Interpreter, ...]:
+    """The stack, bottom first, without the eager interpreter below all."""
+    return _STACK.get()
+
+
+@contextmanager
+def pushed(interpreter: Interpreter) -> Iterator[None]:
+    """Puts an interpreter on top for the duration of a `with` block."""
+    token = _STACK.set((*_STACK.get(), interpreter))
+    try:
+        yield
+    finally:
+        _STACK.reset(token)
+
+
+@contextmanager
+def replaced(stack: tuple[Interpreter, ...]) -> Iterator[None]:
+    """Exchanges the whole stack for the duration of a `with` block."""
+    token = _STACK.set(stack)
+    try:
+        yield
+    finally:
+        _STACK.reset(token)
+
+
+@contextmanager
+def below(interpreter: Interpreter) -> Iterator[None]:
+    """The stack beneath an interpreter, for what it runs itself."""
+    stack = _STACK.get()
+    token = _STACK.set(stack[: stack.index(interpreter)])
+    try:
+        yield
+    finally:
+        _STACK.reset(token)
+
+
+def convert(value: Any, dtype: DType | None = None) -> Value:
+    """A Value as it is; anything else as a constant, of `dtype` if given."""
+    return value if isinstance(value, Value) else _hooks["convert"](value, dtype)
+
+
+def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
+    """Runs a function of tensors on numpy arrays, on the host, and returns arrays."""
+    return _hooks["host"](function, arrays)
+
+
+def apply(name: str | Op, *inputs: Any, **attrs: Any) -> Any:
+    """Runs an op. Plain values among the inputs become constants of the dtype that their siblings have; None stays (absent)."""
+    op = find_op(name) if isinstance(name, str) else name
+    if not all(isinstance(x, Value) or x is None for x in inputs):
+        like = next((x.dtype for i, x in enumerate(inputs) if isinstance(x, Value) and (op.same is None or i in op.same)), None)
+        inputs = tuple(
+            x if x is None or isinstance(x, Value) else convert(x, like if op.same is None or i in op.same else None)
+            for i, x in enumerate(inputs)
+        )
+    stack = _STACK.get()
+    top = stack[-1] if stack else _hooks["eager"]
+    return top.run(op, inputs, attrs)  # type: ignore[union-attr]
