@@ -15,16 +15,11 @@ from typing import Any
 
 import flatbuffers
 
-from .format import GraphRef, Model, Role, Segment, Slice
+from .format import GraphRef, Model, Role, Slice
+from .read import HEADER_MAGIC, HEADER_SIZE, LARGEST_SEGMENT, SEGMENT_ALIGNMENT, TENSOR_ALIGNMENT
 from .tables import ENUMS, IDENTIFIER, STRUCTS, TABLES, UNIONS
 
 __all__ = ["write_model"]
-
-HEADER_MAGIC = b"tdh1"
-HEADER_SIZE = 56
-SEGMENT_ALIGNMENT = 4096
-TENSOR_ALIGNMENT = 256
-LARGEST_SEGMENT = 128 * 2**20
 
 _SLOT_METHODS = {
     "u8": "PrependUint8Slot", "u16": "PrependUint16Slot", "u32": "PrependUint32Slot", "u64": "PrependUint64Slot",
@@ -41,20 +36,28 @@ def write_model(model: Model, *, verify: bool = True) -> bytes:
         ModelError: if the model breaks a rule of the format: which, where and why.
     """
     if verify:
-        from .rules import verify_model     # here: a page that only writes what it compiled does not load the rules
+        from .rules import verify_model  # here: a page that only writes what it compiled does not load the rules
 
         verify_model(model)
     placed, segments = _place(model)
     buffer = _Builder(placed, segments).finish()
     flat_size = len(buffer)
     first = _align(flat_size, SEGMENT_ALIGNMENT) if segments else flat_size
-    body = b"".join(chunk for segment in segments for chunk in segment.chunks)
+    body = b"".join(_body(segments))
     struct.pack_into("<4sIQQQ24x", buffer, 8, HEADER_MAGIC, HEADER_SIZE, flat_size, first, len(body))
     return b"".join([buffer, bytes(first - flat_size), body])
 
 
 def _align(n: int, alignment: int) -> int:
     return -(-n // alignment) * alignment
+
+
+def _body(segments: list[_SegmentBytes]) -> Iterable[Any]:
+    """The bytes of all segments, each but the last zero padded to where the next one starts."""
+    for segment in segments:
+        yield from segment.chunks
+        if segment is not segments[-1]:
+            yield bytes(_align(segment.size, SEGMENT_ALIGNMENT) - segment.size)
 
 
 class _SegmentBytes:
@@ -112,8 +115,6 @@ def _place(model: Model) -> tuple[Model, list[_SegmentBytes]]:
         if module is not None:
             module, fresh = put(module, fresh), False
         programs.append(replace(program, kernels=kernels, module=module))
-    for segment in segments[:-1]:           # all but the last end on the alignment of the next
-        segment.padding = _align(segment.size, SEGMENT_ALIGNMENT) - segment.size
     return replace(model, tensors=tensors, programs=programs), segments
 
 
@@ -244,6 +245,3 @@ def _fields(name: str) -> list[tuple[str, str, Any, int]]:
 def _slot_count(name: str) -> int:
     _fields(name)
     return _parsed[name][1]
-
-
-__all__ += ["HEADER_MAGIC", "HEADER_SIZE", "LARGEST_SEGMENT", "SEGMENT_ALIGNMENT", "TENSOR_ALIGNMENT", "Segment"]

@@ -1,7 +1,6 @@
 """Size expressions: values, interval bounds, and what is refused."""
 
 import pytest
-
 from tideflow.errors import InvalidArgumentError, ModelError
 from tideflow.program.format import DimExpr, DimOp, Symbol
 from tideflow.program.sizes import LARGEST, bounds, evaluate

@@ -1,0 +1,450 @@
+"""Reads a `model.tide` that nobody vouches for: decodes the flatbuffer and enforces the rules of class C.
+
+`docs/format.md` numbers the rules; `js_bindings/runtime/model.js` is the twin of this file and checks the same things
+in the same order, so both refuse the same file with the same rule. Loading executes nothing. The work is linear in the
+size of the file: every object is charged against the flatbuffer's size, so objects that overlap run out of budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from . import format as form
+from .tables import ENUMS, IDENTIFIER, STRUCTS, TABLES, UNIONS
+
+from ..errors import ModelError  # isort: skip
+
+__all__ = ["read_model"]
+
+SCHEMA_VERSION = 1
+HEADER_MAGIC = b"tdh1"
+HEADER_SIZE = 56
+SEGMENT_ALIGNMENT = 4096
+TENSOR_ALIGNMENT = 256
+LARGEST_SEGMENT = 128 * 2**20
+LARGEST = 2**53 - 1
+LONGEST_NAME = 512
+MAX_ITEMS = 65_536
+MAX_REGION_BYTES = 2**32
+
+# control characters, and those that reorder text on a terminal
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_COUNTED = {"Tensor", "Node", "Step"}
+
+
+def read_model(
+    data: bytes | bytearray | memoryview,
+    *,
+    max_items: int = MAX_ITEMS,
+    max_region_bytes: int = MAX_REGION_BYTES,
+    check_graph: Callable[[form.Model], None] | None = None,
+) -> form.Model:
+    """Verifies a whole file and returns its contents; tensors, code and modules are views into `data`, not copies.
+
+    Args:
+        data: the file.
+        max_items: how many tensors, nodes and steps together are accepted.
+        max_region_bytes: how much memory one program may ask for at its smallest sizes.
+        check_graph: enforces the rules of class G (the shape rules of ops), which need the op registry.
+
+    Raises:
+        ModelError: the first rule that the file breaks, with the field and the reason.
+    """
+    from .rules import verify_model
+
+    view = memoryview(data).cast("B")
+    flat_size, first = _header(view)
+    decoder = _Decoder(view[:flat_size], max_items)
+    model = decoder.model()
+    _check_segments(model.segments, first, len(view))
+    _resolve(model, view)
+    for index, segment in enumerate(model.segments):
+        if hashlib.sha256(view[segment.offset:segment.offset + segment.size]).digest() != segment.sha256:
+            raise ModelError("C15-hash", f"segments[{index}]", "the SHA-256 differs: the bytes were changed or damaged")
+    verify_model(model, max_region_bytes=max_region_bytes)
+    if check_graph is not None:
+        check_graph(model)
+    return model
+
+
+def _header(view: memoryview) -> tuple[int, int]:
+    """Checks identifier and header; returns the size of the flatbuffer and the offset of the first segment."""
+    found = bytes(view[4:8])
+    if found != IDENTIFIER:
+        newer = found[:3] == IDENTIFIER[:3] and found[3:] > IDENTIFIER[3:]
+        why = "made for a newer reader: update tideflow" if newer else "not a model.tide"
+        raise ModelError("C01-identifier", "bytes 4-7", f"{why} (expected {IDENTIFIER!r}, found {found!r})")
+    if len(view) < 8 + HEADER_SIZE:
+        raise ModelError("C02-header", "header", f"the file has only {len(view)} bytes (truncated download?)")
+    magic, length, flat, first, body = struct.unpack_from("<4sIQQQ", view, 8)
+    if magic != HEADER_MAGIC or length != HEADER_SIZE:
+        raise ModelError("C02-header", "header", f"starts with {magic!r}, {length}; expected {HEADER_MAGIC!r}, {HEADER_SIZE}")
+    if any(view[40:64]):
+        raise ModelError("C02-header", "header", "reserved bytes are not zero")
+    start = -(-flat // SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT if first != flat else flat
+    if flat < 8 + HEADER_SIZE or flat > len(view) or first != start or first + body != len(view):
+        raise ModelError("C02-header", "header", f"a flatbuffer of {flat} bytes, then {body} bytes from {first}: that is "
+                         f"not this file of {len(view)} bytes (truncated download?)")
+    if any(view[flat:first]):
+        raise ModelError("C02-header", "header", "padding after the flatbuffer is not zero")
+    return flat, first
+
+
+def _check_segments(segments: list[form.Segment], first: int, end: int) -> None:
+    """Segments follow each other on multiples of 4096 without holes and end with the file."""
+    at = first
+    for index, segment in enumerate(segments):
+        where = f"segments[{index}]"
+        if len(segment.sha256) != 32:
+            raise ModelError("C13-segment", where, f"sha256 has {len(segment.sha256)} bytes, expected 32")
+        if at % SEGMENT_ALIGNMENT or segment.offset != at:
+            raise ModelError("C13-segment", where, f"starts at {segment.offset}, expected the next multiple of 4096, {at}")
+        stop = at + segment.size
+        last = index == len(segments) - 1
+        if stop > end or (last and stop != end):
+            raise ModelError("C13-segment", where, f"ends at byte {stop} of a file of {end} bytes")
+        at = stop if last else -(-stop // SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT
+    if at != end:
+        raise ModelError("C13-segment", "segments", f"cover the file up to byte {at} of {end}")
+
+
+def _resolve(model: form.Model, view: memoryview) -> None:
+    """Checks that slices tile their segments and replaces each Slice by a view of its bytes."""
+    owned = [(f"tensors[{i}].data", t, "data") for i, t in enumerate(model.tensors) if t.data is not None]
+    shared = []
+    for p, program in enumerate(model.programs):
+        shared += [(f"programs[{p}].kernels[{k}].code", kernel, "code")
+                   for k, kernel in enumerate(program.kernels) if kernel.code is not None]
+        if program.module is not None:
+            owned.append((f"programs[{p}].module", program, "module"))
+    uses = [(where, getattr(item, field)) for where, item, field in owned]
+    seen = set()
+    for where, kernel, _ in shared:         # equal code may be stored once; nothing else is shared
+        key = (kernel.code.segment, kernel.code.offset, kernel.code.size)
+        if key not in seen:
+            seen.add(key)
+            uses.append((where, kernel.code))
+    for where, piece in uses:
+        if piece.segment >= len(model.segments):
+            raise ModelError("C14-slice", where, f"segment {piece.segment} of {len(model.segments)}")
+    _check_tiling(uses, model.segments, view)
+    for _, item, field in owned + shared:
+        piece = getattr(item, field)
+        start = model.segments[piece.segment].offset + piece.offset
+        setattr(item, field, view[start:start + piece.size])
+
+
+def _check_tiling(uses: list[tuple[str, form.Slice]], segments: list[form.Segment], view: memoryview) -> None:
+    uses.sort(key=lambda use: (use[1].segment, use[1].offset, use[1].size))
+    at, current, count = 0, -1, 0
+    for index, (where, piece) in enumerate(uses):
+        if piece.segment != current:
+            at, current, count = 0, piece.segment, 0
+        start = -(-at // TENSOR_ALIGNMENT) * TENSOR_ALIGNMENT
+        if piece.offset != start:
+            raise ModelError("C14-slice", where, f"at {piece.offset} of segment {current}, expected {start}: slices start on "
+                             "multiples of 256 without overlap or hole")
+        base = segments[current].offset
+        size = segments[current].size
+        if start + piece.size > size:
+            raise ModelError("C14-slice", where, f"ends at {start + piece.size} of a segment of {size} bytes")
+        if any(view[base + at:base + start]):
+            raise ModelError("C14-slice", where, "padding before it is not zero")
+        at, count = start + piece.size, count + 1
+        if index + 1 == len(uses) or uses[index + 1][1].segment != current:
+            if at != size:
+                raise ModelError("C14-slice", where, f"is the last of segment {current} but ends at {at} of {size} bytes")
+            if size > LARGEST_SEGMENT and count > 1:
+                raise ModelError("C14-slice", where, f"segment {current} has {size} bytes; above 128 MiB it may hold one slice")
+    used = {piece.segment for _, piece in uses}
+    for index, segment in enumerate(segments):
+        if index not in used:
+            raise ModelError("C14-slice", f"segments[{index}]", "nothing refers to it")
+        tail = segment.offset + segment.size
+        after = segments[index + 1].offset if index + 1 < len(segments) else tail
+        if any(view[tail:after]):
+            raise ModelError("C14-slice", f"segments[{index}]", "padding after it is not zero")
+
+
+# --- the flatbuffer ------------------------------------------------------------------------------------------------
+
+_u16 = struct.Struct("<H").unpack_from
+_u32 = struct.Struct("<I").unpack_from
+_i32 = struct.Struct("<i").unpack_from
+
+_SCALARS = {"u8": ("B", 1), "u16": ("H", 2), "u32": ("I", 4), "u64": ("Q", 8), "i32": ("i", 4), "i64": ("q", 8),
+            "f32": ("f", 4), "f64": ("d", 8), "bool": ("B", 1)}
+
+Reader = Callable[["_Decoder", int], Any]
+
+
+class _Decoder:
+    """One pass over a flatbuffer by the field lists of `tables.py`; every access is checked first."""
+
+    def __init__(self, view: memoryview, max_items: int) -> None:
+        self.view, self.end = view, len(view)
+        self.budget = self.end              # bytes that objects may still cover
+        self.items = max_items
+        self.objects = 8 * max_items
+        self.path: list = []
+        self.plans: dict = {}
+        self.newer = True
+
+    def fail(self, rule: str, why: str) -> NoReturn:
+        where = ""
+        for part in self.path:
+            where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
+        raise ModelError(rule, where or "root", why)
+
+    def model(self) -> form.Model:
+        root, = _u32(self.view, 0)
+        version, = self.table(_spec("Version"), root)
+        if version == 0:
+            self.fail("C12-version", "schema_version is 0")
+        self.newer = version > SCHEMA_VERSION
+        self.plans.clear()
+        self.budget, self.objects = self.end, self.objects + 1
+        return self.table(_spec("Model"), root)
+
+    def charge(self, size: int) -> None:
+        self.budget -= size
+        if self.budget < 0:
+            self.fail("C10-shared", "objects overlap: together they are larger than the flatbuffer")
+
+    def plan(self, spec: _Spec, vtable: int) -> tuple[list[int], int]:
+        """Where the fields of a table with this vtable are (0: absent), and how many bytes it has."""
+        view = self.view
+        if vtable & 1 or vtable < 64 or vtable + 4 > self.end:
+            self.fail("C03-table", f"vtable at {vtable}")
+        (length,), (size,) = _u16(view, vtable), _u16(view, vtable + 2)
+        if length < 4 or length & 1 or vtable + length > self.end or size < 4:
+            self.fail("C03-table", f"vtable at {vtable} of {length} bytes for a table of {size}")
+        slots = struct.unpack_from(f"<{length // 2 - 2}H", view, vtable + 4)
+        known = len(spec.widths)
+        if not self.newer and any(slots[known:]):
+            self.fail("C12-version", f"has fields that schema version {SCHEMA_VERSION} does not know")
+        offsets = list(slots[:known]) + [0] * (known - len(slots))
+        for offset, width in zip(offsets, spec.widths, strict=True):
+            if offset and (offset < 4 or offset + width > size):
+                self.fail("C03-table", f"field at {offset} of a table of {size} bytes")
+        return offsets, size
+
+    def table(self, spec: _Spec, at: int) -> Any:
+        if at & 3 or at < 64 or at + 4 > self.end:
+            self.fail("C03-table", f"table at {at} of {self.end}")
+        vtable = at - _i32(self.view, at)[0]
+        plan = self.plans.get((vtable, spec.name))
+        if plan is None:
+            plan = self.plans[vtable, spec.name] = self.plan(spec, vtable)
+        offsets, size = plan
+        if at + size > self.end:
+            self.fail("C03-table", f"table at {at} of {size} bytes ends after {self.end}")
+        self.charge(size)
+        self.objects -= 1
+        if self.objects < 0:
+            self.fail("C09-count", "more objects than accepted: raise max_items if the file is trusted")
+        values = []
+        path = self.path
+        for offset, (name, slot, width, read, default, required) in zip(map(offsets.__getitem__, spec.slots), spec.fields,
+                                                                        strict=True):
+            path.append(name)
+            if offset:
+                if (at + offset) & (width - 1):
+                    self.fail("C03-table", f"field at {at + offset} is not aligned")
+                if slot:                    # a union: its type stands in the slot before
+                    kind = offsets[slot - 1]
+                    values.append(self.union(read, at + kind if kind else 0, at + offset))
+                else:
+                    values.append(read(self, at + offset))
+                    if required and not values[-1]:
+                        self.fail("C06-required", "is empty")
+            elif required:
+                self.fail("C06-required", "is absent")
+            else:
+                values.append(default() if callable(default) else default)
+            path.pop()
+        return spec.make(*values)
+
+    def union(self, kinds: list[str], kind_at: int, at: int) -> Any:
+        kind = self.view[kind_at] if kind_at else 0
+        if not 1 <= kind <= len(kinds):
+            self.fail("C08-enum", f"unknown type {kind}")
+        return self.table(_spec(kinds[kind - 1]), self.target(at))
+
+    def target(self, at: int) -> int:
+        offset, = _u32(self.view, at)
+        if offset == 0:
+            self.fail("C03-table", "the offset is 0")
+        return at + offset
+
+    def vector(self, at: int, size: int, alignment: int) -> tuple[int, int]:
+        """The start and length of the vector that `at` refers to, for elements of `size` bytes."""
+        at = self.target(at)
+        if at & 3 or at + 4 > self.end:
+            self.fail("C04-vector", f"vector at {at} of {self.end}")
+        count, = _u32(self.view, at)
+        if (at + 4) & (alignment - 1) or at + 4 + count * size > self.end:
+            self.fail("C04-vector", f"vector at {at} of {count} elements ends after {self.end}, or is not aligned")
+        self.charge(4 + count * size)
+        return at + 4, count
+
+    def text(self, at: int, longest: int = LARGEST) -> str:
+        start, size = self.vector(at, 1, 1)
+        if size > longest:
+            self.fail("C11-name", f"has more than {longest} bytes")
+        if start + size >= self.end or self.view[start + size]:
+            self.fail("C05-string", "does not end with a zero byte")
+        try:
+            return str(self.view[start:start + size], "utf-8")
+        except UnicodeDecodeError:
+            self.fail("C05-string", "is not UTF-8")
+
+    def name(self, at: int) -> str:
+        text = self.text(at, LONGEST_NAME)
+        if _UNPRINTABLE.search(text):
+            self.fail("C11-name", "contains control characters")
+        return text
+
+
+def _read_scalar(code: str, kind: str) -> Reader:
+    unpack = struct.Struct("<" + code).unpack_from
+    if kind == "bool":
+        def read(decoder: _Decoder, at: int) -> Any:
+            value = decoder.view[at]
+            if value > 1:
+                decoder.fail("C07-number", f"{value} is neither false nor true")
+            return value == 1
+    elif kind in ENUMS:
+        members = list(getattr(form, kind))
+
+        def read(decoder: _Decoder, at: int) -> Any:
+            value = decoder.view[at]
+            if value >= len(members):
+                decoder.fail("C08-enum", f"unknown {kind} {value}")
+            return members[value]
+    elif kind in ("u64", "i64"):
+        def read(decoder: _Decoder, at: int) -> Any:
+            value, = unpack(decoder.view, at)
+            if not -LARGEST <= value <= LARGEST:
+                decoder.fail("C07-number", f"{value} is not within 2^53-1")
+            return value
+    else:
+        def read(decoder: _Decoder, at: int) -> Any:
+            return unpack(decoder.view, at)[0]
+    return read
+
+
+def _read_vector(kind: str) -> Reader:
+    if kind == "u8":
+        def read(decoder: _Decoder, at: int) -> Any:
+            start, count = decoder.vector(at, 1, 1)
+            return bytes(decoder.view[start:start + count])
+    elif kind in _SCALARS:
+        code, size = _SCALARS[kind]
+
+        def read(decoder: _Decoder, at: int) -> Any:
+            start, count = decoder.vector(at, size, size)
+            return list(struct.unpack_from(f"<{count}{code}", decoder.view, start))
+    elif kind in STRUCTS:
+        def read(decoder: _Decoder, at: int) -> Any:
+            return decoder_dims(decoder, at)
+    else:
+        spec = None if kind == "name" else _spec(kind)
+
+        def read(decoder: _Decoder, at: int) -> Any:
+            start, count = decoder.vector(at, 4, 4)
+            if kind in _COUNTED:
+                decoder.items -= count
+                if decoder.items < 0:
+                    decoder.fail("C09-count", "more tensors, nodes and steps than accepted: raise max_items if the file is trusted")
+            items = []
+            for index in range(count):
+                decoder.path.append(index)
+                place = start + 4 * index
+                items.append(decoder.name(place) if spec is None else decoder.table(spec, decoder.target(place)))
+                decoder.path.pop()
+            return items
+    return read
+
+
+def decoder_dims(decoder: _Decoder, at: int) -> list[form.DimExpr]:
+    """The vector of DimExpr, the one struct of the schema."""
+    start, count = decoder.vector(at, 24, 8)
+    decoder.objects -= count
+    if decoder.objects < 0:
+        decoder.fail("C09-count", "more objects than accepted: raise max_items if the file is trusted")
+    members = list(form.DimOp)
+    dims = []
+    for op, a, b in struct.iter_unpack("<B7xQQ", decoder.view[start:start + 24 * count]):
+        if op >= len(members) or a > LARGEST or b > LARGEST:
+            decoder.path.append(len(dims))
+            if op >= len(members):
+                decoder.fail("C08-enum", f"unknown DimOp {op}")
+            decoder.fail("C07-number", f"{max(a, b)} is not within 2^53-1")
+        dims.append(form.DimExpr(members[op], a, b))
+    return dims
+
+
+class _Spec:
+    """How to read one kind of table: its fields in order, their widths per vtable slot, and what to make of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.make = name, _maker(name)
+        self.fields: list[tuple] = []       # (name, union slot or 0, width, reader, default, required)
+        self.slots: list[int] = []
+        self.widths: list[int] = []
+        for part in ("schema_version:u16" if name == "Version" else TABLES[name]).split():
+            field, kind = part.split(":")
+            kind, _, default = kind.partition("=")
+            required, kind = kind.endswith("!"), kind.rstrip("!")
+            union = kind in UNIONS
+            if union:
+                self.widths.append(1)
+            width, read, absent = _field_reader(kind, int(default or 0))
+            self.slots.append(len(self.widths))
+            self.fields.append((field, self.slots[-1] if union else 0, width, read, absent, required or union))
+            self.widths.append(width)
+
+
+def _field_reader(kind: str, default: int) -> tuple[int, Any, Any]:
+    """(width, reader, value or maker of the value if absent) of a field."""
+    if kind in _SCALARS or kind in ENUMS:
+        code, width = _SCALARS.get(kind, ("B", 1))
+        absent = list(getattr(form, kind))[0] if kind in ENUMS else default
+        return width, _read_scalar(code, kind), bool(absent) if kind == "bool" else float(absent) if kind == "f64" else absent
+    if kind in ("name", "text"):
+        return 4, getattr(_Decoder, kind), ""
+    if kind in UNIONS:
+        return 4, UNIONS[kind].split(), None
+    if kind.startswith("["):
+        return 4, _read_vector(kind[1:-1]), b"" if kind == "[u8]" else list
+    spec = _spec(kind)
+    return 4, lambda decoder, at: decoder.table(spec, decoder.target(at)), form.Requirement if kind == "Requirement" else None
+
+
+def _maker(name: str) -> Callable:
+    if name in ("Ints", "Floats", "Text", "Flag"):
+        return lambda v: v
+    if name in ("KeyValue", "Version"):
+        return lambda *values: values
+    if name == "Model":
+        return _make_model
+    return getattr(form, name)
+
+
+def _make_model(*values: Any) -> form.Model:
+    names = [part.split(":")[0] for part in TABLES["Model"].split()]
+    return form.Model(**dict(zip(names, values, strict=True)))
+
+
+_specs: dict[str, _Spec] = {}
+
+
+def _spec(name: str) -> _Spec:
+    if name not in _specs:
+        _specs[name] = _Spec(name)
+    return _specs[name]
