@@ -1,0 +1,1 @@
+"""Gradients: the reverse walk over recorded ops, and the tape."""

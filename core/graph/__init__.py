@@ -1,0 +1,1 @@
+"""Computations as data: the graph, its recorder, verifier and interpreter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..shapes import TensorShape
 from .dispatch import Value, apply
 
 
@@ -102,3 +103,91 @@ class Operators(Value):
         from .movement import getitem
 
         return getitem(self, key)
+
+
+class Tensor(Operators):
+    """A value of an eager computation or of a trace: a shape, a dtype and operators. `tf.Tensor`."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> TensorShape:
+        """The shape; a size that is known only when a program runs is None."""
+        return TensorShape([d if isinstance(d, int) else None for d in self.sizes])
+
+    def get_shape(self) -> TensorShape:
+        """The shape, as `shape`."""
+        return self.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.sizes)
+
+    @property
+    def name(self) -> str:
+        """A name, for messages."""
+        return "tensor"
+
+    def __len__(self) -> int:
+        if not self.sizes:
+            raise TypeError("Scalar tensor has no `len()`")
+        if not isinstance(self.sizes[0], int):
+            raise TypeError("len() of a traced tensor whose first size is known only when it runs: use tf.shape(x)[0]")
+        return self.sizes[0]
+
+    def __iter__(self) -> Any:
+        if not self.sizes:
+            raise TypeError("Cannot iterate over a scalar tensor.")
+        return (self[i] for i in range(len(self)))
+
+    def __hash__(self) -> int:
+        raise TypeError("Tensor is unhashable. Instead, use tensor.ref() as the key.")
+
+    def ref(self) -> Reference:
+        """A hashable stand-in that compares by identity."""
+        return Reference(self)
+
+    def numpy(self) -> Any:
+        """The value as a numpy array; only an eager tensor has one."""
+        raise NotImplementedError(
+            "numpy() is only available when eager execution is enabled; this tensor belongs to a traced tf.function, where values "
+            "are not known yet. Return it from the function and call numpy() on the result."
+        )
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: its value is not known while tracing. Use tf.where(condition, a, b)."
+        )
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def __int__(self) -> int:
+        return int(self.numpy())
+
+    def __index__(self) -> int:
+        return int(self.numpy().__index__())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+
+class Reference:
+    """A tensor or variable as a dictionary key, by identity."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def deref(self) -> Any:
+        """The tensor or variable."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)

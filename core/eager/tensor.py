@@ -1,0 +1,208 @@
+"""Eager tensors: a numpy array on the host, or a value that still lies on a device and is fetched when looked at."""
+
+from __future__ import annotations
+
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import DType, as_dtype, bool_, int32, string
+from ..ops.operators import Tensor
+
+__all__ = ["EagerTensor", "Tensor", "constant", "convert_to_tensor", "is_tensor"]
+
+
+class EagerTensor(Tensor):
+    """A tensor with a value. Immutable; `numpy()` gives the array, fetching it from the device first if it is there."""
+
+    __slots__ = ("__weakref__", "_array", "_fetch", "dtype", "sizes")
+
+    def __init__(self, array: np.ndarray[Any, Any] | None, dtype: DType, sizes: tuple[int, ...] | None = None,
+                 fetch: Callable[[], np.ndarray[Any, Any]] | None = None) -> None:
+        self._array = array
+        self._fetch = fetch
+        self.dtype = dtype
+        self.sizes = tuple(array.shape) if sizes is None else sizes  # type: ignore[union-attr]
+
+    def host(self) -> np.ndarray[Any, Any]:
+        """The value, not to be changed by the caller."""
+        if self._array is None:
+            assert self._fetch is not None
+            self._array = np.asarray(self._fetch(), dtype=self.dtype.numpy)
+            self._fetch = None
+        return self._array
+
+    def numpy(self) -> Any:
+        """The value: a numpy array, or a numpy scalar for a 0-d tensor, as TensorFlow gives."""
+        array = self.host()
+        return array[()] if array.ndim == 0 else array
+
+    @property
+    def device(self) -> str:
+        """Where the value is."""
+        return "/job:localhost/replica:0/task:0/device:" + ("CPU:0" if self._array is not None else "GPU:0")
+
+    def __bool__(self) -> bool:
+        return bool(self.host())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.numpy() if self.sizes == () else self.host(), spec)
+
+    def __complex__(self) -> complex:
+        return complex(self.host())
+
+    def __str__(self) -> str:
+        return f"tf.Tensor({np.array2string(self.host(), separator=' ')}, shape={self.shape}, dtype={self.dtype.name})"
+
+    def __repr__(self) -> str:
+        text = repr(self.host().tolist()) if self.sizes == () else np.array2string(self.host(), separator=", ")
+        gap = "\n" if "\n" in text else ""
+        return f"<tf.Tensor: shape={self.shape}, dtype={self.dtype.name}, numpy={gap}{text}>"
+
+    def __reduce__(self) -> Any:
+        return constant, (self.host(), self.dtype)
+
+    def __copy__(self) -> EagerTensor:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> EagerTensor:
+        return self
+
+    def _ipython_display_(self) -> None:
+        print(repr(self))
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x is a tensor or a variable."""
+    from ..ops.dispatch import Value
+
+    return isinstance(x, Value)
+
+
+def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = "Const") -> EagerTensor:
+    """A tensor from a Python value, a nested list or an array.
+
+    Python floats become float32, ints int32 (int64 if they do not fit), numpy arrays keep their dtype. With `shape`, a single
+    value fills it. Raises TypeError or ValueError for what is not a regular array of numbers.
+
+    >>> constant([1.0, 2.0]).dtype
+    tf.float32
+    """
+    wanted = None if dtype is None else as_dtype(dtype)
+    if isinstance(value, Tensor):
+        if wanted is not None and value.dtype is not wanted:
+            raise ValueError(f"constant: the tensor has dtype {value.dtype.name}, {wanted.name} was asked for; use tf.cast")
+        if shape is None and isinstance(value, EagerTensor):
+            return value
+        value = value.numpy()
+    array = to_array(value, wanted)
+    if shape is not None:
+        target = tuple(int(d) for d in ([shape] if isinstance(shape, int) else shape))
+        if array.shape != target:
+            if array.size == 1:
+                array = np.broadcast_to(array.reshape(()), target).copy()
+            elif array.size == int(np.prod(target)):
+                array = array.reshape(target)
+            else:
+                raise TypeError(f"Eager execution of tf.constant with unsupported shape. Tensor {value} has {array.size} elements, shape {target} needs {int(np.prod(target))}.")
+    return EagerTensor(array, as_dtype(array.dtype) if wanted is None else wanted)
+
+
+def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
+    """A host array of a value by TensorFlow's rules; an array in memory of its own, so that later changes do not show."""
+    if isinstance(value, np.ndarray):
+        array = value.astype(dtype.numpy) if dtype is not None else value.copy()
+        if array.dtype.kind in "US":
+            return array.astype(object)
+        as_dtype(array.dtype)
+        return array
+    if isinstance(value, list | tuple) and any(isinstance(v, Tensor) or hasattr(v, "state") for v in _flat(value)):
+        value = _plain(value)
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        return to_array(np.asarray(value), dtype)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {error}") from None
+    if array.dtype.kind == "O" or array.dtype.kind in "US":
+        if array.dtype.kind in "US" or all(isinstance(v, str | bytes) for v in array.ravel()):
+            return array.astype(object)
+        raise ValueError(f"Attempt to convert a value ({value!r}) with an unsupported type ({type(value)}) to a Tensor.")
+    if dtype is not None:
+        if dtype.is_integer and array.dtype.kind == "f" and not isinstance(value, np.generic):
+            raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype {dtype.name}")
+        if dtype.is_integer and array.size and array.dtype.kind in "iu":
+            low, high = int(array.min()), int(array.max())
+            if low < dtype.min or high > dtype.max:
+                raise OverflowError(f"constant: {low if low < dtype.min else high} does not fit into {dtype.name} ({dtype.min}..{dtype.max})")
+        return array.astype(dtype.numpy)
+    if isinstance(value, np.generic):
+        return array
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind == "i" and array.dtype == np.int64:
+        fits = array.size == 0 or (array.min() >= int32.min and array.max() <= int32.max)
+        return array.astype(np.int32 if fits else np.int64)
+    as_dtype(array.dtype)
+    return array
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        for v in value:
+            yield from _flat(v)
+    else:
+        yield value
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else (value.numpy() if hasattr(value, "numpy") else value)
+
+
+def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Any:
+    """A tensor of a value; a tensor or variable as it is, if its dtype is the one asked for.
+
+    Lists that hold traced tensors are stacked. Raises ValueError if the dtypes differ.
+    """
+    from ..ops.dispatch import Value, apply
+
+    wanted = None if dtype is None else as_dtype(dtype)
+    if isinstance(value, Value):
+        if wanted is not None and value.dtype is not wanted:
+            raise ValueError(f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: {value!r}")
+        return value.value() if hasattr(value, "value") else value
+    if isinstance(value, list | tuple) and any(isinstance(v, Value) and not isinstance(v, EagerTensor) for v in _flat(value)):
+        parts = [convert_to_tensor(v, wanted) for v in value]
+        dims = [apply("reshape", p, shape=(1, *p.sizes)) for p in parts]
+        return apply("concat", *dims, axis=0)
+    if wanted is None and dtype_hint is not None and not hasattr(value, "dtype"):
+        try:
+            return constant(value, dtype_hint)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    return constant(value, wanted)
+
+
+def from_python(value: Any, dtype: DType | None) -> Any:
+    """The conversion that `apply` uses for plain values beside tensors of `dtype`."""
+    if dtype is None or isinstance(value, np.ndarray):
+        made = convert_to_tensor(value)
+        return made
+    array = np.asarray(value) if not isinstance(value, list | tuple) else to_array(value)
+    if dtype.is_integer and array.dtype.kind == "f":
+        raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype {dtype.name}; cast the tensor first: tf.cast(x, tf.float32)")
+    if dtype is bool_ and array.dtype.kind != "b":
+        raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype bool")
+    if dtype is string:
+        return constant(value)
+    return EagerTensor(array.astype(dtype.numpy), dtype)
+
+
+def wrap(array: Any) -> EagerTensor:
+    """An eager tensor around an array that nobody else changes."""
+    array = np.asarray(array)
+    return EagerTensor(array, as_dtype(array.dtype))
+
+

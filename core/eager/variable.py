@@ -1,0 +1,180 @@
+"""Variables: values that change. Inside a trace, reads and assignments become part of the graph."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import DType, as_dtype
+from ..graph.ir import State
+from ..ops.dispatch import apply, interpreters
+from ..ops.operators import Operators, Reference
+from ..shapes import TensorShape
+from .tensor import EagerTensor, constant, convert_to_tensor
+
+__all__ = ["Variable"]
+
+_names = itertools.count()
+
+
+class Variable(Operators):
+    """A tensor that can be assigned. `trainable` variables are watched by every tape.
+
+    Args:
+        initial_value: a value, or a function of no arguments that gives one.
+        trainable: whether tapes and optimizers see it; the default is True.
+        name: for messages and files.
+        dtype: the element type; the default is that of the value (Python floats: float32).
+        shape: checked against the value's.
+    """
+
+    __slots__ = ("__weakref__", "_name", "state")
+
+    def __init__(self, initial_value: Any = None, trainable: bool | None = None, validate_shape: bool = True, caching_device: Any = None,
+                 name: str | None = None, variable_def: Any = None, dtype: Any = None, import_scope: Any = None, constraint: Any = None,
+                 synchronization: Any = None, aggregation: Any = None, shape: Any = None, *, role: str = "WEIGHT") -> None:
+        if initial_value is None:
+            raise ValueError("The `initial_value` arg to `tf.Variable` must be specified: give a value or a function that returns one.")
+        value = initial_value() if callable(initial_value) else initial_value
+        if isinstance(value, Variable):
+            value = value.numpy()
+        tensor = constant(value, dtype) if not isinstance(value, EagerTensor) else (
+            value if dtype is None or as_dtype(dtype) is value.dtype else constant(value.numpy(), dtype))
+        if shape is not None and not TensorShape(shape).is_compatible_with(tensor.shape):
+            raise ValueError(f"Variable: the initial value has shape {tensor.shape}, `shape` says {TensorShape(shape)}")
+        wanted = True if trainable is None else bool(trainable)
+        self._name = name or f"Variable_{next(_names)}"
+        array = np.array(tensor.host(), dtype=tensor.dtype.numpy)
+        self.state = State(self._name, tuple(array.shape), tensor.dtype, role, wanted and tensor.dtype.is_floating, array)
+        if wanted and not tensor.dtype.is_floating:
+            self.state.trainable = False
+
+    # -- what it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.state.shape
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self.state.dtype
+
+    @property
+    def shape(self) -> TensorShape:
+        """The shape; it never changes."""
+        return TensorShape(self.state.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.state.shape)
+
+    @property
+    def name(self) -> str:
+        """The name with TensorFlow's output suffix."""
+        return f"{self._name}:0"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether tapes watch it by themselves."""
+        return self.state.trainable
+
+    @property
+    def device(self) -> str:
+        return "/job:localhost/replica:0/task:0/device:CPU:0"
+
+    # -- values ---------------------------------------------------------------------------------------------------------
+
+    def host(self) -> np.ndarray[Any, Any]:
+        """The value on the host, not to be changed by the caller."""
+        return self.state.read()
+
+    def numpy(self) -> Any:
+        """The value as a numpy array of its own."""
+        if _recorder() is not None:
+            raise NotImplementedError(f"numpy() of variable {self._name!r} inside a traced tf.function: its value is not known while tracing")
+        array = self.state.read()
+        return array[()] if array.ndim == 0 else array.copy()
+
+    def value(self) -> Any:
+        """A tensor with the value it has now."""
+        return apply("identity", self)
+
+    def read_value(self) -> Any:
+        """A tensor with the value it has now."""
+        return self.value()
+
+    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+        """Gives it a new value of the same shape and dtype. Raises ValueError if they differ. Returns the variable."""
+        tensor = convert_to_tensor(value, self.dtype) if not hasattr(value, "dtype") or isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray) and as_dtype(value.dtype) is not self.dtype:
+            tensor = constant(value, self.dtype)
+        if tensor.dtype is not self.dtype:
+            raise ValueError(f"Cannot assign value to variable '{self.name}': it has dtype {self.dtype.name}, the value {tensor.dtype.name}; use tf.cast")
+        if tuple(tensor.sizes) != self.state.shape:
+            raise ValueError(f"Cannot assign value to variable '{self.name}': Shape mismatch. The variable shape {tuple(self.state.shape)}, and the assigned value shape {tuple(tensor.sizes)} are incompatible.")
+        recorder = _recorder()
+        if recorder is not None:
+            recorder.write(self.state, tensor)
+        else:
+            self.state.write(np.array(tensor.host()))
+        return self
+
+    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+        """Adds to the value."""
+        return self.assign(apply("add", self, delta))
+
+    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+        """Subtracts from the value."""
+        return self.assign(apply("subtract", self, delta))
+
+    def ref(self) -> Reference:
+        """A hashable stand-in that compares by identity."""
+        return Reference(self)
+
+    def __hash__(self) -> int:
+        raise TypeError("Variable is unhashable. Instead, use variable.ref() as the key.")
+
+    def __len__(self) -> int:
+        if not self.state.shape:
+            raise TypeError("Scalar variable has no `len()`")
+        return self.state.shape[0]
+
+    def __iter__(self) -> Any:
+        return iter(self.value())
+
+    def __bool__(self) -> bool:
+        return bool(self.host())
+
+    def __float__(self) -> float:
+        return float(self.host())
+
+    def __int__(self) -> int:
+        return int(self.host())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.state.read()
+        return array.copy() if dtype is None else array.astype(dtype)
+
+    def __repr__(self) -> str:
+        if _recorder() is not None:
+            return f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}>"
+        text = repr(self.state.read().tolist()) if not self.state.shape else np.array2string(self.state.read(), separator=", ")
+        gap = "\n" if "\n" in text else ""
+        return f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}, numpy={gap}{text}>"
+
+    def __deepcopy__(self, memo: Any) -> Variable:
+        return Variable(self.state.read().copy(), self.trainable, name=self._name, dtype=self.dtype, role=self.state.role)
+
+
+def _recorder() -> Any:
+    """The trace that is under way, if any: the nearest interpreter that records states."""
+    for interpreter in reversed(interpreters()):
+        if hasattr(interpreter, "advances"):
+            return interpreter
+    return None
+
+
+current_trace: Callable[[], Any] = _recorder
