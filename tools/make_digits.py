@@ -2,12 +2,12 @@
 
     python tools/make_digits.py
 
-1,797 scans of 8x8 pixels, values 0 to 16, from the UCI Machine Learning Repository. 360 of them, the same share of every
-digit, are held out by a fixed seed; the indices are part of the asset, so that every page, test and table means the same
-360. Two files with the same content: digits.npz for Python and digits.bin for pages without Python.
+1,797 scans of 8x8 pixels, values 0 to 16, from the UCI Machine Learning Repository. 360 of them, the same share of
+every digit, are held out by a fixed seed; the indices are part of the asset, so that every page, test and table means
+the same 360. Two files with the same content: digits.npz for Python and digits.bin for pages without Python.
 
-digits.bin, little-endian: 4 bytes "DIG1", u16 images, u16 rows, u16 columns, u16 held out; pixels (u8, image after image);
-labels (u8); held-out indices (u16, ascending).
+digits.bin, little-endian: 4 bytes "DIG1", u16 images, u16 rows, u16 columns, u16 held out; pixels (u8, image after
+image); labels (u8); held-out indices (u16, ascending).
 """
 
 import struct
