@@ -1,0 +1,87 @@
+// Copies of the written state, so that a lost device costs at most one interval of training.
+//
+// The step's own encoder copies the state to one of two staging buffers; when that has arrived it is copied to the host.
+
+/** @typedef {import("./layout.js").Span} Span */
+/** @typedef {import("./layout.js").Copy} Copy */
+/** @typedef {{step: number, host: Map<number, Uint32Array>, parts: Uint8Array[]}} Snapshot */
+
+const MOST_TIME = 0.02;          // of training may go into snapshots: the interval is stretched for that
+
+export class Snapshots {
+  /**
+   * @param {import("./webgpu.js").WebGpuDevice} device
+   * @param {number} every  milliseconds
+   * @param {() => number} now
+   */
+  constructor(device, every, now) {
+    this.device = device;
+    this.every = every;
+    this.now = now;
+    this.last = now();
+    /** @type {Span[]} */
+    this.spans = [];
+    /** @type {Snapshot | null} */
+    this.latest = null;
+    /** @type {any[]} staging buffers not in use; at most two exist */
+    this.staging = [];
+    this.made = 0;
+    this.bytes = 0;
+  }
+
+  /** @param {Span[]} spans  the state to copy; on a new device they are other buffers */
+  watch(spans) {
+    this.spans = spans;
+    this.bytes = spans.reduce((sum, { size }) => sum + size, 0);
+    this.staging = [];
+    this.made = 0;
+  }
+
+  /**
+   * If a snapshot is due: the copies to put behind the next step, and what to call once that is submitted.
+   * @param {boolean} [force]
+   * @returns {{copies: Copy[], sent: (step: number, host: Map<number, Uint32Array>) => Promise<void>} | null}
+   */
+  next(force = false) {
+    const start = this.now();
+    if (!this.bytes || (!force && start - this.last < this.every) || (!this.staging.length && this.made === 2)) return null;
+    this.last = start;
+    if (!this.staging.length) {
+      this.staging.push(this.device.stagingBuffer(this.bytes));
+      this.made++;
+    }
+    const buffer = this.staging.pop();
+    let offset = 0;
+    const copies = this.spans.map((source) => {
+      const target = { buffer, offset, size: source.size };
+      offset += source.size;
+      return { source, target };
+    });
+    return { copies, sent: (step, host) => this.arrive(buffer, step, new Map([...host].map(([tensor, words]) => [tensor, words.slice()]))) };
+  }
+
+  /** @param {any} buffer @param {number} step @param {Map<number, Uint32Array>} host */
+  async arrive(buffer, step, host) {
+    const { spans } = this;
+    try {
+      const bytes = await this.device.mapped(buffer);
+      const start = this.now();
+      let offset = 0;
+      const parts = spans.map(({ size }) => bytes.slice(offset, offset += size));
+      buffer.unmap();
+      this.latest = { step, host, parts };
+      if (spans === this.spans) this.staging.push(buffer);
+      this.every = Math.max(this.every, (this.now() - start) / MOST_TIME);
+    } catch {
+      // The device went away meanwhile: the snapshot before this one is the one to restore.
+    }
+  }
+
+  /** Takes a snapshot now, outside any step. @param {number} step @param {Map<number, Uint32Array>} host */
+  async take(step, host) {
+    const snapshot = this.next(true);
+    if (!snapshot) return;
+    this.device.copy(snapshot.copies);
+    await snapshot.sent(step, host);
+  }
+}

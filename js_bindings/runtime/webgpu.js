@@ -1,0 +1,441 @@
+// The WebGPU device: buffers, pipelines, and one encoder and one submit for a whole run of a program.
+//
+// Pipelines are made at load, bind groups once per set of sizes; a run creates nothing but its encoder. Every storage binding is
+// read_write under an explicit layout (engines differ in what else they refuse). Completion is a mapped staging buffer, never
+// onSubmittedWorkDone, which is ten times slower in Chromium.
+
+import { DeviceHungError, DeviceLimitError, DeviceLostError, ModelError, NoExecutorError } from "./errors.js";
+import { hostWordIndices, unroll } from "./layout.js";
+import { StepKind, Target } from "./tables.js";
+
+/** @typedef {import("./layout.js").Layout} Layout */
+/** @typedef {import("./layout.js").Launch} Launch */
+/** @typedef {import("./layout.js").Span} Span */
+/** @typedef {import("./layout.js").Copy} Copy */
+/** @typedef {import("./layout.js").Feed} Feed */
+/** @typedef {import("./types.js").Program} Program */
+/** @typedef {{pipelines: Map<string, GPUComputePipeline>, variants: string[]}} Loaded  variants: per step, the key of its pipeline */
+/** @typedef {{pipeline: GPUComputePipeline, group: GPUBindGroup, offsets: number[], x: number, y: number, z: number}} Dispatch */
+/** @typedef {{spans: Span[], dispatches: Dispatch[], uniforms: GPUBuffer | null, iterations: GPUBuffer | null, words: Uint32Array, targets: number[], sources: number[], parts: number}} Bound */
+/** @typedef {{features?: string[], limits?: {name: string, value: number}[], gpu?: any, hangAfter?: number, now?: () => number}} Options */
+
+// The numbers of WebGPU's flags: the globals GPUBufferUsage and GPUMapMode do not exist before a GPU does.
+const USAGE = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 };
+const STORAGE_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
+const COMPUTE = 4;
+const MAP_READ = 1;
+const SLOT = 256;                  // bytes of a uniform slot: WebGPU's dynamic offset alignment
+const LONG_SUBMIT = 200;           // milliseconds: drivers reset after about two seconds
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
+
+export class WebGpuDevice {
+  /**
+   * Finds an adapter and opens a device with default limits plus what the programs ask for.
+   * @param {Options} [options]
+   * @returns {Promise<WebGpuDevice>}
+   * @throws {NoExecutorError} if there is none
+   */
+  static async open(options = {}) {
+    const device = new WebGpuDevice(options);
+    await device.reopen();
+    return device;
+  }
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.options = options;
+    this.kind = "webgpu";
+    this.target = Target.WGSL;
+    this.software = false;
+    this.description = "";
+    /** @type {Set<string>} */
+    this.features = new Set();
+    /** @type {(error: Error) => void} */
+    this.onLost = () => {};
+    this.now = options.now ?? (() => performance.now());
+    this.hangAfter = options.hangAfter ?? 20000;
+    /** @type {number[]} durations of recent runs */
+    this.times = [];
+    this.pending = 0;
+    this.live = 0;
+    this.submits = 0;
+    this.closed = false;
+    /** @type {Error | null} what the last uncaptured error said */
+    this.failure = null;
+  }
+
+  /** A new adapter and device: an adapter makes one device only. Buffers and pipelines of the old one are gone. */
+  async reopen() {
+    const gpu = this.options.gpu ?? globalThis.navigator?.gpu;
+    if (!gpu) throw new NoExecutorError("this browser offers no WebGPU here (it needs https or localhost, and a recent browser).");
+    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    if (!adapter) throw new NoExecutorError("WebGPU is here but gives no adapter: the GPU may be blocklisted or switched off.");
+    const { vendor = "", architecture = "", device: model = "", description = "", isFallbackAdapter } = adapter.info ?? {};
+    this.description = [vendor, architecture, model, description].filter(Boolean).join(" ") || "unnamed adapter";
+    this.software = Boolean(isFallbackAdapter || adapter.isFallbackAdapter || SOFTWARE.test(this.description));
+    const wanted = (this.options.features ?? []).filter((name) => adapter.features.has(name));
+    /** @type {Record<string, number>} */
+    const requiredLimits = {};
+    for (const { name, value } of this.options.limits ?? []) {
+      if (adapter.limits[name] >= value) requiredLimits[name] = Math.max(value, requiredLimits[name] ?? 0);
+    }
+    /** @type {GPUDevice} */
+    const device = await adapter.requestDevice({ requiredFeatures: [...new Set(wanted)], requiredLimits });
+    this.device = device;
+    this.features = new Set(/** @type {any} */ (device.features));
+    this.maxChunk = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
+    /** @type {GPUBuffer[]} */
+    this.staging = [];
+    /** @type {Map<string, {group: GPUBindGroupLayout, pipeline: GPUPipelineLayout}>} */
+    this.layouts = new Map();
+    /** @type {Map<string, Promise<GPUComputePipeline>>} */
+    this.pipelines = new Map();
+    this.mark = this.allocate(4);
+    device.addEventListener?.("uncapturederror", (event) => { this.failure = new ModelError("device", "WebGPU", event.error.message); });
+    device.lost.then(({ message, reason }) => {
+      if (this.closed || this.device !== device) return;
+      this.onLost(this.hung ?? new DeviceLostError(`the GPU device was lost: ${message || reason}`));
+    });
+  }
+
+  /** @returns {GPUDevice} */
+  get gpu() {
+    return /** @type {GPUDevice} */ (this.device);
+  }
+
+  /** @returns {Record<string, number>} */
+  limits() {
+    return /** @type {any} */ (this.gpu.limits);
+  }
+
+  // ---- memory ---------------------------------------------------------------------------------------------------
+
+  /** @param {number} size @param {number} [usage] @returns {GPUBuffer} zeroed */
+  allocate(size, usage = STORAGE_USAGE) {
+    const bytes = Math.max(4, Math.ceil(size / 4) * 4);
+    if (bytes > this.gpu.limits.maxBufferSize) {
+      throw new DeviceLimitError(`a buffer of ${bytes} bytes is needed, this device allows maxBufferSize ${this.gpu.limits.maxBufferSize}.`);
+    }
+    this.live++;
+    return this.gpu.createBuffer({ size: bytes, usage });
+  }
+
+  /** Work already submitted may still use it. @param {GPUBuffer} buffer */
+  release(buffer) {
+    this.live--;
+    buffer.destroy();
+  }
+
+  /** @param {GPUBuffer} buffer @param {number} offset @param {Uint8Array} bytes */
+  upload(buffer, offset, bytes) {
+    let data = bytes;
+    if (bytes.length % 4) {
+      data = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+      data.set(bytes);
+    }
+    this.gpu.queue.writeBuffer(buffer, offset, /** @type {ArrayBuffer} */ (data.buffer), data.byteOffset, data.length);
+  }
+
+  /** @param {number} size @returns {GPUBuffer} a buffer to copy to and map */
+  stagingBuffer(size) {
+    return this.allocate(size, USAGE.MAP_READ | USAGE.COPY_DST);
+  }
+
+  /** Waits for everything submitted before. @param {GPUBuffer} buffer @returns {Promise<Uint8Array>} a view that dies with `unmap` */
+  async mapped(buffer) {
+    await buffer.mapAsync(MAP_READ);
+    return new Uint8Array(buffer.getMappedRange());
+  }
+
+  /** @param {GPUBuffer} buffer @param {number} offset @param {number} size @returns {Promise<Uint8Array>} */
+  async download(buffer, offset, size) {
+    const encoder = this.gpu.createCommandEncoder();
+    const { done } = this.finish([encoder], [{ buffer, offset, size }]);
+    return (await done)[0];
+  }
+
+  /** @param {Copy[]} copies */
+  copy(copies) {
+    const encoder = this.gpu.createCommandEncoder();
+    encodeCopies(encoder, copies);
+    this.gpu.queue.submit([encoder.finish()]);
+    this.submits++;
+  }
+
+  // ---- programs -------------------------------------------------------------------------------------------------
+
+  /**
+   * Compiles a program's kernels, all at once.
+   * @param {Program} program
+   * @returns {Promise<Loaded>}
+   */
+  async load(program) {
+    let open = /** @type {number[]} */ ([]);      // where the loops around the current step end
+    const variants = program.steps.map((step, index) => {
+      open = open.filter((end) => index <= end);
+      if (step.kind === StepKind.LOOP) {
+        open.push(index + step.body);
+        return "";
+      }
+      return `${step.kernel}/${shapeOf(step, open.length)}`;
+    });
+    const pipelines = new Map();
+    await Promise.all([...new Set(variants)].filter(Boolean).map(async (variant) => {
+      const [kernel, shape] = variant.split("/");
+      pipelines.set(variant, await this.pipeline(program.kernels[Number(kernel)], shape));
+    }));
+    return { pipelines, variants };
+  }
+
+  /** @param {import("./types.js").Kernel} kernel @param {string} shape @returns {Promise<GPUComputePipeline>} one for equal code */
+  pipeline({ name, entry, code }, shape) {
+    const text = new TextDecoder().decode(code ?? new Uint8Array());
+    const key = `${shape}|${entry}|${text}`;
+    const pipelines = /** @type {Map<string, Promise<GPUComputePipeline>>} */ (this.pipelines);
+    let found = pipelines.get(key);
+    if (!found) {
+      const module = this.gpu.createShaderModule({ code: text, label: name });
+      found = this.gpu.createComputePipelineAsync({
+        label: name, layout: this.layout(shape).pipeline, compute: { module, entryPoint: entry },
+      }).catch(async (error) => {
+        const lines = (await module.getCompilationInfo?.())?.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`) ?? [];
+        throw new ModelError("kernel", `kernel "${name}"`, [error.message, ...lines].join("; "));
+      });
+      pipelines.set(key, found);
+    }
+    return found;
+  }
+
+  /** @param {string} shape  "regions,slot,loops": storage bindings, 1 with a uniform slot, nested loops */
+  layout(shape) {
+    const layouts = /** @type {Map<string, {group: GPUBindGroupLayout, pipeline: GPUPipelineLayout}>} */ (this.layouts);
+    let found = layouts.get(shape);
+    if (!found) {
+      const [regions, slot, loops] = shape.split(",").map(Number);
+      /** @type {GPUBindGroupLayoutEntry[]} */
+      const entries = [];
+      for (let i = 0; i < regions; i++) entries.push({ binding: i, visibility: COMPUTE, buffer: { type: "storage" } });
+      if (slot) entries.push({ binding: regions, visibility: COMPUTE, buffer: { type: "uniform" } });
+      for (let i = 0; i < loops; i++) {
+        entries.push({ binding: regions + 1 + i, visibility: COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } });
+      }
+      const group = this.gpu.createBindGroupLayout({ entries });
+      found = { group, pipeline: this.gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
+      layouts.set(shape, found);
+    }
+    return found;
+  }
+
+  /** @param {Loaded} loaded */
+  unload(loaded) {
+    loaded.pipelines.clear();
+  }
+
+  /**
+   * Makes what depends on sizes: uniform slots, bind groups, the flat list of dispatches.
+   * @param {Loaded} loaded
+   * @param {Layout} layout
+   * @returns {Bound}
+   */
+  bind(loaded, { spans, launches }) {
+    let slots = 0;
+    const starts = launches.map(({ words, scalars }) => (words.length + scalars.length ? slots++ * (SLOT / 4) : -1));
+    const words = new Uint32Array(slots * (SLOT / 4));
+    launches.forEach((launch, i) => { if (starts[i] >= 0) words.set(launch.words, starts[i]); });
+    const uniforms = slots ? this.allocate(slots * SLOT, USAGE.UNIFORM | USAGE.COPY_DST) : null;
+    if (uniforms) this.upload(uniforms, 0, new Uint8Array(words.buffer));
+    const iterations = this.iterationNumbers(launches);
+    /** @type {(GPUBindGroup | null)[]} */
+    const groups = launches.map(({ step, grid }, i) => (step.kind === StepKind.LOOP || grid.includes(0) ? null
+      : this.group(loaded.variants[i].split("/")[1], step, spans, uniforms, starts[i], iterations)));
+    /** @type {Dispatch[]} */
+    const dispatches = [];
+    unroll(launches, (index, counters) => {
+      const group = groups[index];
+      if (!group) return;
+      const [x, y = 1, z = 1] = launches[index].grid;
+      const pipeline = /** @type {GPUComputePipeline} */ (loaded.pipelines.get(loaded.variants[index]));
+      dispatches.push({ pipeline, group, offsets: counters.map((i) => i * SLOT), x, y, z });
+    });
+    return { spans, dispatches, uniforms, iterations, words, ...hostWordIndices(launches, starts), parts: 1 };
+  }
+
+  /** A buffer with number i at byte 256 i, for the dynamic offsets of loops. @param {Launch[]} launches */
+  iterationNumbers(launches) {
+    const most = launches.reduce((max, { count }) => Math.max(max, count), 0);
+    if (!most) return null;
+    const numbers = new Uint32Array(most * (SLOT / 4));
+    for (let i = 0; i < most; i++) numbers[i * (SLOT / 4)] = i;
+    const buffer = this.allocate(numbers.byteLength, USAGE.UNIFORM | USAGE.COPY_DST);
+    this.upload(buffer, 0, new Uint8Array(numbers.buffer));
+    return buffer;
+  }
+
+  /**
+   * @param {string} shape
+   * @param {import("./types.js").Step} step
+   * @param {Span[]} spans
+   * @param {GPUBuffer | null} uniforms
+   * @param {number} start  of the step's slot, in words
+   * @param {GPUBuffer | null} iterations
+   */
+  group(shape, step, spans, uniforms, start, iterations) {
+    const [regions, slot, loops] = shape.split(",").map(Number);
+    const { maxStorageBufferBindingSize: most } = this.gpu.limits;
+    /** @type {GPUBindGroupEntry[]} */
+    const entries = Array.from(step.regions, (region, binding) => {
+      const { buffer, offset, size } = spans[region];
+      const bytes = Math.max(4, Math.ceil(size / 4) * 4);
+      if (bytes > most) {
+        throw new DeviceLimitError(`needs maxStorageBufferBindingSize ${bytes}, this device allows ${most}. Use a smaller batch.`);
+      }
+      return { binding, resource: { buffer, offset, size: bytes } };
+    });
+    if (slot) entries.push({ binding: regions, resource: { buffer: /** @type {GPUBuffer} */ (uniforms), offset: start * 4, size: SLOT } });
+    for (let i = 0; i < loops; i++) {
+      entries.push({ binding: regions + 1 + i, resource: { buffer: /** @type {GPUBuffer} */ (iterations), offset: 0, size: 16 } });
+    }
+    return this.gpu.createBindGroup({ layout: this.layout(shape).group, entries });
+  }
+
+  /** @param {Bound} bound */
+  unbind({ uniforms, iterations }) {
+    if (uniforms) this.release(uniforms);
+    if (iterations) this.release(iterations);
+  }
+
+  // ---- running --------------------------------------------------------------------------------------------------
+
+  /**
+   * Copies, runs every step once, copies: one encoder and one submit (more only after a run of over 200 ms on a real GPU).
+   * @param {Bound} bound
+   * @param {Uint32Array} hostWords
+   * @param {Feed[]} feeds
+   * @param {{before?: Copy[], after?: Copy[], reads?: Span[]}} [more]  copies, and spans whose bytes `done` gives
+   * @returns {{done: Promise<Uint8Array[]>}}
+   */
+  run(bound, hostWords, feeds, { before = [], after = [], reads = [] } = {}) {
+    if (this.failure) throw this.failure;
+    const { spans, dispatches, uniforms, words, targets, sources } = bound;
+    for (const { region, data } of feeds) this.upload(spans[region].buffer, spans[region].offset, data);
+    if (uniforms && targets.length) {
+      for (let k = 0; k < targets.length; k++) words[targets[k]] = hostWords[sources[k]];
+      this.gpu.queue.writeBuffer(uniforms, 0, /** @type {ArrayBuffer} */ (words.buffer), 0, words.byteLength);
+    }
+    const encoders = [];
+    const length = Math.max(1, Math.ceil(dispatches.length / bound.parts));
+    for (let first = 0; first < Math.max(1, dispatches.length); first += length) {
+      const encoder = this.gpu.createCommandEncoder();
+      if (first === 0) encodeCopies(encoder, before);
+      encodeDispatches(encoder, dispatches, first, Math.min(first + length, dispatches.length));
+      encoders.push(encoder);
+    }
+    encodeCopies(encoders[encoders.length - 1], after);
+    const alone = this.pending === 0;
+    return this.finish(encoders, reads, (elapsed) => {
+      if (!this.software && alone && elapsed / bound.parts > LONG_SUBMIT) {
+        bound.parts = Math.min(dispatches.length || 1, Math.ceil(elapsed / LONG_SUBMIT));
+      }
+    });
+  }
+
+  /**
+   * Copies `reads` to a staging buffer, submits, and watches that the device answers.
+   * @param {GPUCommandEncoder[]} encoders
+   * @param {Span[]} reads
+   * @param {(elapsed: number) => void} [onTime]
+   * @returns {{done: Promise<Uint8Array[]>}}
+   */
+  finish(encoders, reads, onTime = () => {}) {
+    const spans = reads.length ? reads : [{ buffer: this.mark, offset: 0, size: 4 }];
+    const size = spans.reduce((sum, span) => sum + Math.ceil(span.size / 4) * 4, 0);
+    const staging = this.takeStaging(size);
+    let offset = 0;
+    const encoder = encoders[encoders.length - 1];
+    for (const span of spans) {
+      const bytes = Math.ceil(span.size / 4) * 4;
+      if (bytes) encoder.copyBufferToBuffer(span.buffer, span.offset, staging, offset, bytes);
+      offset += bytes;
+    }
+    for (const each of encoders) this.gpu.queue.submit([each.finish()]);
+    this.submits += encoders.length;
+    return { done: this.answer(staging, reads, onTime) };
+  }
+
+  /** @param {GPUBuffer} staging @param {Span[]} reads @param {(elapsed: number) => void} onTime @returns {Promise<Uint8Array[]>} */
+  async answer(staging, reads, onTime) {
+    const start = this.now();
+    const timer = this.watch();
+    this.pending++;
+    try {
+      const bytes = await this.mapped(staging);
+      let offset = 0;
+      const results = reads.map(({ size }) => {
+        const part = bytes.slice(offset, offset + size);
+        offset += Math.ceil(size / 4) * 4;
+        return part;
+      });
+      staging.unmap();
+      this.staging?.push(staging);
+      const elapsed = this.now() - start;
+      this.times = [...this.times.slice(-20), elapsed];
+      onTime(elapsed);
+      return results;
+    } catch (error) {
+      throw this.hung ?? this.failure ?? new DeviceLostError(`the GPU device was lost during a step (${/** @type {Error} */ (error).message}).`);
+    } finally {
+      clearTimeout(timer);
+      this.pending--;
+    }
+  }
+
+  /** A step that does not answer in 20 s plus ten times the usual ends the device: no browser reports an endless kernel. */
+  watch() {
+    const median = [...this.times].sort((a, b) => a - b)[this.times.length >> 1] ?? 0;
+    const patience = this.hangAfter + 10 * median;
+    return setTimeout(() => {
+      this.hung = new DeviceHungError(`a step did not answer within ${Math.round(patience / 100) / 10} s, so the GPU device was destroyed. ` +
+        "A kernel of this file may loop for ever: do not load it again.");
+      this.gpu.destroy();
+    }, patience);
+  }
+
+  /** @param {number} size @returns {GPUBuffer} from the pool where one fits */
+  takeStaging(size) {
+    const pool = /** @type {GPUBuffer[]} */ (this.staging);
+    const fits = pool.findIndex((buffer) => buffer.size >= size && buffer.size <= 4 * size + 1024);
+    return fits >= 0 ? pool.splice(fits, 1)[0] : this.stagingBuffer(Math.max(256, 2 ** Math.ceil(Math.log2(size))));
+  }
+
+  /** Ends the device. */
+  close() {
+    this.closed = true;
+    this.device?.destroy();
+    this.live = 0;
+  }
+}
+
+/** @param {{regions: ArrayLike<number>, uniforms: ArrayLike<number>, scalars: ArrayLike<number>}} step @param {number} loops */
+function shapeOf({ regions, uniforms, scalars }, loops) {
+  return `${regions.length},${uniforms.length + scalars.length ? 1 : 0},${loops}`;
+}
+
+/** @param {GPUCommandEncoder} encoder @param {Copy[]} copies */
+function encodeCopies(encoder, copies) {
+  for (const { source, target } of copies) {
+    if (source.size) encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, Math.ceil(source.size / 4) * 4);
+  }
+}
+
+/** @param {GPUCommandEncoder} encoder @param {Dispatch[]} dispatches @param {number} first @param {number} end */
+function encodeDispatches(encoder, dispatches, first, end) {
+  if (first >= end) return;
+  const pass = encoder.beginComputePass();
+  for (let i = first; i < end; i++) {
+    const { pipeline, group, offsets, x, y, z } = dispatches[i];
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group, offsets);
+    pass.dispatchWorkgroups(x, y, z);
+  }
+  pass.end();
+}

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Session } from "../../js_bindings/runtime/session.js";
+import { WasmDevice } from "../../js_bindings/runtime/wasm.js";
+import { trainModel } from "./helpers/models.js";
+
+const open = (model = trainModel()) => Session.create(model, { device: new WasmDevice() });
+
+test("a step binds the batch, runs the module and keeps its state", async () => {
+  const session = await open();
+  const first = await (await session.run("train_step", { x: Float32Array.of(1, 2, 3), learning_rate: 0.5 })).read();
+  assert.deepEqual([...first.y.data], [10.5, 11, 11.5]);
+  assert.deepEqual(first.y.shape, [3]);
+  const second = await (await session.run("train_step", { x: [1, 2] })).read();
+  assert.deepEqual([...second.y.data], [13, 15]);
+});
+
+test("counters and random streams advance on the host, carries included", async () => {
+  const session = await open();
+  await session.run("train_step", { x: [1, 2, 3, 4] });
+  assert.deepEqual(await session.readTensor(4), new Uint8Array(BigUint64Array.of(2n ** 32n).buffer));
+  assert.deepEqual(await session.readTensor(5), new Uint8Array(Uint32Array.of(1, 2, 1, 8).buffer));
+});
+
+test("state is read and written by tensor", async () => {
+  const session = await open();
+  await session.run("train_step", { x: [1] });
+  assert.equal(new Float32Array((await session.readTensor(2)).buffer)[0], 11);
+  session.writeTensor(2, new Uint8Array(Float32Array.of(-5).buffer));
+  const { y } = await (await session.run("train_step", { x: [0] })).read();
+  assert.equal(y.data[0], -5);
+  assert.deepEqual(session.changing(), [2, 4, 5]);
+});
+
+test("every batch size runs, and at most four stay bound", async () => {
+  const session = await open();
+  for (const batch of [1, 7, 64, 1000, 3, 7]) {
+    const { y } = await (await session.run("train_step", { x: new Float32Array(batch).fill(1), learning_rate: 0 })).read();
+    assert.equal(y.data.length, batch);
+  }
+  const [prepared] = session.prepared.values();
+  assert.deepEqual([...prepared.bindings.keys()], ["64", "1000", "3", "7"]);
+});
+
+test("runSync takes bytes as the device stores them", async () => {
+  const session = await open();
+  const step = session.runSync("train_step", [2], [new Uint8Array(Float32Array.of(4, 5).buffer), null]);
+  assert.deepEqual([...(await step.read()).y.data], [18, 20]);
+});
+
+const REFUSED = [
+  [{ x: { data: [1, 2], shape: [3] } }, /shape \[3\] has 3 elements, data has 2/],
+  [{ x: { data: [1, 2], shape: [2, 1] } }, /shape \[2,1\] has 2 axes, expected \[batch\]/],
+  [{}, /needs the input "x"/],
+  [{ x: [1], z: [2] }, /has no input "z"; it takes x, learning_rate/],
+  [{ x: new Float32Array(1025) }, /"batch" is 1025, the model takes 1 to 1024/],
+  [{ x: [] }, /"batch" is 0, the model takes 1 to 1024/],
+  [{ x: [[1], [2, 3]] }, /ragged/],
+  [{ x: "hello" }, /received string/],
+  [{ x: [1], learning_rate: [1, 2] }, /learning_rate/],
+];
+for (const [inputs, message] of REFUSED) {
+  test(`bad input is named: ${message}`, async () => {
+    const session = await open();
+    await assert.rejects(session.run("train_step", inputs), { name: "InvalidArgumentError", message });
+  });
+}
+
+test("an unknown signature lists those there are", async () => {
+  await assert.rejects((await open()).run("predict", {}), /no signature "predict"; it has train_step/);
+});
+
+test("a file without programs for the device says so", async () => {
+  const model = trainModel();
+  model.signatures[0].programs = [1];
+  await assert.rejects(open(model), { name: "NoExecutorError", message: /no programs for "wasm"/ });
+});
+
+test("sizes that the model ties together are checked", async () => {
+  const model = trainModel();
+  model.programs[0].requires = { features: [], limits: [], when: [], equal: [1, 2] };
+  const session = await open(model);
+  await session.run("train_step", { x: [1, 2, 3, 4] });
+  await assert.rejects(session.run("train_step", { x: [1, 2] }), /differ: 2 and 4/);
+});
+
+test("the first program whose ranges hold is taken", async () => {
+  const model = trainModel();
+  model.programs.push({ ...model.programs[0] });
+  model.programs[0].requires = { features: [], limits: [], when: [{ symbol: 0, min: 1, max: 1 }], equal: [] };
+  model.signatures[0].programs = [0, 2];
+  const session = await open(model);
+  await session.run("train_step", { x: [1] });
+  const { y } = await (await session.run("train_step", { x: [1, 2], learning_rate: 0 })).read();
+  assert.equal(y.data[0], 11, "both programs work on one state");
+  assert.deepEqual([...session.prepared.values()].map(({ bindings }) => bindings.size), [1, 1]);
+});
+
+test("a budget that is too small is an error with numbers", async () => {
+  const session = await Session.create(trainModel(), { device: new WasmDevice({ budget: 65536 }) });
+  await assert.rejects((async () => {
+    for (const batch of [1024, 1023, 1022, 1021]) await session.run("train_step", { x: new Float32Array(batch) });
+    for (let i = 0; i < 8; i++) session.device.allocate(20000);
+  })(), { name: "DeviceLimitError", message: /the budget is 65536/ });
+});
