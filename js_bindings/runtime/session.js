@@ -2,6 +2,7 @@
 //
 // All signatures of a model share one STATE. A device is anything with the methods of `WasmDevice` and `WebGpuDevice`.
 
+import { checkBound } from "./bindings.js";
 import { DeviceHungError, DeviceLimitError, DeviceLostError, InvalidArgumentError, ModelError, NoExecutorError } from "./errors.js";
 import { bindInputs, checkSymbols } from "./inputs.js";
 import { buildLaunches, checkEqual, positions } from "./layout.js";
@@ -216,6 +217,7 @@ export class Session {
       prepared.bindings.delete(key);                     // the most recently used is last
     } else {
       checkEqual(program, sizes);
+      checkBound(this.model, program, sizes, `programs[${index}]`);
       binding = this.#bind(index, program, prepared, sizes);
       if (prepared.bindings.size === BINDINGS_KEPT) {
         const [oldest, old] = /** @type {[string, Binding]} */ (prepared.bindings.entries().next().value);

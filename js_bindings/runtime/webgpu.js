@@ -64,15 +64,26 @@ export class WebGpuDevice {
     this.failure = null;
   }
 
-  /** A new adapter and device: an adapter makes one device only. Buffers and pipelines of the old one are gone. */
-  async reopen() {
-    const gpu = this.options.gpu ?? globalThis.navigator?.gpu;
-    if (!gpu) throw new NoExecutorError("this browser offers no WebGPU here (it needs https or localhost, and a recent browser).");
+  /**
+   * Finds an adapter and says what it is.
+   * @param {any} [gpu]  instead of navigator.gpu
+   * @returns {Promise<{adapter: any, description: string, software: boolean}>}
+   * @throws {NoExecutorError} if there is none
+   */
+  static async probe(gpu = globalThis.navigator?.gpu) {
+    if (!gpu) throw new NoExecutorError("no WebGPU here (it needs a recent browser, and https or localhost).");
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
     if (!adapter) throw new NoExecutorError("WebGPU is here but gives no adapter: the GPU may be blocklisted or switched off.");
-    const { vendor = "", architecture = "", device: model = "", description = "", isFallbackAdapter } = adapter.info ?? {};
-    this.description = [vendor, architecture, model, description].filter(Boolean).join(" ") || "unnamed adapter";
-    this.software = Boolean(isFallbackAdapter || adapter.isFallbackAdapter || SOFTWARE.test(this.description));
+    const { vendor, architecture, device, description: text, isFallbackAdapter } = adapter.info ?? {};
+    const description = [vendor, architecture, device, text].filter(Boolean).join(" ") || "unnamed adapter";
+    return { adapter, description, software: Boolean(isFallbackAdapter || adapter.isFallbackAdapter || SOFTWARE.test(description)) };
+  }
+
+  /** A new adapter and device: an adapter makes one device only. Buffers and pipelines of the old one are gone. */
+  async reopen() {
+    const { adapter, description, software } = await WebGpuDevice.probe(this.options.gpu ?? undefined);
+    this.description = description;
+    this.software = software;
     const wanted = (this.options.features ?? []).filter((name) => adapter.features.has(name));
     /** @type {Record<string, number>} */
     const requiredLimits = {};

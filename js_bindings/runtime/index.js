@@ -1,0 +1,181 @@
+// The runtime: loads a `model.tide`, predicts and trains, without Python, without dependencies, without a build step.
+//
+//   import { load } from "./tideflow/index.js";
+//   const model = await load("model.tide", { onProgress: ({ loaded, total }) => … });
+//   const { data } = await model.predict(pixels);
+//   const step = await model.trainStep({ x, y, learning_rate: 1e-3 });      // waits only while two steps are under way
+//   const { loss } = await step.read();
+//   const file = await model.save();
+
+import { InvalidArgumentError, NoExecutorError, TideflowError } from "./errors.js";
+import { LocalEngine } from "./local.js";
+import { RemoteEngine } from "./remote.js";
+import { WebGpuDevice } from "./webgpu.js";
+
+export * from "./errors.js";
+export { readModel } from "./model.js";
+
+/** @typedef {import("./session.js").Step} Step */
+/** @typedef {import("./session.js").Value} Value */
+/** @typedef {{kind: "webgpu" | "wasm", reason: string}} Choice */
+/**
+ * @typedef {object} LoadOptions
+ * @property {"auto" | "webgpu" | "wasm"} [device]  "auto": WebGPU on a real GPU, else WASM in a worker
+ * @property {AbortSignal} [signal]
+ * @property {(progress: {loaded: number, total: number}) => void} [onProgress]  total 0: unknown
+ * @property {boolean} [worker]  false: run WASM in this thread
+ * @property {number} [memory]  the most bytes of regions, state and WASM memory
+ * @property {number} [snapshotEvery]  milliseconds between copies of the state against device loss
+ * @property {number} [hangAfter]  milliseconds until a step counts as hung
+ * @property {any} [gpu]  instead of navigator.gpu
+ */
+
+/** A loaded model. Events: "lost", "restored" {step, lost}, "hung", "failed"; their `detail` says more. */
+export class Model extends EventTarget {
+  /** @param {LocalEngine | RemoteEngine} engine @param {Choice} choice */
+  constructor(engine, { kind, reason }) {
+    super();
+    this.engine = engine;
+    /** Where the model runs and why. */
+    this.device = { kind, reason, description: engine.description, software: engine.software, worker: engine instanceof RemoteEngine };
+    /** The entry points with the names, dtypes and shapes of what they take and give. */
+    this.signatures = engine.signatures;
+  }
+
+  /**
+   * The outputs for one batch: the only one, or all by name.
+   * @param {any} inputs  the first input's value, or an object by input name
+   * @returns {Promise<any>}
+   */
+  async predict(inputs) {
+    const outputs = await this.run("predict", inputs);
+    const names = Object.keys(outputs);
+    return names.length === 1 ? outputs[names[0]] : outputs;
+  }
+
+  /**
+   * One optimizer step. Resolves when it is accepted; `read()` of the result gives loss and metrics.
+   * @param {Record<string, any>} inputs
+   * @returns {Promise<Step>}
+   */
+  async trainStep(inputs) {
+    return this.engine.run("train_step", this.#inputs("train_step", inputs));
+  }
+
+  /** Loss and metrics over all batches since `reset_metrics`. @param {Record<string, any>} inputs @returns {Promise<Record<string, Value>>} */
+  evaluate(inputs) {
+    return this.run("evaluate", inputs);
+  }
+
+  /** Runs any signature and reads its outputs. @param {string} signature @param {any} [inputs] @returns {Promise<Record<string, Value>>} */
+  async run(signature, inputs = {}) {
+    return (await this.engine.run(signature, this.#inputs(signature, inputs))).read();
+  }
+
+  /** The whole file with the present state. @returns {Promise<Uint8Array>} */
+  save() {
+    return this.engine.save();
+  }
+
+  /** The bytes of one state tensor. @param {string} name @returns {Promise<Uint8Array>} */
+  readTensor(name) {
+    return this.engine.read(name);
+  }
+
+  /** Frees the device. */
+  close() {
+    return this.engine.close();
+  }
+
+  /** @param {string} name @param {any} value @returns {Record<string, any>} */
+  #inputs(name, value) {
+    const plain = value && typeof value === "object" && !Array.isArray(value) && !ArrayBuffer.isView(value) && !("data" in value);
+    if (plain) return value;
+    const first = this.signatures.find((signature) => signature.name === name)?.inputs[0];
+    return first ? { [first.name]: value } : {};
+  }
+}
+
+/**
+ * Loads a model from an address or from bytes and puts it on a device.
+ * @param {string | URL | Uint8Array | ArrayBuffer} source
+ * @param {LoadOptions} [options]
+ * @returns {Promise<Model>}
+ */
+export async function load(source, options = {}) {
+  const { signal, onProgress = () => {}, device = "auto", worker = typeof Worker !== "undefined", memory, snapshotEvery, hangAfter, gpu } = options;
+  const bytes = await bytesFrom(source, signal, onProgress);
+  signal?.throwIfAborted();
+  /** @type {Model | null} */
+  let model = null;
+  const onEvent = (/** @type {any} */ event) => model?.dispatchEvent(new CustomEvent(event.type, { detail: event }));
+  const settings = { memory, snapshotEvery, hangAfter, onEvent };
+  /** @param {Choice} choice */
+  const open = async (choice) => {
+    const { kind } = choice;
+    const engine = kind === "wasm" && worker ? await RemoteEngine.open(bytes, { ...settings, kind, signal })
+      : await LocalEngine.open(bytes, { ...settings, kind, gpu });
+    model = new Model(engine, choice);
+    return model;
+  };
+  if (device === "webgpu" || device === "wasm") return open({ kind: device, reason: "asked for" });
+  if (device !== "auto") throw new InvalidArgumentError(`device "${device}" is unknown: pass "auto", "webgpu" or "wasm".`);
+  return openFirst(await preferences(gpu), open);
+}
+
+/** Tries devices in order; one that cannot run this file gives way to the next. @param {Choice[]} choices @param {(choice: Choice) => Promise<Model>} open */
+async function openFirst(choices, open) {
+  /** @type {string[]} */
+  const reasons = [];
+  for (const choice of choices) {
+    try {
+      return await open({ ...choice, reason: [choice.reason, ...reasons].join("; ") });
+    } catch (error) {
+      if (!(error instanceof TideflowError) || !["NoExecutorError", "DeviceLimitError"].includes(error.name)) throw error;
+      reasons.push(`not ${choice.kind}: ${error.message}`);
+    }
+  }
+  throw new NoExecutorError(`no device can run this file. ${reasons.join(" ")}`);
+}
+
+/** @param {any} gpu @returns {Promise<Choice[]>} best first, each with the reason */
+async function preferences(gpu) {
+  try {
+    const { description, software } = await WebGpuDevice.probe(gpu);
+    if (!software) return [{ kind: "webgpu", reason: `real GPU: ${description}` }, { kind: "wasm", reason: "the GPU cannot run it" }];
+    return [{ kind: "wasm", reason: `the GPU is emulated in software (${description}); WASM is faster` },
+      { kind: "webgpu", reason: `software adapter ${description}, for want of better` }];
+  } catch (error) {
+    return [{ kind: "wasm", reason: /** @type {Error} */ (error).message }];
+  }
+}
+
+/**
+ * @param {string | URL | Uint8Array | ArrayBuffer} source
+ * @param {AbortSignal | undefined} signal
+ * @param {(progress: {loaded: number, total: number}) => void} onProgress
+ * @returns {Promise<Uint8Array>}
+ */
+async function bytesFrom(source, signal, onProgress) {
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  if (ArrayBuffer.isView(source)) return new Uint8Array(/** @type {ArrayBuffer} */ (source.buffer), source.byteOffset, source.byteLength);
+  const response = await fetch(source, { signal });
+  if (!response.ok || !response.body) throw new TideflowError(`${source}: the server answered ${response.status} ${response.statusText}.`);
+  const total = response.headers.has("content-encoding") ? 0 : Number(response.headers.get("content-length") ?? 0);
+  const parts = [];
+  let loaded = 0;
+  for (const reader = response.body.getReader(); ;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    loaded += value.length;
+    onProgress({ loaded, total });
+  }
+  const bytes = new Uint8Array(loaded);
+  let offset = 0;
+  for (const part of parts) {
+    bytes.set(part, offset);
+    offset += part.length;
+  }
+  return bytes;
+}
