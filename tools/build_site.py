@@ -38,18 +38,17 @@ def build_site(output: Path) -> None:
     size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
     if size > SITE_BUDGET:
         raise FetchError(f"the site has {size:,} bytes, budget {SITE_BUDGET:,}: something large slipped in")
+    wheel_size = wheel.stat().st_size
     shutil.rmtree(output, ignore_errors=True)
     part.rename(output)
-    print(f"site: {size / 1e6:.1f} MB in {output.name}/, wheel {wheel.stat().st_size / 1e3:.0f} kB, "
-          f"byte code by {how}", flush=True)
+    print(f"site: {size / 1e6:.1f} MB in {output.name}/, wheel {wheel_size / 1e3:.0f} kB, byte code: {how}", flush=True)
 
 
 def bundle_vendor(target: Path) -> None:
     """CodeMirror as one module, and uPlot: the only third-party code of the pages besides Pyodide."""
     target.mkdir()
-    esbuild = ["node", str(NODE_MODULES / "esbuild" / "bin" / "esbuild")]
-    command = [*esbuild, str(PAGES / "editor" / "editor.js"), "--bundle", "--minify", "--format=esm", "--target=es2022",
-               "--legal-comments=linked", "--log-level=warning", f"--outfile={target / 'editor.js'}"]
+    command = [str(NODE_MODULES / ".bin" / "esbuild"), str(PAGES / "editor" / "editor.js"), "--bundle", "--minify",
+               "--format=esm", "--target=es2022", "--legal-comments=linked", "--log-level=warning", f"--outfile={target / 'editor.js'}"]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise FetchError("bundling the editor failed; see above")
     uplot = NODE_MODULES / "uplot" / "dist"

@@ -1,0 +1,79 @@
+// Talks to worker.js: requests as promises, events to one listener, and Stop.
+
+const STOP_SIGNAL = 2; // what Pyodide takes for Ctrl+C
+const PATIENCE = 900; // ms until a Stop that is not obeyed ends the worker
+
+/** One Python worker; a fresh one is started when the old one had to be ended. */
+export class PythonClient {
+  #worker;
+  #interrupt;
+  #requests = new Map();
+  #next = 1;
+  #listener;
+
+  /** @param {(event: object) => void} listener  gets every event of the worker, and {event: "restarting"} */
+  constructor(listener) {
+    this.#listener = listener;
+    this.#begin();
+  }
+
+  /** Resolves with versions and times once Python is ready. */
+  start() {
+    return this.request("start", { interrupt: this.#interrupt?.buffer ?? null });
+  }
+
+  /** @param {string} method @param {unknown} [argument] @param {Transferable[]} [transfer] */
+  request(method, argument, transfer = []) {
+    return new Promise((resolve, reject) => {
+      const id = this.#next++;
+      this.#requests.set(id, { resolve, reject });
+      this.#worker.postMessage({ id, method, argument }, transfer);
+    });
+  }
+
+  /** True where Python can be interrupted; elsewhere the worker is ended and restored from its last snapshot. */
+  get canInterrupt() {
+    return this.#interrupt !== undefined;
+  }
+
+  /**
+   * Asks the running code to stop.
+   * @param {Promise<unknown>} run  the run to stop
+   * @returns {Promise<boolean>}  false: the worker did not answer in time and was ended; start again and restore
+   */
+  async stop(run) {
+    if (this.#interrupt) {
+      this.#interrupt[0] = STOP_SIGNAL;
+      const obeyed = run.then(() => true, () => true);
+      const late = new Promise((resolve) => setTimeout(() => resolve(false), PATIENCE));
+      if (await Promise.race([obeyed, late])) return true;
+    }
+    this.#restart(new Error("stopped"));
+    return false;
+  }
+
+  #restart(reason) {
+    this.#worker.terminate();
+    for (const { reject } of this.#requests.values()) reject(reason);
+    this.#requests.clear();
+    this.#listener({ event: "restarting" });
+    this.#begin();
+  }
+
+  #begin() {
+    this.#interrupt = globalThis.crossOriginIsolated ? new Uint8Array(new SharedArrayBuffer(1)) : undefined;
+    this.#worker = new Worker("worker.js", { type: "module", name: "python" });
+    this.#worker.onmessage = ({ data }) => {
+      if (data.event) return this.#listener(data);
+      const request = this.#requests.get(data.id);
+      this.#requests.delete(data.id);
+      if (data.error !== undefined) request?.reject(new Error(data.error));
+      else request?.resolve(data.value);
+    };
+    this.#worker.onerror = (event) => {
+      const reason = new Error(event.message || "The Python worker could not be loaded");
+      for (const { reject } of this.#requests.values()) reject(reason);
+      this.#requests.clear();
+    };
+  }
+}

@@ -1,0 +1,110 @@
+// The worker that everything but drawing happens in: Python (Pyodide), Tideflow, the JavaScript runtime and the GPU.
+//
+// Requests from the page: {id, method, argument}; answers: {id, value} or {id, error}. Events to the page: {event, ...}.
+// A request may arrive while `fit` runs (it yields to this event loop): only `look` may then enter Python at once, by
+// leaving its pixels for the training loop to pick up; everything else waits for its turn.
+
+import { loadPyodide } from "./pyodide/pyodide.mjs";
+import * as runtime from "./runtime/index.js";
+
+const PACKAGES = ["numpy", "flatbuffers", "tideflow"];
+let python = null; // the page module, see python/page.py
+let busy = Promise.resolve();
+let running = false;
+let waiting = null; // pixels to look at while a run is going on
+
+const send = (event, fields = {}) => postMessage({ event, ...fields });
+
+const methods = {
+  /** @param {{interrupt: SharedArrayBuffer | null}} argument */
+  async start({ interrupt }) {
+    const begun = performance.now();
+    send("loading", { text: "Starting Python" });
+    const pyodide = await loadPyodide({ indexURL: new URL("pyodide/", self.location.href).href });
+    pyodide.setStdout({ batched: (text) => send("printed", { text }) });
+    pyodide.setStderr({ batched: (text) => send("printed", { text }) });
+    send("loading", { text: "Loading numpy and Tideflow" });
+    pyodide.registerJsModule("tideflow_runtime", runtime);
+    pyodide.registerJsModule("page_host", { send: sendFromPython, take_waiting: takeWaiting });
+    await pyodide.loadPackage(PACKAGES, { messageCallback: () => {} });
+    for (const name of ["python/page.py", "assets/digits/digits.npz"]) {
+      pyodide.FS.writeFile(`/home/pyodide/${name.split("/").at(-1)}`, await bytesOf(name));
+    }
+    send("loading", { text: "Importing Tideflow" });
+    if (interrupt) pyodide.setInterruptBuffer(new Uint8Array(interrupt));
+    python = pyodide.pyimport("page");
+    const about = python.about().toJs({ dict_converter: Object.fromEntries });
+    return { ...about, seconds: (performance.now() - begun) / 1000, pyodide: pyodide.version };
+  },
+
+  /** Runs the code of the editor. @param {{code: string, device: string, snapshots: boolean}} argument */
+  async run({ code, device, snapshots }) {
+    running = true;
+    try {
+      return plain(await python.run(code, device, snapshots));
+    } finally {
+      running = false;
+      waiting = null;
+    }
+  },
+
+  async look(pixels) {
+    return plain(await python.look.callPromising(pixels));
+  },
+
+  async testDigits() {
+    return plain(await python.test_digits.callPromising());
+  },
+
+  async save() {
+    return plain(await python.save.callPromising());
+  },
+
+  async restore(bytes) {
+    return plain(await python.restore.callPromising(bytes));
+  },
+};
+
+onmessage = async ({ data: { id, method, argument } }) => {
+  if (method === "look" && running) {
+    waiting = argument;
+    return postMessage({ id, value: null });
+  }
+  busy = busy.then(async () => {
+    try {
+      postMessage({ id, value: await methods[method](argument) });
+    } catch (error) {
+      postMessage({ id, error: shorten(error) });
+    }
+  });
+};
+
+/** Pyodide's messages carry the whole trace; its end is what a person needs. */
+function shorten(error) {
+  const text = String(error?.message ?? error).trim();
+  return text.length > 4000 ? `…${text.slice(-4000)}` : text;
+}
+
+function sendFromPython(event, fields) {
+  send(event, plain(fields));
+}
+
+function takeWaiting() {
+  const pixels = waiting;
+  waiting = null;
+  return pixels;
+}
+
+/** Dicts become objects, buffers become typed arrays; nothing keeps a Python object alive. */
+function plain(value) {
+  if (!value?.toJs) return value;
+  const result = value.toJs({ dict_converter: Object.fromEntries, create_pyproxies: false });
+  value.destroy();
+  return result;
+}
+
+async function bytesOf(name) {
+  const response = await fetch(new URL(name, self.location.href));
+  if (!response.ok) throw new Error(`${name}: the server answered ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
