@@ -20,7 +20,7 @@ from .dispatch import apply
 from .op import Case, Pattern, Spec, case
 from .windows import Padding, Window, both, normal_padding, windows
 
-__all__ = ["conv", "conv2d", "conv_filter_grad", "conv_input_grad"]
+__all__ = ["conv", "conv2d", "conv_filter_grad", "conv_input_grad", "each_tap", "per_axis", "reads"]
 
 CHUNK = 1 << 20  # elements of the im2col copy made at a time on the host: about what a cache holds
 
@@ -90,14 +90,14 @@ def conv_filter_grad(
 
 def _attrs(rank: int, strides: Any, padding: Any, dilations: Any, groups: int) -> dict[str, Any]:
     return {
-        "strides": _per_axis(strides, rank),
+        "strides": per_axis(strides, rank),
         "padding": normal_padding(padding, "conv"),
-        "dilations": _per_axis(dilations, rank),
+        "dilations": per_axis(dilations, rank),
         "groups": int(groups),
     }
 
 
-def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
+def per_axis(value: Any, rank: int) -> tuple[int, ...]:
     values = (int(value),) * rank if isinstance(value, int | np.integer) else tuple(int(v) for v in value)
     if len(values) != rank:
         raise ValueError(
@@ -175,7 +175,7 @@ class _Forward(_Conv, abstract=True):
 
         def product(*tap: Expr) -> Expr:
             *k, c = tap
-            where, valid = _reads(ir, geometry, spatial, k)
+            where, valid = reads(ir, geometry, spatial, k)
             with ir.guard(valid):
                 value = x.at(n, *where, first + c)
             return value * w.at(*k, c, o)
@@ -197,7 +197,7 @@ class _InputGrad(_Conv, abstract=True):
         inside, outside = w.shape[-2], w.shape[-1] // groups
         if inside == 1 and groups > 1:
             split = dy.reshape(*dy.shape[:-1], groups, outside)
-            for k, o, i in _taps(geometry):
+            for k, o, i in each_tap(geometry):
                 dx[i] += (split[o] * w[k].reshape(groups, outside)).sum(-1)
             return dx
         for g in range(groups):
@@ -205,7 +205,7 @@ class _InputGrad(_Conv, abstract=True):
             for rows in _chunks(dy.shape[0], prod(dy.shape[1:-1]) * len(matrix)):
                 flat = dy[rows, ..., g * outside : (g + 1) * outside].reshape(-1, outside)
                 columns = (flat @ matrix).reshape(-1, *dy.shape[1:-1], *w.shape[:-1])
-                for k, o, i in _taps(geometry):
+                for k, o, i in each_tap(geometry):
                     dx[(rows, *i[1:], slice(g * inside, (g + 1) * inside))] += columns[(slice(None), *o[1:], *k)]
         return dx
 
@@ -257,7 +257,7 @@ class _FilterGrad(_Conv, abstract=True):
         inside, outside = filter_shape[-2], filter_shape[-1] // groups
         if inside == 1 and groups > 1:
             split = dy.reshape(*dy.shape[:-1], groups, outside)
-            for k, o, i in _taps(geometry):
+            for k, o, i in each_tap(geometry):
                 dw[k] = np.einsum(
                     "ng,ngo->go", x[i].reshape(-1, groups), split[o].reshape(-1, groups, outside)
                 ).reshape(1, -1)
@@ -289,7 +289,7 @@ class _FilterGrad(_Conv, abstract=True):
 
         def product(*row: Expr) -> Expr:
             n, *spatial = row
-            where, valid = _reads(ir, geometry, spatial, k)
+            where, valid = reads(ir, geometry, spatial, k)
             with ir.guard(valid):
                 value = x.at(n, *where, first + c)
             return value * dy.at(n, *spatial, o)
@@ -341,7 +341,7 @@ def _first_channel(o: Expr, filter_shape: Sequence[int], groups: int) -> Expr:
     return o // (filter_shape[-1] // groups) * filter_shape[-2]
 
 
-def _reads(ir: Builder, geometry: Sequence[Window], o: Sequence[Expr], k: Sequence[Expr]) -> tuple[list[Expr], Expr]:
+def reads(ir: Builder, geometry: Sequence[Window], o: Sequence[Expr], k: Sequence[Expr]) -> tuple[list[Expr], Expr]:
     where, valid = [], ir.const(True)
     for g, oo, kk in zip(geometry, o, k, strict=True):
         index, ok = g.read(ir, oo, kk)
@@ -386,7 +386,7 @@ def _padded(x: Array, geometry: Sequence[Window]) -> Array:
     return result
 
 
-def _taps(geometry: Sequence[Window]) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]]:
+def each_tap(geometry: Sequence[Window]) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]]:
     """Each tap as an index of the filters, of the outputs that it adds to and of the inputs that it reads."""
 
     def walk(rest: Sequence[Window]) -> Iterator[tuple[tuple[Any, ...], ...]]:
@@ -405,7 +405,7 @@ def _depthwise(x: Array, w: Array, geometry: Sequence[Window], out: tuple[int, .
     """Filters of one input channel: a weighted sum of shifted inputs, without a matrix product."""
     outside = w.shape[-1] // groups
     y = np.zeros((*out[:-1], groups, outside), x.dtype)
-    for k, o, i in _taps(geometry):
+    for k, o, i in each_tap(geometry):
         y[o] += x[i][..., None] * w[k].reshape(groups, outside)
     return y.reshape(out)
 

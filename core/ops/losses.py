@@ -11,7 +11,8 @@ from ..dtypes import FLOATING, INTEGER
 from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
 from .dispatch import apply
-from .movement import expand_dims, one_hot
+from .gather import one_hot
+from .movement import expand_dims
 from .op import Case, Elementwise, Pattern, Spec, case
 from .softmax import log_sum_exp_rows, row_statistics
 

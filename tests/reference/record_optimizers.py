@@ -1,4 +1,4 @@
-"""Records five steps of each Keras 3 optimizer in optimizers.npz beside this file. Run it where TensorFlow is installed."""
+"""Records five steps of each Keras 3 optimizer in optimizers.npz beside this file; run it where TensorFlow is."""
 
 from pathlib import Path
 
