@@ -1,0 +1,13 @@
+"""The ops, one file per family. Importing this package registers all of them."""
+
+from importlib import import_module
+
+FAMILIES = (
+    "elementwise", "unary", "comparison", "reduce", "linalg", "movement", "slicing", "gather",
+    "conv", "pool", "softmax", "losses", "optimizer",
+)
+
+for _family in FAMILIES:
+    import_module(f"{__name__}.{_family}")
+
+__all__ = ["FAMILIES"]
