@@ -1,7 +1,8 @@
 """Plans scratch memory: which chunk and offset each SCRATCH region gets. The twin of `js_bindings/runtime/plan.js`.
 
-Two regions may share bytes only when no step needs both. Largest first, lowest fitting offset: deterministic, so Python and
-JavaScript place every region alike; `tests/program/plan_corpus.json` holds cases that both must answer equally.
+Two regions may share bytes only when no step needs both. Largest first, lowest fitting offset: deterministic, so
+Python and JavaScript place every region alike; `tests/program/plan_corpus.json` holds cases that both must answer
+equally.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def align(size: int, alignment: int = ALIGNMENT) -> int:
 def place(regions: Sequence[Scratch], max_chunk: int = MAX_CHUNK) -> Plan:
     """Places regions in chunks of at most `max_chunk` bytes.
 
-    Regions go in order of decreasing size (at least 4 bytes each; ties: lower index first), each at the lowest aligned offset of
-    the first chunk where it overlaps no placed region whose lifetime meets its own. Chunk sizes are aligned.
+    Regions go in order of decreasing size (at least 4 bytes each; ties: lower index first), each at the lowest
+    aligned offset of the first chunk where it overlaps no placed region whose lifetime meets its own. Chunk sizes are
+    aligned.
 
     Raises:
         DeviceLimitError: if one region is larger than a chunk may be.

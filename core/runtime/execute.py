@@ -1,0 +1,396 @@
+"""Runs the signatures of a model on a device: sizes, inputs, host-owned values, outputs; then one `Device.run`.
+
+    executor = load(model, "wasm")
+    result = executor.run("train_step", {"x": x, "y": y, "learning_rate": 1e-3})
+    loss = float(result["loss"])            # waits for the device only here
+
+Everything that depends on sizes is kept for the last 4 sets of sizes of each program; a run with known sizes makes
+nothing new.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..device import Copy, Device, Feed, Layout, Span, Stats
+from ..errors import DeviceLimitError, FailedPreconditionError, InternalError, InvalidArgumentError, NoExecutorError
+from ..program.format import DType, Model, Place, Port, Program, Signature, Target
+from ..program.plan import MAX_CHUNK
+from ..program.sizes import evaluate
+from .arena import StateArena
+from .binding import HostSlots, Ports, constant_sizes, is_host_owned, lay_out, plan_memory, suits
+from .discover import device_name, open_device
+from .state import ModelState
+from .values import Output, as_input, host_words, numpy_dtype, to_storage
+
+__all__ = ["Executor", "load"]
+
+KEPT_SIZES = 4
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A program on the device: compiled kernels, fixed memory, and what is bound for recent sizes."""
+
+    program: Program
+    index: int
+    handle: Any
+    fixed: dict[int, Span]
+    slots: HostSlots
+    bounds: OrderedDict[tuple[tuple[int, int], ...], Bound] = field(default_factory=OrderedDict)
+
+
+@dataclass(eq=False)
+class Bound:
+    """A program at one set of sizes."""
+
+    loaded: Loaded
+    handle: Any
+    layout: Layout
+    dims: list[int]
+    shapes: list[tuple[int, ...]]
+    buffers: list[Any]
+    feeds: list[tuple[int, int, DType]]                         # (port, region, storage)
+    advance: list[tuple[int, int]]                              # (tensor, by)
+
+
+class Entry:
+    """One signature: its ports, the programs that may run it, and outputs of the last run that nobody has read."""
+
+    def __init__(self, model: Model, signature: Signature, programs: list[int]) -> None:
+        self.signature, self.programs = signature, programs
+        self.ports = Ports(model, signature)
+        self.names = {port.name for port in signature.inputs}
+        self.unread: list[weakref.ref[Output]] = []
+
+
+class Executor:
+    """A model on one device. Made by `load`; `close` it, or use it as a context manager."""
+
+    def __init__(self, model: Model, device: Device, arena: StateArena | None = None,
+                 state_keys: Mapping[int, Hashable] | None = None) -> None:
+        self.model, self.device = model, device
+        self._constants = constant_sizes(model)
+        limits = device.limits()
+        self._max_chunk = min(limits.get(name, MAX_CHUNK) for name in ("maxStorageBufferBindingSize", "maxBufferSize"))
+        self._entries = {s.name: Entry(model, s, runnable(model, s, device)) for s in model.signatures}
+        used = sorted({index for entry in self._entries.values() for index in entry.programs})
+        self._state = ModelState(model, device, arena, state_keys or {}, used, self._constants)
+        self._loaded: dict[int, Loaded] = {}
+        self._pool: dict[tuple[Hashable, ...], Any] = {}            # grow-only buffers for scratch, inputs and outputs
+        self._garbage: list[Any] = []                           # buffers of dropped outputs, released at the next run
+        self._closed = False
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def arena(self) -> StateArena:
+        """Where this model's state lives; give it to another `load` to share variables."""
+        return self._state.arena
+
+    @property
+    def signatures(self) -> list[str]:
+        return list(self._entries)
+
+    def stats(self) -> Stats:
+        """The device's counters (see `core/device.py`)."""
+        return self.device.stats()
+
+    # running
+
+    def run(self, name: str, inputs: Mapping[str, Any] | None = None) -> dict[str, Output]:
+        """Runs a signature once. Outputs stay on the device until they are read.
+
+        Raises:
+            InvalidArgumentError: for a missing or unknown input, a wrong dtype, shape or value.
+        """
+        entry = self._entry(name)
+        arrays = self._arrays(entry, inputs or {})
+        bound = self._bound(entry, arrays)
+        arrays = [array if array is not None else np.full(shape, port.fill, self._dtype(port))
+                  for port, shape, array in zip(entry.signature.inputs, bound.shapes, arrays, strict=True)]
+        feeds = [Feed(region, to_storage(arrays[port], storage, entry.ports.where(entry.signature.inputs[port])))
+                 for port, region, storage in bound.feeds]
+        copies = self._preserve(entry)
+        self.device.run(bound.handle, self._host_vector(entry, bound, arrays), feeds, copies)
+        self._collect_garbage()
+        outputs = self._outputs(entry, bound, arrays)
+        for tensor, by in bound.advance:
+            self._state.advance(tensor, by)
+        return outputs
+
+    def prepare(self, name: str, inputs: Mapping[str, Any] | None = None) -> None:
+        """Compiles and binds a signature for the sizes of these inputs without running it."""
+        entry = self._entry(name)
+        self._bound(entry, self._arrays(entry, inputs or {}))
+
+    def _entry(self, name: str) -> Entry:
+        if self._closed:
+            raise FailedPreconditionError("this model was closed. Load it again to run it.")
+        if name not in self._entries:
+            raise InvalidArgumentError(f"the model has no signature {name!r}; it has {sorted(self._entries)}.")
+        return self._entries[name]
+
+    def _dtype(self, port: Port) -> np.dtype[Any]:
+        return numpy_dtype(self.model.tensors[port.tensor].dtype)
+
+    def _arrays(self, entry: Entry, inputs: Mapping[str, Any]) -> list[np.ndarray | None]:
+        """The caller's values in port order, converted and range-checked; None for an optional one that is absent."""
+        if unknown := set(inputs) - entry.names:
+            raise InvalidArgumentError(f"{entry.signature.name}: unknown inputs {sorted(unknown)}; "
+                                       f"it takes {[port.name for port in entry.signature.inputs]}.")
+        arrays: list[np.ndarray | None] = []
+        for port in entry.signature.inputs:
+            value = inputs.get(port.name)
+            if value is None and not port.optional:
+                raise InvalidArgumentError(f"{entry.ports.where(port)} is missing; given were {sorted(inputs)}.")
+            if isinstance(value, Output):
+                value = value.numpy()
+            arrays.append(None if value is None else
+                          as_input(value, self.model.tensors[port.tensor].dtype, port, entry.ports.where(port)))
+        return arrays
+
+    def _bound(self, entry: Entry, arrays: list[np.ndarray | None]) -> Bound:
+        """The first program that suits these sizes, bound to them; found or made."""
+        values = entry.ports.bind(arrays)
+        key = tuple(sorted(values.items()))
+        for index in entry.programs:
+            loaded = self._loaded.get(index)
+            bound = loaded.bounds.get(key) if loaded else None
+            if loaded and bound:
+                loaded.bounds.move_to_end(key)
+                if all(a is None or a.shape == shape for a, shape in zip(arrays, bound.shapes, strict=True)):
+                    return bound
+        dims = evaluate(self.model.dims, values)
+        shapes = entry.ports.check(arrays, dims)
+        for index in entry.programs:
+            if suits(self.model.programs[index], values, dims):
+                loaded = self._load_program(index)
+                bound = self._bind(entry, loaded, dims, shapes)
+                loaded.bounds[key] = bound
+                while len(loaded.bounds) > KEPT_SIZES:
+                    self.device.unbind(loaded.bounds.popitem(last=False)[1].handle)
+                return bound
+        sizes = {self.model.symbols[symbol].name: value for symbol, value in values.items()}
+        raise InvalidArgumentError(f"{entry.signature.name}: no program of the model is made for the sizes {sizes}.")
+
+    def _load_program(self, index: int) -> Loaded:
+        if index not in self._loaded:
+            program = self.model.programs[index]
+            slots = HostSlots(self.model, program, self._constants)
+            handle = self.device.load(program)
+            self._loaded[index] = Loaded(program, index, handle, self._state.fixed_spans(index), slots)
+        return self._loaded[index]
+
+    def _bind(self, entry: Entry, loaded: Loaded, dims: list[int], shapes: list[tuple[int, ...]]) -> Bound:
+        plan = plan_memory(loaded.program, dims, self._max_chunk, getattr(self.device, "borrows_inputs", False))
+        needs: dict[tuple[Hashable, ...], int] = {("scratch", i): size for i, size in enumerate(plan.scratch.chunks)}
+        needs |= {("in", loaded.index, i): size for i, size in enumerate(plan.inputs.chunks)}
+        needs |= {("out", loaded.index, i): size for i, size in enumerate(plan.outputs.chunks)}
+        self._grow(entry, needs)
+        buffers = {Place.SCRATCH: [self._pool["scratch", i] for i in range(len(plan.scratch.chunks))],
+                   Place.INPUT: [self._pool["in", loaded.index, i] for i in range(len(plan.inputs.chunks))],
+                   Place.OUTPUT: [self._pool["out", loaded.index, i] for i in range(len(plan.outputs.chunks))]}
+        layout = lay_out(loaded.program, dims, plan, buffers, loaded.fixed, loaded.slots)
+        handle = self.device.bind(loaded.handle, layout)
+        feeds = [(port, region, storage) for port, entry_port in enumerate(entry.signature.inputs)
+                 for region, storage in regions_of(loaded.program, entry_port.tensor, Place.INPUT)]
+        return Bound(loaded, handle, layout, dims, shapes, [self._pool[key] for key in needs], feeds,
+                     [(a.tensor, dims[a.by]) for a in entry.signature.advance])
+
+    def _grow(self, entry: Entry, needs: Mapping[tuple[Hashable, ...], int]) -> None:
+        """Makes every pooled buffer at least as large as needed; what was bound to one that is replaced is unbound."""
+        small = [key for key, size in needs.items() if key in self._pool and self._pool[key].size < size]
+        stale = [self._pool.pop(key) for key in small]
+        if stale:
+            if copies := [copy for other in self._entries.values() for copy in self._preserve(other)]:
+                self.device.copy(copies)
+            for loaded in self._loaded.values():
+                for key, bound in list(loaded.bounds.items()):
+                    if any(buffer is old for buffer in bound.buffers for old in stale):
+                        self.device.unbind(loaded.bounds.pop(key).handle)
+            for buffer in stale:
+                self.device.release(buffer)
+        for key, size in needs.items():
+            if key not in self._pool:
+                self._pool[key] = self.device.allocate(size)
+
+    def _host_vector(self, entry: Entry, bound: Bound, arrays: list[np.ndarray]) -> np.ndarray:
+        """The words of every host-owned tensor that the program reads, in the order of its slots."""
+        slots = bound.loaded.slots
+        if not slots.length:
+            return np.empty(0, np.uint32)
+        given = {port.tensor: array for port, array in zip(entry.signature.inputs, arrays, strict=True)}
+        return np.concatenate([host_words(given[t] if t in given else self._state.host(t)) for t in slots.tensors])
+
+    # outputs
+
+    def _outputs(self, entry: Entry, bound: Bound, arrays: list[np.ndarray]) -> dict[str, Output]:
+        outputs = {}
+        entry.unread = []
+        for port in entry.signature.outputs:
+            output = self._output(entry, bound, port, arrays)
+            if output.span is not None:
+                entry.unread.append(weakref.ref(output))
+            outputs[port.name] = output
+        return outputs
+
+    def _output(self, entry: Entry, bound: Bound, port: Port, arrays: list[np.ndarray]) -> Output:
+        tensor = self.model.tensors[port.tensor]
+        shape = tuple(bound.dims[dim] for dim in tensor.shape)
+        program, spans = bound.loaded.program, bound.layout.spans
+        for region, storage in regions_of(program, port.tensor, Place.OUTPUT):
+            return Output(port.name, shape, tensor.dtype, storage, spans[region], self._download)
+        for region, storage in regions_of(program, port.tensor, Place.STATE, Place.CONSTANT):
+            output = Output(port.name, shape, tensor.dtype, storage, spans[region], self._download)
+            self.device.copy(self._move([output]))          # later runs may overwrite state
+            return output
+        for given, array in zip(entry.signature.inputs, arrays, strict=True):
+            if given.tensor == port.tensor:
+                return Output.of(port.name, array.copy(), tensor.dtype)
+        if is_host_owned(self.model, port.tensor):
+            return Output.of(port.name, self._state.host(port.tensor).copy(), tensor.dtype)
+        raise InternalError(f"{entry.signature.name}: no region holds the output {port.name!r}")
+
+    def _preserve(self, entry: Entry) -> list[Copy]:
+        """Gives unread outputs of the last run buffers of their own; the copies go with the next submit."""
+        alive = [output for ref in entry.unread if (output := ref()) is not None and output.span is not None]
+        entry.unread = []
+        return self._move(alive)
+
+    def _move(self, outputs: list[Output]) -> list[Copy]:
+        copies = []
+        for output in outputs:
+            source = output.span
+            if source is None:
+                continue
+            size = max(4, source.size)
+            target = Span(self.device.allocate(size), 0, source.size)
+            output.move(target, self._garbage.append)
+            if source.size:
+                copies.append(Copy(source, target))
+        return copies
+
+    def _download(self, span: Span) -> np.ndarray:
+        return self.device.download(span.buffer, span.offset, span.size)
+
+    def _collect_garbage(self) -> None:
+        while self._garbage:
+            self.device.release(self._garbage.pop())
+
+    # state
+
+    def read(self, tensor: int) -> np.ndarray:
+        """The current value of a state tensor, host-owned ones included, in its own dtype."""
+        return self._state.read(tensor)
+
+    def write(self, tensor: int, value: Any) -> None:
+        """Sets a state tensor."""
+        self._state.write(tensor, value)
+
+    def save_into(self, model: Model | None = None) -> Model:
+        """Puts the current values of all state into the tensors of `model` (this one by default) and returns it."""
+        model = model or self.model
+        for tensor, value in self._state.read_all().items():
+            model.tensors[tensor].data = np.ascontiguousarray(value).tobytes()
+        return model
+
+    def close(self) -> None:
+        """Releases this model's memory; state in an arena that was passed in stays. Unread outputs are lost."""
+        if self._closed:
+            return
+        self._closed = True
+        for entry in self._entries.values():
+            for ref in entry.unread:
+                if (output := ref()) is not None:
+                    output.discard()
+        for loaded in self._loaded.values():
+            for bound in loaded.bounds.values():
+                self.device.unbind(bound.handle)
+            self.device.unload(loaded.handle)
+        self._loaded.clear()
+        for buffer in self._pool.values():
+            self.device.release(buffer)
+        self._pool.clear()
+        self._state.close()
+        self._collect_garbage()
+
+
+def regions_of(program: Program, tensor: int, *places: Place) -> list[tuple[int, DType]]:
+    """The regions of some places that hold a tensor, with their storage types."""
+    return [(index, region.storage) for index, region in enumerate(program.regions)
+            if region.tensor == tensor and region.place in places]
+
+
+def runnable(model: Model, signature: Signature, device: Device) -> list[int]:
+    """The programs of a signature that this device can run, compared by target, features and limits alone.
+
+    Raises:
+        NoExecutorError: if none is made for the device's kind, or each needs a feature that it lacks.
+        DeviceLimitError: if each needs more than the device allows.
+    """
+    allowed, reasons = device.limits(), []
+    found: list[int] = []
+    for index in signature.programs:
+        program = model.programs[index]
+        if program.target != device.target:
+            continue
+        lacking = sorted(set(program.requires.features) - device.features)
+        over = [limit for limit in program.requires.limits if limit.value > allowed.get(limit.name, limit.value)]
+        if lacking:
+            reasons.append(f"program {index} needs the features {lacking}")
+        elif over:
+            reasons.append(f"program {index} needs {over[0].name} {over[0].value}, "
+                           f"this device allows {allowed[over[0].name]}")
+        else:
+            found.append(index)
+    if found:
+        return found
+    if not reasons:
+        targets = sorted({model.programs[index].target.name for index in signature.programs})
+        raise NoExecutorError(f"{signature.name}: {device.name} runs {device.target.name} programs, the model has "
+                              f"{targets or 'none'}. Export it for this device, or load it with another.")
+    message = f"{signature.name}: {device.name} ({device.description}) cannot run it: {'; '.join(reasons)}."
+    raise (DeviceLimitError if any("allows" in reason for reason in reasons) else NoExecutorError)(message)
+
+
+def load(model: Model, device: str | Device | None = None, arena: StateArena | None = None,
+         state_keys: Mapping[int, Hashable] | None = None) -> Any:
+    """Puts a model on a device and returns its executor: `run`, `read`, `write`, `save_into`, `stats`, `close`.
+
+    Args:
+        model: as built by the compiler or read from a file.
+        device: a name ("wasm", "gpu", "/GPU:0"), an open Device, or None for the default.
+        arena: state shared with other models on the same device; a private one by default.
+        state_keys: for each state tensor (by index) that other models share, the key of its variable in `arena`.
+            Tensors without a key are private to this model.
+    """
+    if device is None or isinstance(device, str):
+        device = arena.device if arena is not None and device is None else _open_for(model, device)
+    if arena is not None and arena.device is not device:
+        raise InvalidArgumentError(f"the arena belongs to {arena.device.name}, the model is to run on {device.name}.")
+    load_model = getattr(device, "load_model", None)        # a device that executes whole models by itself
+    return load_model(model, arena, state_keys) if load_model else Executor(model, device, arena, state_keys)
+
+
+def _open_for(model: Model, name: str | None) -> Device:
+    """The named device, asked for with the limits that the model's programs state."""
+    target = Target.WGSL if name is not None and device_name(name).startswith("GPU") else Target.WASM
+    if name is None:
+        return open_device(None)
+    limits: dict[str, int] = {}
+    for program in model.programs:
+        if program.target == target and not program.requires.features:
+            for limit in program.requires.limits:
+                limits[limit.name] = max(limits.get(limit.name, 0), limit.value)
+    return open_device(name, limits)
