@@ -1,0 +1,35 @@
+"""Graph -> Graph passes, each pure and switchable. `run_passes` applies them in order and verifies after each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ...graph.ir import Graph, Pass
+from ...graph.verify import verify
+from .cse import merge_equal
+from .dce import drop_unused
+from .expand import expand_composites
+from .fold import fold_constants
+from .simplify import simplify
+
+PASSES: dict[str, Pass] = {
+    "expand": expand_composites,
+    "fold": fold_constants,
+    "simplify": simplify,
+    "cse": merge_equal,
+    "dce": drop_unused,
+}
+REQUIRED = frozenset({"expand"})       # kernels are made of primitives only
+
+
+def run_passes(graph: Graph, skip: Collection[str] = (), check: bool = True) -> Graph:
+    """The graph after every pass that is not skipped. Raises ValueError for a name that is not a pass or may not be skipped."""
+    unknown = set(skip) - set(PASSES)
+    if unknown or REQUIRED & set(skip):
+        raise ValueError(f"passes to skip: received {sorted(skip)}; may be skipped: {sorted(set(PASSES) - REQUIRED)}")
+    for name, function in PASSES.items():
+        if name not in skip:
+            graph = function(graph)
+            if check:
+                verify(graph, after=name)
+    return graph

@@ -1,0 +1,151 @@
+"""Decides which values get memory of their own; all others are computed inside the kernels that read them.
+
+One walk from the results back to the inputs. For each value it is known which kernels (named by the values they store, the
+*roots*) would compute it, and whether they read it at their own index (*aligned*) or elsewhere. The rules:
+
+* results, and what an optimizer step or a host-visible place needs, are placed;
+* movement costs nothing and is never placed for its own sake: its operand is looked at instead;
+* a value behind a fold (matmul, reduction, pooling, softmax) is computed inside another kernel only as its epilogue: aligned,
+  by one root, and at most one contraction per kernel;
+* a light elementwise value is recomputed where that is cheaper than storing and loading it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..graph.ir import Graph, Node, Value, uses
+from ..shapes import num_elements
+
+CONTRACTIONS = frozenset({"matmul", "conv2d", "conv2d_input_grad", "conv2d_filter_grad"})
+STEPS = frozenset({"sgd_step", "momentum_step", "adam_step"})       # optimizer ops, merged into one kernel per chunk
+DEAR = frozenset({"exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos", "atan", "asinh",
+                  "acosh", "atanh", "erf", "erfc", "pow", "atan2", "sigmoid", "softplus"})
+DEAR_COST, RANDOM_COST = 8, 30
+
+
+def is_heavy(node: Node) -> bool:
+    """Whether an output element needs a loop."""
+    return node.op.kind == "pattern" and not getattr(node.op, "cheap", False)
+
+
+def is_movement(node: Node) -> bool:
+    """Whether an output element is an input element (or a constant)."""
+    return node.op.kind == "pattern" and bool(getattr(node.op, "cheap", False))
+
+
+@dataclass
+class Fusion:
+    """The decision: the values with memory of their own, and of the others the roots that compute them."""
+
+    placed: dict[Value, None] = field(default_factory=dict)
+    roots: dict[Value, frozenset[Value]] = field(default_factory=dict)
+
+
+def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
+    """See the module. With `fuse` false every value that a node makes is placed, except movement (for tests of neutrality)."""
+    readers = uses(graph)
+    costs = _Costs(graph)
+    results = set(graph.results)
+    fusion = Fusion()
+    aligned: dict[Value, bool] = {}
+    content: dict[Value, str] = {}                 # root -> "", "fold" or "contraction": what is inside it already
+    for node in reversed(graph.nodes):
+        for v in node.outputs:
+            consumers = readers.get(v, [])
+            if v not in results and not consumers:
+                continue
+            roots: set[Value] = set()
+            same_index = True
+            place = v in results or node.op.name in STEPS
+            for c in consumers:
+                for w in c.outputs:
+                    if w in fusion.placed:
+                        roots.add(w)
+                    elif w in fusion.roots:
+                        roots |= fusion.roots[w]
+                place = place or c.op.name in STEPS or _must_place(v, c, costs)
+                same_index = same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
+            movement = is_movement(node)
+            if not place and not movement:
+                place = not fuse or _dearer_inline(v, node, roots, same_index, costs, content)
+            if place:
+                fusion.placed[v] = None
+                aligned[v] = True
+                content.setdefault(v, "")
+                if is_heavy(node):
+                    content[v] = "contraction" if node.op.name in CONTRACTIONS else "fold"
+            else:
+                fusion.roots[v] = frozenset(roots)
+                aligned[v] = same_index
+                if is_heavy(node):
+                    for r in roots:
+                        content[r] = "contraction" if node.op.name in CONTRACTIONS else "fold"
+    fusion.placed = dict.fromkeys(v for n in graph.nodes for v in n.outputs if v in fusion.placed)
+    return fusion
+
+
+def _pointwise(v: Value, consumer: Node) -> bool:
+    """Whether the consumer reads v at its own index."""
+    if consumer.op.kind == "elementwise" or consumer.op.name == "reshape":
+        return num_elements(v.sizes) == num_elements(consumer.outputs[0].sizes)
+    return False
+
+
+def _must_place(v: Value, consumer: Node, costs: _Costs) -> bool:
+    """Whether a consumer that loops over v reads it too often to recompute it."""
+    if not is_heavy(consumer) or (v.node is not None and is_movement(v.node)):
+        return False
+    if costs.folds[v]:
+        return True
+    if consumer.op.name in CONTRACTIONS:
+        return costs.weight[v] > 1 or len(costs.loads[v]) > 1
+    return False
+
+
+def _dearer_inline(v: Value, node: Node, roots: set[Value], same_index: bool, costs: _Costs, content: dict[Value, str]) -> bool:
+    """Whether computing v inside its readers costs more than storing it."""
+    if costs.folds[v]:
+        if v.sizes == () and same_index and all(r.sizes == () for r in roots):
+            return False
+        if len(roots) != 1 or not same_index:
+            return True
+        inside = content.get(next(iter(roots)), "")
+        if not is_heavy(node):
+            return False
+        return bool(inside) if node.op.name in CONTRACTIONS else inside == "contraction"
+    if len(roots) <= 1:
+        return False
+    if not costs.loads[v]:
+        return costs.weight[v] > 4
+    return costs.weight[v] > 1 or len(costs.loads[v]) > 1
+
+
+class _Costs:
+    """For each value, if everything before it that is not behind a fold were inlined: operations, values loaded, folds inside."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.weight: dict[Value, int] = {}
+        self.loads: dict[Value, frozenset[Value]] = {}
+        self.folds: dict[Value, bool] = {}
+        for node in graph.nodes:
+            inputs = [v for v in node.inputs if v is not None]
+            for v in inputs:
+                if v.node is None and v not in self.weight:
+                    small = v.constant is not None and v.constant.size == 1 or v.sizes == ()
+                    self.weight[v], self.folds[v] = 0, False
+                    self.loads[v] = frozenset() if small else frozenset((v,))
+            heavy = is_heavy(node)
+            own = _op_cost(node)
+            for v in node.outputs:
+                self.folds[v] = heavy or any(self.folds[i] for i in inputs)
+                self.weight[v] = own + sum(0 if self.folds[i] else self.weight[i] for i in inputs)
+                self.loads[v] = frozenset().union(*(frozenset((i,)) if self.folds[i] else self.loads[i] for i in inputs)) if inputs else frozenset()
+
+
+def _op_cost(node: Node) -> int:
+    if is_movement(node):
+        return 0
+    if node.op.name in DEAR:
+        return DEAR_COST
+    return RANDOM_COST if "random" in node.op.name or node.op.name == "dropout" else 1

@@ -1,0 +1,179 @@
+"""Graphs in a model, and back: what the host interprets and other targets are compiled from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dtypes import ALL
+from ..errors import ModelError
+from ..graph.ir import Graph, Node, State, Value
+from ..ops.op import find_op
+from ..program import format as fmt
+from ..shapes import Dim, Size, symbol
+
+if TYPE_CHECKING:
+    from .compile import Assembly, Source
+
+_DTYPES = {d.code: d for d in ALL}
+_SIZES, _EMPTY = ":sizes", ":empty"        # suffixes of attribute names: a tuple of sizes; a tuple of nothing
+_NESTED = ":pairs"                         # a tuple of tuples of ints, flattened; the first number is the length of each
+
+
+def store_graph(assembly: Assembly, source: Source, graph: Graph) -> int:
+    """Adds a graph of primitives to the model; returns its index. Its outputs are those of the signature, then the new values of
+    the written states in the order of `Signature.writes`."""
+    made = fmt.Graph(source.name, [], [])
+    numbers: dict[Value, int] = {}
+
+    def number(value: Value | None) -> int:
+        if value is None:
+            return -1
+        if value not in numbers:
+            if value.constant is not None:
+                numbers[value] = assembly.constant(value)
+            else:
+                numbers[value] = assembly.tensor(value, f"{source.name}/{value.label or 'v'}")
+        return numbers[value]
+
+    made.inputs = [number(v) for v in graph.inputs]
+    for node in graph.nodes:
+        inputs = [number(v) for v in node.inputs]
+        attrs = [_attr(assembly, name, value) for name, value in sorted(node.attrs.items())]
+        made.nodes.append(fmt.Node(_opcode(assembly, node), inputs, [number(v) for v in node.outputs], [a for a in attrs if a is not None]))
+    written = sorted(graph.writes, key=lambda item: assembly.state(item[0]))
+    made.outputs = [number(v) for v in (*graph.outputs, *(v for _, v in written))]
+    assembly.model.graphs.append(made)
+    return len(assembly.model.graphs) - 1
+
+
+def _opcode(assembly: Assembly, node: Node) -> int:
+    codes = assembly.model.opcodes
+    for i, code in enumerate(codes):
+        if code.name == node.op.name and code.version == node.op.version:
+            return i
+    codes.append(fmt.OpCode(node.op.name, node.op.version))
+    return len(codes) - 1
+
+
+def _attr(assembly: Assembly, name: str, value: Any) -> fmt.NamedAttr | None:
+    if value is None:
+        return None
+    if isinstance(value, bool | str):
+        return fmt.NamedAttr(name, value)
+    if isinstance(value, int):
+        return fmt.NamedAttr(name, [value])
+    if isinstance(value, float):
+        return fmt.NamedAttr(name, [value])
+    if isinstance(value, Dim):
+        return fmt.NamedAttr(name + ":size", [assembly.dims.index(value)])
+    if isinstance(value, tuple):
+        return _tuple_attr(assembly, name, value)
+    raise TypeError(f"attribute {name!r} of type {type(value).__name__} cannot be stored; attributes are numbers, text, bools, sizes and tuples of them")
+
+
+def _tuple_attr(assembly: Assembly, name: str, value: tuple[Any, ...]) -> fmt.NamedAttr:
+    if not value:
+        return fmt.NamedAttr(name + _EMPTY, [0])
+    if all(isinstance(v, tuple) for v in value):
+        return fmt.NamedAttr(name + _NESTED, [len(value[0]), *(int(x) for v in value for x in v)])
+    if any(isinstance(v, Dim) for v in value):
+        return fmt.NamedAttr(name + _SIZES, assembly.dims.all(value))
+    if any(isinstance(v, float) for v in value):
+        return fmt.NamedAttr(name + ":tuple", [float(v) for v in value])
+    return fmt.NamedAttr(name + ":tuple", [int(v) for v in value])
+
+
+# -- back ---------------------------------------------------------------------------------------------------------------
+
+
+def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, State]) -> Graph:
+    """The graph of a signature, with State cells for the tensors of state. Raises ModelError for an unknown op or no graph."""
+    if signature.graph < 0:
+        raise ModelError("G01-graph", f"signatures[{signature.name}]", "the file holds no graph for it (it was written without graphs)")
+    stored = model.graphs[signature.graph]
+    sizes = load_sizes(model)
+    values: dict[int, Value] = {}
+
+    def value(i: int) -> Value | None:
+        if i < 0:
+            return None
+        if i not in values:
+            t = model.tensors[i]
+            shape, dtype = tuple(sizes[d] for d in t.shape), _DTYPES[t.dtype.name]
+            array = None
+            if t.role == fmt.Role.CONSTANT and t.data is not None:
+                array = np.frombuffer(bytes(t.data), dtype.numpy).reshape(shape)
+            values[i] = Value(shape, dtype, label=t.name, constant=array, state=states.get(i))
+        return values[i]
+
+    inputs = tuple(value(i) for i in stored.inputs)
+    nodes = []
+    for n in stored.nodes:
+        node = _load_node(model, n, [value(i) for i in n.inputs], sizes, [model.tensors[i] for i in n.outputs])
+        nodes.append(node)
+        values.update(zip(n.outputs, node.outputs, strict=True))
+    outputs = [value(i) for i in stored.outputs]
+    count = len(signature.outputs)
+    writes = tuple((states[t], v) for t, v in zip(signature.writes, outputs[count:], strict=True))
+    advances = tuple((states[a.tensor], sizes[a.by]) for a in signature.advance)
+    return Graph(signature.name, inputs, tuple(nodes), tuple(outputs[:count]), writes, advances)  # type: ignore[arg-type]
+
+
+def _load_node(model: fmt.Model, stored: fmt.Node, inputs: list[Value | None], sizes: list[Size], outputs: list[fmt.Tensor]) -> Node:
+    code = model.opcodes[stored.op]
+    try:
+        op = find_op(code.name)
+    except KeyError as error:
+        raise ModelError("G02-op", f"opcodes[{stored.op}]", str(error)) from None
+    if code.version > op.version:
+        raise ModelError("G02-op", f"opcodes[{stored.op}]", f"op {code.name} has version {code.version}; this release knows {op.version}")
+    attrs = dict(_load_attr(a, sizes) for a in stored.attrs)
+    try:
+        specs = op.infer(*(None if v is None else v.spec for v in inputs), **attrs)
+    except Exception as error:
+        raise ModelError("G03-shape", f"op {code.name}", f"its inputs and attributes do not fit: {error}") from error
+    specs = specs if isinstance(specs, tuple) else (specs,)
+    held = [(tuple(sizes[d] for d in t.shape), t.dtype.name) for t in outputs]
+    if held != [(s.shape, s.dtype.code) for s in specs]:
+        raise ModelError("G03-shape", f"op {code.name}", f"the file says its outputs are {held}, the op gives {[(s.shape, s.dtype.code) for s in specs]}")
+    return Node(op, inputs, attrs, specs)
+
+
+def _load_attr(attr: fmt.NamedAttr, sizes: list[Size]) -> tuple[str, Any]:
+    name, _, kind = attr.name.partition(":")
+    value: Any = attr.value
+    if not kind:
+        return name, value[0] if isinstance(value, list) else value
+    convert: dict[str, Callable[[], Any]] = {
+        "sizes": lambda: tuple(sizes[i] for i in value),
+        "size": lambda: sizes[value[0]],
+        "empty": lambda: (),
+        "tuple": lambda: tuple(value),
+        "pairs": lambda: tuple(tuple(value[i: i + value[0]]) for i in range(1, len(value), value[0])),
+    }
+    if kind not in convert:
+        raise ModelError("G04-attribute", attr.name, f"unknown kind {kind!r}")
+    return name, convert[kind]()
+
+
+def load_sizes(model: fmt.Model) -> list[Size]:
+    """The dims of a model as sizes."""
+    from ..shapes import ceil_div, larger, smaller
+
+    made: list[Size] = []
+    for d in model.dims:
+        if d.op == fmt.DimOp.CONST:
+            made.append(d.a)
+        elif d.op == fmt.DimOp.SYMBOL:
+            s = model.symbols[d.a]
+            made.append(symbol(s.name, s.min, s.max, s.multiple_of))
+        else:
+            a, b = made[d.a], made[d.b]
+            made.append({
+                fmt.DimOp.ADD: lambda a, b: a + b, fmt.DimOp.SUB: lambda a, b: a - b, fmt.DimOp.MUL: lambda a, b: a * b,
+                fmt.DimOp.FLOORDIV: lambda a, b: a // b, fmt.DimOp.CEILDIV: ceil_div, fmt.DimOp.MOD: lambda a, b: a % b,
+                fmt.DimOp.MIN: smaller, fmt.DimOp.MAX: larger}[d.op](a, b))
+    return made

@@ -1,0 +1,315 @@
+"""Placed values as kernels: each becomes a root (axes, one expression), and roots over the same points share a kernel.
+
+Three ways to share: equal axes (siblings), a common row (folds over a row with stores along it), and a reduction beside a
+contraction over the same elements (the bias gradient beside the weight gradient). Never across a dependency, never above
+`MAX_BUFFERS` bindings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..graph.ir import Value
+from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
+from ..shapes import Dim, Size
+from .fuse import CONTRACTIONS
+from .lower import Lowering, kernel_dtype
+
+MAX_BUFFERS = 8
+
+
+@dataclass(eq=False)
+class Root:
+    """One value to be stored: `expr` over `axes` (parallel) and `loops` (sequential), at row-major `index`."""
+
+    value: Value
+    axes: tuple[Axis, ...]
+    loops: tuple[Axis, ...]
+    index: Expr
+    expr: Expr
+    contraction: bool
+    valid: Expr | None = None
+
+    def loads(self) -> set[Value]:
+        """The values it reads from memory."""
+        return {x.attr for x in walk([self.expr]) if x.op == "load"}
+
+    def moved(self, swap: dict[Axis, Axis], ir: Builder) -> Root:
+        """The same over other axes."""
+        exprs = {ir.axis(a): ir.axis(b) for a, b in swap.items() if a.extent != 1}
+        index, expr = rewrite([self.index, self.expr], exprs)
+        return replace(self, axes=tuple(swap.get(a, a) for a in self.axes), loops=tuple(swap.get(a, a) for a in self.loops),
+                       index=index, expr=expr)
+
+
+@dataclass(eq=False)
+class Group:
+    """Roots that one kernel computes."""
+
+    roots: list[Root]
+    axes: tuple[Axis, ...]
+    special: Any = None                     # a merged optimizer step
+    reads: set[Value] = field(default_factory=set)
+
+    def refresh(self) -> Group:
+        """Collects what it reads."""
+        self.reads = set().union(*(r.loads() for r in self.roots)) if self.roots else set()
+        return self
+
+    @property
+    def values(self) -> list[Value]:
+        """What it stores."""
+        if self.special is not None:
+            return [v for node in self.special.nodes for v in node.outputs]
+        return [r.value for r in self.roots]
+
+    @property
+    def contraction(self) -> bool:
+        return any(r.contraction for r in self.roots)
+
+
+def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) -> Root:
+    """Lowers a value over fresh axes, one per axis of its shape. `expr_of`: another value of that shape to copy."""
+    ir = lowering.ir
+    axes = tuple(ir.new_axis(d) for d in value.sizes)
+    at = tuple(ir.axis(a) for a in axes)
+    expr = lowering._computed(value, at) if expr_of is None else lowering.element(expr_of, at)
+    folds = [x for x in walk([expr]) if x.op == "fold"]
+    contraction = expr_of is None and bool(folds) and _has_contraction(value, lowering)
+    parallel, loops = [a for a in axes if a.extent != 1], []
+    if folds and not contraction:
+        used = frozenset().union(*(f.axes for f in folds))
+        while parallel and parallel[-1] not in used:
+            loops.insert(0, parallel.pop())
+        if not parallel and loops and not used:          # folds over nothing parallel: stay parallel, the fold is shared work
+            parallel, loops = loops, []
+    return Root(value, tuple(parallel), tuple(loops), lowering.flat(value.sizes, at), expr, contraction)
+
+
+def _has_contraction(value: Value, lowering: Lowering) -> bool:
+    stack, seen = [value], set()
+    while stack:
+        v = stack.pop()
+        if v.node is None or v in seen:
+            continue
+        seen.add(v)
+        if v.node.op.name in CONTRACTIONS:
+            return True
+        stack.extend(i for i in v.node.inputs if i is not None and i not in lowering.placed)
+    return False
+
+
+def merge_roots(roots: Sequence[Root], ir: Builder, merge: bool = True) -> list[Group]:
+    """Groups in an order in which every value is stored before it is read."""
+    groups: list[Group] = []
+    for root in roots:
+        if not (merge and _join(groups, root, ir)):
+            groups.append(Group([root], root.axes).refresh())
+    return groups
+
+
+def _join(groups: list[Group], root: Root, ir: Builder) -> bool:
+    loads = root.loads()
+    for group in groups:
+        if group.special is not None or not (loads & group.reads):
+            continue
+        if len(loads | group.reads | set(group.values) | {root.value}) > MAX_BUFFERS:
+            continue
+        moved = _fit(group, root, ir)
+        if moved is None or _depends(groups, group, root):
+            continue
+        group.roots.append(moved[0])
+        if moved[1] is not None:
+            group.roots, group.axes = moved[1], moved[2]
+        group.refresh()
+        return True
+    return False
+
+
+def _depends(groups: list[Group], group: Group, root: Root) -> bool:
+    """Whether the root needs, directly or not, something this group stores; the reverse cannot be: roots come in order."""
+    made_by = {v: g for g in groups for v in g.values}
+    stack, seen = [made_by[v] for v in root.loads() if v in made_by], set()
+    while stack:
+        g = stack.pop()
+        if g is group:
+            return True
+        if id(g) not in seen:
+            seen.add(id(g))
+            stack.extend(made_by[v] for v in g.reads if v in made_by)
+    # the other way round: something in this group may need a value that needs the root: only values not yet made, so no
+    return False
+
+
+def _fit(group: Group, root: Root, ir: Builder) -> tuple[Root, list[Root] | None, tuple[Axis, ...]] | None:
+    """The root over the group's axes, or None; and the group's roots and axes if they must change (rows)."""
+    if group.contraction:
+        moved = None if root.contraction else _beside_contraction(group, root, ir)
+        return None if moved is None else (moved, None, ())
+    if root.contraction:
+        return None
+    if [a.extent for a in group.axes] == [a.extent for a in root.axes]:
+        swap = dict(zip(root.axes, group.axes, strict=True))
+        moved = root.moved(swap, ir)
+        return _share_loops(group, moved, ir), None, ()
+    rows = min(len(group.axes), len(root.axes))
+    if rows == 0 or [a.extent for a in group.axes[:rows]] != [a.extent for a in root.axes[:rows]]:
+        return None
+    longer = group.roots if len(group.axes) > rows else [root]
+    shorter = [root] if longer is group.roots else group.roots
+    if any(_tiles_badly(r, rows) for r in longer) or not any(_has_fold(r) for r in shorter):
+        return None
+    moved = root.moved(dict(zip(root.axes[:rows], group.axes[:rows], strict=True)), ir)
+    moved = replace(moved, axes=moved.axes[:rows], loops=moved.axes[rows:] + moved.loops)
+    changed = [replace(r, axes=r.axes[:rows], loops=r.axes[rows:] + r.loops) for r in group.roots]
+    return _share_loops(group, moved, ir), [*changed, moved], group.axes[:rows]
+
+
+def _has_fold(root: Root) -> bool:
+    return any(x.op == "fold" for x in walk([root.expr]))
+
+
+def _tiles_badly(root: Root, rows: int) -> bool:
+    """Whether running this root row by row would lose much parallelism: long rows with nothing shared along them."""
+    total: Size = 1
+    for a in root.axes[rows:]:
+        total = total * a.extent
+    return not isinstance(total, int) or total > 64
+
+
+def _share_loops(group: Group, root: Root, ir: Builder) -> Root:
+    """Sequential loops of equal extents become the same axes, so that their bodies can share."""
+    for other in group.roots:
+        if root.loops and [a.extent for a in other.loops] == [a.extent for a in root.loops]:
+            return root.moved(dict(zip(root.loops, other.loops, strict=True)), ir)
+    return root
+
+
+def _beside_contraction(group: Group, root: Root, ir: Builder) -> Root | None:
+    """A sum over the elements that the contraction multiplies anyway: stored by the points whose other axes are 0."""
+    if root.loops or any(r.valid is not None for r in group.roots):
+        return None
+    side = [x for x in walk([root.expr]) if x.op == "fold"]
+    main = [x for r in group.roots for x in walk([r.expr]) if x.op == "fold"]
+    if len(side) != 1 or len(main) != 1 or len(side[0].attr.accumulators) != 1 or side[0].attr.accumulators[0].combine != "sum":
+        return None
+    if side[0].attr.axes != main[0].attr.axes or main[0].args[1].op != "mul" or len(root.axes) != 1:
+        return None
+    for axis in group.axes:
+        if axis.extent != root.axes[0].extent:
+            continue
+        moved = root.moved({root.axes[0]: axis}, ir)
+        fold = next(x for x in walk([moved.expr]) if x.op == "fold")
+        if any(fold.args[1] is factor for factor in main[0].args[1].args):
+            valid: Expr | None = None
+            for other in group.axes:
+                if other is not axis:
+                    zero = ir.axis(other).eq(0)
+                    valid = zero if valid is None else valid & zero
+            return replace(moved, axes=group.axes, valid=valid)
+    return None
+
+
+# -- closing ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Closed:
+    """A kernel whose loads and stores name buffers by number, and the value behind each buffer."""
+
+    kernel: Kernel
+    values: list[Any]
+
+
+def close(ir: Builder, name: str, axes: Sequence[Axis], stores: Sequence[tuple[Any, Store]]) -> Closed:
+    """A Kernel of stores to places (any keys, equal for equal memory; `load.attr` are such keys too)."""
+    made = [s for _, s in stores]
+    roots = join_folds(ir, store_roots(made))
+    places: dict[Any, int] = {}
+    dtypes: dict[Any, str] = {}
+    nodes = walk(roots)
+    for x in nodes:
+        if x.op == "load":
+            places.setdefault(x.attr, len(places))
+            dtypes.setdefault(x.attr, x.dtype)
+    supply = iter(roots)
+    for place, _ in stores:
+        places.setdefault(place, len(places))
+    swap: dict[Expr, Expr] = {}
+    for x in nodes:                                       # operands first: loads inside indices of loads are ready
+        if x.op == "load":
+            args = tuple(rewrite(x.args, swap))
+            swap[x] = ir._make("load", x.dtype, args, places[x.attr], None, None, x.axes)
+    final = []
+    for place, s in stores:
+        index, value = rewrite([next(supply), next(supply)], swap)
+        valid = None if s.valid is None else rewrite([next(supply)], swap)[0]
+        if value.dtype == "bool":
+            value = ir.cast(value, U32)
+        dtypes.setdefault(place, value.dtype)
+        final.append(Store(places[place], index, value, valid, s.loops))
+    written = {s.buffer for s in final}
+    buffers = tuple(Buffer(f"b{i}", dtypes[p], i in written) for p, i in places.items())
+    sizes, scalars = _uniforms(axes, final)
+    return Closed(Kernel(name, tuple(axes), tuple(final), buffers, sizes, scalars), list(places))
+
+
+def _uniforms(axes: Sequence[Axis], stores: Sequence[Store]) -> tuple[tuple[Dim, ...], tuple[Scalar, ...]]:
+    sizes: dict[Dim, None] = {}
+    scalars: dict[Scalar, None] = {}
+    loops = [a for s in stores for a in s.loops]
+    for a in (*axes, *loops):
+        if isinstance(a.extent, Dim):
+            sizes[a.extent] = None
+    for x in walk(store_roots(stores)):
+        if x.op == "size":
+            sizes[x.attr] = None
+        elif x.op == "scalar":
+            scalars[x.attr[0]] = None
+        elif x.op == "fold":
+            sizes.update((a.extent, None) for a in x.attr.axes if isinstance(a.extent, Dim))
+    return tuple(sizes), tuple(scalars)
+
+
+def join_folds(ir: Builder, roots: Sequence[Expr]) -> list[Expr]:
+    """Folds over the same axes that do not need each other become one loop with several accumulators."""
+    folds = [x for x in walk(roots) if x.op == "fold" and all(a.combine != "custom" for a in x.attr.accumulators)]
+    by_axes: dict[Any, list[Expr]] = {}
+    for f in folds:
+        by_axes.setdefault(f.attr.axes, []).append(f)
+    swap: dict[Expr, Expr] = {}
+    for group in by_axes.values():
+        widest = max(group, key=lambda f: len(f.axes))
+        members = [f for f in group if f.axes <= widest.axes and (f.axes == widest.axes or f.args[1] in widest.args[-1].args)]
+        if len(members) < 2 or any(f in walk(g.args) for f in members for g in members if f is not g):
+            continue
+        _join_members(ir, members, swap)
+    return rewrite(roots, swap) if swap else list(roots)
+
+
+def _join_members(ir: Builder, members: Sequence[Expr], swap: dict[Expr, Expr]) -> None:
+    spec = members[0].attr
+    accumulators = tuple(a for f in members for a in f.attr.accumulators)
+    starts = [x for f in members for x in f.args[: len(f.attr.accumulators)]]
+    values = [x for f in members for x in f.args[len(f.attr.accumulators):]]
+    joined = replace(spec, accumulators=accumulators, level=max(f.attr.level for f in members))
+    args = (*starts, *values)
+    free = frozenset().union(*(x.axes for x in args)) - frozenset(spec.axes)
+    loop = ir._make("fold", "tuple", args, joined, None, None, free, (spec.axes, accumulators, None))
+    position = 0
+    for f in members:
+        for i, a in enumerate(f.attr.accumulators):
+            old = ir._make("out", a.dtype, (f,), i, None, None, f.axes)
+            swap[old] = ir._make("out", a.dtype, (loop,), position, None, None, free)
+            position += 1
+
+
+def name_of(values: Sequence[Value]) -> str:
+    """A short name for people: the ops that end in this kernel."""
+    names = [v.node.op.name if v.node else "copy" for v in values]
+    return "+".join(dict.fromkeys(names))
+
+
+__all__ = ["MAX_BUFFERS", "Closed", "Group", "Root", "close", "kernel_dtype", "make_root", "merge_roots", "name_of"]

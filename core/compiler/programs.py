@@ -1,0 +1,154 @@
+"""A schedule as a program: regions for every place, steps for every kernel, code from the emitter of the target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..graph.ir import Graph, Value
+from ..kernel.ir import Kernel
+from ..program import format as fmt
+from ..shapes import Size, num_elements
+from . import targets
+from .kernels import Closed
+from .layout import Chunk, Layout
+from .schedule import Place, Schedule
+
+if TYPE_CHECKING:
+    from .compile import Assembly
+
+_STORAGE = {"f32": fmt.DType.F32, "i32": fmt.DType.I32, "u32": fmt.DType.U32}
+
+
+def build_program(assembly: Assembly, graph: Graph, layout: Layout, position: int, plan: Schedule, target: str,
+                  signature: fmt.Signature) -> fmt.Program:
+    """The program of one signature for "wasm" or "wgsl"."""
+    builder = _Builder(assembly, graph, layout, position, signature)
+    program = builder.program
+    program.graph = signature.graph
+    program.target = fmt.Target.WASM if target == "wasm" else fmt.Target.WGSL
+    if target == "wasm":
+        builder.emit_wasm(plan)
+    else:
+        builder.emit_wgsl(plan)
+    return program
+
+
+class _Builder:
+    def __init__(self, assembly: Assembly, graph: Graph, layout: Layout, position: int, signature: fmt.Signature) -> None:
+        self.assembly, self.graph, self.layout, self.signature = assembly, graph, layout, signature
+        self.steps = layout.steps[position]
+        self.program = fmt.Program(fmt.Target.WASM)
+        self.places: dict[Any, int] = {}
+        self.chunks: dict[str, int] = {}
+
+    # -- emitting -------------------------------------------------------------------------------------------------------
+
+    def emit_wasm(self, plan: Schedule) -> None:
+        """One module for all kernels; a kernel's workspace is a scratch region bound last."""
+        kernels: list[Kernel] = []
+        codes: list[tuple[int, list[int]]] = []
+        for closed in plan.kernels:
+            regions = self._regions(closed)
+            size = targets.wasm_workspace(closed.kernel)
+            if size != 0:
+                regions.append(self._add(fmt.Place.SCRATCH, size, fmt.DType.F32))
+            kernels.append(closed.kernel)
+            codes.append((len(kernels) - 1, regions))
+            self.program.kernels.append(fmt.Kernel(closed.kernel.name, f"k{len(kernels) - 1}", None, b"", len(regions)))
+            self._step(closed.kernel, len(kernels) - 1, regions, ())
+        self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions))
+
+    def emit_wgsl(self, plan: Schedule) -> None:
+        """One shader per distinct text."""
+        from hashlib import sha256
+
+        known: dict[str, int] = {}
+        for closed in plan.kernels:
+            for kernel, places in targets.wgsl_stages(closed.kernel, closed.values):
+                emitted = targets.wgsl(kernel)
+                regions = [self._region(p, kernel.buffers[i].dtype) for i, p in enumerate(places)]
+                number = known.get(emitted.code)
+                if number is None:
+                    code = emitted.code.encode()
+                    number = known[emitted.code] = len(self.program.kernels)
+                    self.program.kernels.append(fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions)))
+                self._step(kernel, number, regions, emitted.grid)
+
+    def _step(self, kernel: Kernel, number: int, regions: list[int], grid: tuple[Size, ...]) -> None:
+        dims = self.assembly.dims
+        writes = sum(1 << i for i, b in enumerate(kernel.buffers) if b.written)
+        if len(regions) > len(kernel.buffers):
+            writes |= 1 << (len(regions) - 1)
+        scalars = [self._scalar_tensor(s.key) for s in kernel.scalars]
+        self.program.steps.append(fmt.Step(fmt.StepKind.DISPATCH, number, regions, dims.all(grid), dims.all(kernel.sizes), scalars, writes=writes))
+
+    def _scalar_tensor(self, key: Any) -> int:
+        if isinstance(key, Value):
+            return self.assembly.tensor(key, key.label)
+        return self.assembly.state(key)
+
+    # -- regions --------------------------------------------------------------------------------------------------------
+
+    def _regions(self, closed: Closed) -> list[int]:
+        return [self._region(p, b.dtype) for p, b in zip(closed.values, closed.kernel.buffers, strict=True)]
+
+    def _region(self, place: Any, dtype: str) -> int:
+        found = self.places.get(place)
+        if found is None:
+            found = self.places[place] = self._make(place, dtype)
+        return found
+
+    def _make(self, place: Any, dtype: str) -> int:
+        storage = _STORAGE[dtype]
+        if isinstance(place, targets.Partial):
+            return self._add(fmt.Place.SCRATCH, place.bytes, storage)
+        assert isinstance(place, Place)
+        what = place.what
+        if place.kind == "scratch":
+            return self._add(fmt.Place.SCRATCH, _bytes(what), storage)
+        if place.kind == "input":
+            return self._add(fmt.Place.INPUT, _bytes(what), storage, self.assembly.tensor(what, what.label))
+        if place.kind == "constant":
+            return self._add(fmt.Place.CONSTANT, _bytes(what), storage, self.assembly.constant(what))
+        if place.kind == "output":
+            return self._add(fmt.Place.OUTPUT, _bytes(self.graph.outputs[what]), storage, self.signature.outputs[what].tensor)
+        if place.kind == "chunk":
+            return self._chunk(next(c for c in self.layout.chunks if c.key == what))
+        if place.kind == "private":
+            return self._gradients(what)
+        if place.kind == "gradient":
+            key, state = place.what
+            chunk = next(s.chunks[0] for s in self.steps if s.key == key)
+            return self._add(fmt.Place.STATE, _bytes(state), storage, parent=self._gradients(key), offset=chunk.offsets[state])
+        chunk = self.layout.find(what)
+        self._chunk(chunk)
+        return self.places[Place("state", what)]
+
+    def _chunk(self, chunk: Chunk) -> int:
+        """The region of a chunk; the places of all its states come with it, so that every program agrees on them."""
+        found = self.chunks.get(chunk.key)
+        if found is None:
+            found = self.chunks[chunk.key] = self._add(fmt.Place.STATE, chunk.size, fmt.DType.F32)
+            for state, offset in chunk.offsets.items():
+                storage = fmt.DType.F32 if state.dtype.is_floating else fmt.DType.U32 if state.dtype.name in ("bool", "uint32") else fmt.DType.I32
+                made = self._add(fmt.Place.STATE, _bytes(state), storage, self.assembly.state(state), found, offset)
+                self.places[Place("state", state)] = made
+        return found
+
+    def _gradients(self, key: str) -> int:
+        found = self.chunks.get(key)
+        if found is None:
+            size = next(s.chunks[0].size for s in self.steps if s.key == key)
+            found = self.chunks[key] = self._add(fmt.Place.STATE, size, fmt.DType.F32)
+        return found
+
+    def _add(self, place: fmt.Place, size: Size, storage: fmt.DType, tensor: int = -1, parent: int = -1, offset: int = 0) -> int:
+        dims = self.assembly.dims
+        self.program.regions.append(fmt.Region(place, dims.index(size), storage, tensor, parent, dims.index(offset)))
+        return len(self.program.regions) - 1
+
+
+def _bytes(value: Any) -> Size:
+    """Bytes on a device: 4 per element."""
+    shape = value.sizes if isinstance(value, Value) else value.shape
+    return 4 * num_elements(shape)

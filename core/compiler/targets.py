@@ -1,0 +1,43 @@
+"""The only importer of emitters: kernels become code here, at first use of a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..kernel.ir import Kernel
+from ..shapes import Size
+
+
+@dataclass(eq=False)
+class Partial:
+    """Memory between the two halves of a split reduction."""
+
+    bytes: Size
+
+
+def wasm_workspace(kernel: Kernel) -> Size:
+    """Bytes of scratch that the kernel's code needs beside its buffers."""
+    from ..wasm import emit
+
+    return emit.workspace(kernel)
+
+
+def wasm_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, list[int]]], num_regions: int) -> bytes:
+    """The module that runs the steps: (kernel, regions) each."""
+    from ..wasm import emit
+
+    return emit.emit_module(kernels, steps, num_regions)
+
+
+def wgsl(kernel: Kernel) -> Any:
+    """The shader of a kernel, with its grid."""
+    from ..gpu_wgsl import emit
+
+    return emit.emit(kernel)
+
+
+def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:
+    """The kernel as it is, or in two stages where a long fold would leave a GPU idle, each with the places of its buffers."""
+    return [(kernel, list(places))]
