@@ -1,0 +1,324 @@
+"""Kernel expressions to WGSL statements, in nested blocks.
+
+Every expression has a home: the outermost block in which all axes it depends on are bound. It is written there once, as a `let`
+when it is used more than once or used from a deeper block, else in place. Folds with the same loop that do not need each other
+share one loop, so that the 64 sums of a register tile share their loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..kernel.ir import BOOL, F32, U32, Axis, Buffer, Expr, FoldSpec, Store, store_roots, walk
+from ..shapes import Size
+from . import text
+from .calls import call_text
+from .lanes import LANES, at_lane, split_lanes
+
+COMPONENTS = "xyzw"
+
+
+class Block:
+    """Statements that run under the same loops. Stores go to `tail`, after everything that is computed here."""
+
+    def __init__(self, parent: Block | None, axes: Sequence[Axis] = ()) -> None:
+        self.parent = parent
+        self.bound: frozenset[Axis] = (parent.bound if parent else frozenset()) | frozenset(axes)
+        self.lines: list[str] = []
+        self.tail: list[str] = []
+        self.names: dict[Expr, str] = {}
+        self.axes: dict[Axis, str] = {}
+        self.folds: dict[Expr, list[str]] = {}
+        self.accumulators: dict[object, str] = {}
+        self.homes: dict[frozenset[Axis], Block] = {}
+
+    def home(self, axes: frozenset[Axis]) -> Block:
+        """The outermost enclosing block that binds all these axes."""
+        found = self.homes.get(axes)
+        if found is None:
+            outer = self.parent.home(axes) if self.parent and axes <= self.parent.bound else self
+            found = self.homes[axes] = outer
+        return found
+
+    def find(self, table: str, key: object) -> str:
+        """The name of an axis or an accumulator."""
+        block: Block | None = self
+        while block is not None:
+            name = getattr(block, table).get(key)
+            if name is not None:
+                return str(name)
+            block = block.parent
+        raise KeyError(f"{key!r} is not bound here")
+
+
+class Body:
+    """Writes the statements of one kernel."""
+
+    def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None, slots: dict[object, str]) -> None:
+        self.stores, self.buffers, self.lane, self.slots = stores, buffers, lane, slots
+        self.lanes = frozenset((lane,)) if lane else frozenset()
+        self.helpers = text.Helpers()
+        self.order = walk(store_roots(stores))
+        self.uses = _count_uses(self.order)
+        self.groups = _group_folds(self.order)
+        self.split: dict[Expr, Expr | None] = {}
+        self.wide = self._wide_buffers()
+        self.count = 0
+
+    def fresh(self, prefix: str = "v") -> str:
+        """A new name."""
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def vector(self, x: Expr) -> bool:
+        """Whether the value is a vec4, one component per lane."""
+        return self.lane is not None and self.lane in x.axes
+
+    def quarter(self, index: Expr) -> Expr | None:
+        """q if the index is 4 * q + lane."""
+        if index not in self.split:
+            self.split[index] = split_lanes(index, self.lane) if self.vector(index) else None  # type: ignore[arg-type]
+        return self.split[index]
+
+    def _wide_buffers(self) -> frozenset[int]:
+        """Buffers of which every access is four aligned neighbours at once: they are bound as arrays of vec4."""
+        if self.lane is None:
+            return frozenset()
+        wide = {b: True for b in range(len(self.buffers))}
+        for x in self.order:
+            if x.op == "load":
+                guarded = len(x.args) > 1 and self.vector(x.args[1])
+                wide[x.attr] = wide[x.attr] and not guarded and self.quarter(x.args[0]) is not None
+        for s in self.stores:
+            guarded = s.valid is not None and self.vector(s.valid)
+            wide[s.buffer] = wide[s.buffer] and not guarded and self.quarter(s.index) is not None
+        return frozenset(b for b, yes in wide.items() if yes)
+
+    # -- values -----------------------------------------------------------------------------------------------------------
+
+    def value(self, x: Expr, block: Block, *, named: bool = False) -> str:
+        """Text for the value of x inside `block`; with `named`, a name or a constant, whatever it takes."""
+        op = x.op
+        if op == "const":
+            return text.constant(x.attr, x.dtype, self.helpers)
+        if op == "axis":
+            return f"vec4<i32>(0i, 1i, 2i, 3i)" if x.attr is self.lane else block.find("axes", x.attr)
+        if op == "size":
+            return self.slots[x.attr]
+        if op == "scalar":
+            return self.slots[x.attr]
+        if op == "acc":
+            return block.find("accumulators", x.attr)
+        home = block.home(x.axes - self.lanes)
+        name = home.names.get(x)
+        if name is not None:
+            return name
+        if op == "out":
+            return self.fold(x.args[0], home)[x.attr]
+        written = self.compute(x, home)
+        if home is block and not named and self.uses.get(x, 2) == 1:
+            return written
+        name = home.names[x] = self.fresh()
+        home.lines.append(f"let {name} = {written};")
+        return name
+
+    def compute(self, x: Expr, block: Block) -> str:
+        """The text of one node, its operands written before."""
+        if x.op == "load":
+            return self.load(x, block)
+        operands = [(self.value(a, block), a.dtype, self.vector(a)) for a in x.args]
+        vector = self.vector(x)
+        if x.op == "select":
+            (condition, _, by_lane), yes, no = operands
+            arms = [text.spread(t, d, v, vector) for t, d, v in (no, yes)]
+            if vector and not by_lane:
+                condition = f"vec4<bool>({condition})"
+            return f"select({arms[0]}, {arms[1]}, {condition})"
+        if x.op == "cast":
+            return text.cast(operands[0][0], x.args[0].dtype, x.dtype, vector)
+        if x.op == "bitcast":
+            return text.bitcast(operands[0][0], x.args[0].dtype, x.dtype, vector)
+        if x.op == "call":
+            return call_text(x.attr, [text.spread(t, d, v, vector) for t, d, v in operands], vector, self.helpers)
+        return text.operation(x.op, x.dtype, operands, self.helpers)
+
+    def load(self, x: Expr, block: Block) -> str:
+        """One element, or four: neighbours as one vec4, else one by one. 0 where the guard is false."""
+        index, valid = x.args[0], x.args[1] if len(x.args) > 1 else None
+        if not self.vector(x):
+            return self._load_one(x, index, valid, block)
+        if x.attr not in self.wide:
+            parts = []
+            for lane in range(LANES):
+                at = at_lane(index, self.lane, lane)  # type: ignore[arg-type]
+                ok = None if valid is None else at_lane(valid, self.lane, lane)  # type: ignore[arg-type]
+                parts.append(self._load_one(x, at, ok, block))
+            return f"{text.type_name(x.dtype, True)}({', '.join(parts)})"
+        return self._load_one(x, self.quarter(index), valid, block, wide=True)  # type: ignore[arg-type]
+
+    def _load_one(self, x: Expr, index: Expr, valid: Expr | None, block: Block, wide: bool = False) -> str:
+        stored = self.buffers[x.attr].dtype
+        stored = U32 if stored == BOOL else stored
+        zero = text.type_name(x.dtype, wide) + "()"
+        if valid is not None and valid.op == "const":
+            if not valid.attr:
+                return zero
+            valid = None
+        at = self.value(index, block)
+        ok = None if valid is None else self.value(valid, block, named=True)
+        read = f"b{x.attr}[{at}]" if ok is None else f"b{x.attr}[select(0i, {at}, {ok})]"
+        if x.dtype == BOOL:
+            read = f"({read} != {text.type_name(stored, wide)}())"
+        else:
+            read = text.bitcast(read, stored, x.dtype, wide)
+        return read if ok is None else f"select({zero}, {read}, {ok})"
+
+    # -- folds ------------------------------------------------------------------------------------------------------------
+
+    def fold(self, x: Expr, block: Block) -> list[str]:
+        """The names of the results of a fold; writes its loop, with all folds that can share it, if that is not done yet."""
+        home = block.home(x.axes - self.lanes)
+        if x not in home.folds:
+            members = [f for f in self.groups.get(x, [x]) if home is block.home(f.axes - self.lanes) and f not in home.folds]
+            self._write_loop(members, home)
+        return home.folds[x]
+
+    def _write_loop(self, members: list[Expr], home: Block) -> None:
+        spec: FoldSpec = members[0].attr
+        inits = [[self.value(a, home) for a in f.args[: len(f.attr.accumulators)]] for f in members]
+        for f, starts in zip(members, inits, strict=True):
+            home.folds[f] = []
+            wide = self.vector(f)
+            for a, start, x in zip(f.attr.accumulators, starts, f.args, strict=False):
+                name = self.fresh("a")
+                home.folds[f].append(name)
+                start = text.spread(start, a.dtype, self.vector(x), wide)
+                home.lines.append(f"var {name}: {text.type_name(a.dtype, wide)} = {start};")
+        blocks = self._nest(home, spec.axes)
+        inner = blocks[-1]
+        for f in members:
+            self._accumulate(f, home.folds[f], inner)
+        self._close(home.lines, blocks)
+
+    def _nest(self, outer: Block, axes: Sequence[Axis]) -> list[Block]:
+        blocks = []
+        for axis in axes:
+            outer = Block(outer, (axis,))
+            outer.axes[axis] = self.fresh("r")
+            blocks.append(outer)
+        return blocks
+
+    def _close(self, lines: list[str], blocks: list[Block]) -> None:
+        """Appends the loops to `lines`."""
+        content: list[str] = []
+        for block in reversed(blocks):
+            (axis, name), = block.axes.items()
+            content = [*block.lines, *content, *block.tail]
+            if axis.extent != 1:
+                head = f"for (var {name} = 0i; {name} < {self.extent(axis.extent)}; {name}++) {{"
+                content = [head, *("  " + line for line in content), "}"]
+        lines += content
+
+    def extent(self, size: Size) -> str:
+        """The text of a size as an i32."""
+        return f"{size}i" if isinstance(size, int) else self.slots[size]
+
+    def _accumulate(self, f: Expr, names: list[str], inner: Block) -> None:
+        accumulators = f.attr.accumulators
+        values = f.args[len(accumulators):]
+        wide = self.vector(f)
+        if not any(a.combine == "custom" for a in accumulators):
+            for a, name, v in zip(accumulators, names, values, strict=True):
+                value = self.value(v, inner)
+                if a.combine != "sum" and a.combine != "prod":
+                    value = text.spread(value, a.dtype, self.vector(v), wide)
+                inner.lines.append(text.combine(name, a.combine, a.dtype, value, wide, self.helpers))
+            return
+        key = (f.attr.level, tuple(a.dtype for a in accumulators), tuple(a.extent for a in f.attr.axes))
+        for i, name in enumerate(names):
+            inner.accumulators[(key, i)] = name
+        new = [text.spread(self.value(v, inner, named=True), a.dtype, self.vector(v), wide)
+               for a, v in zip(accumulators, values, strict=True)]
+        kept = [self.fresh() for _ in new] if any(n in names for n in new) else None
+        if kept:                                              # a value that is another accumulator: read all before writing any
+            inner.lines += [f"let {k} = {n};" for k, n in zip(kept, new, strict=True)]
+        for a, name, value in zip(accumulators, names, kept or new, strict=True):
+            if a.combine == "custom":
+                inner.lines.append(f"{name} = {value};")
+            else:
+                inner.lines.append(text.combine(name, a.combine, a.dtype, value, wide, self.helpers))
+
+    # -- stores -----------------------------------------------------------------------------------------------------------
+
+    def write_stores(self, block: Block) -> None:
+        """All stores: first the values at this level, so that nothing is stored before it is loaded; then the store loops."""
+        tails = [self._store(s, block) for s in self.stores if not s.loops]
+        block.tail += [line for lines in tails for line in lines]
+        done: list[Store] = []
+        for s in self.stores:
+            if not s.loops or s in done:
+                continue
+            same = [t for t in self.stores if t.loops == s.loops and t not in done]
+            done += same
+            blocks = self._nest(block, s.loops)
+            inner = [self._store(t, blocks[-1]) for t in same]
+            blocks[-1].tail += [line for lines in inner for line in lines]
+            self._close(block.tail, blocks)
+
+    def _store(self, s: Store, block: Block) -> list[str]:
+        value, vector = s.value, self.vector(s.value)
+        name = self.value(value, block, named=value.op != "const")
+        if self.lane is None or not (vector or self.vector(s.index) or (s.valid is not None and self.vector(s.valid))):
+            return self._store_one(s, s.index, s.valid, name, block, False)
+        if s.buffer in self.wide:
+            name = text.spread(name, value.dtype, vector, True)
+            return self._store_one(s, self.quarter(s.index), s.valid, name, block, True)  # type: ignore[arg-type]
+        lines: list[str] = []
+        for lane in range(LANES):
+            at = at_lane(s.index, self.lane, lane)
+            valid = None if s.valid is None else at_lane(s.valid, self.lane, lane)
+            part = f"{name}.{COMPONENTS[lane]}" if vector else name
+            lines += self._store_one(s, at, valid, part, block, False)
+        return lines
+
+    def _store_one(self, s: Store, index: Expr, valid: Expr | None, value: str, block: Block, wide: bool) -> list[str]:
+        if valid is not None and valid.op == "const":
+            if not valid.attr:
+                return []
+            valid = None
+        stored = self.buffers[s.buffer].dtype
+        stored = U32 if stored == BOOL else stored
+        if s.value.dtype == BOOL:
+            one, none = (text.type_name(stored, wide) + f"({d})" for d in ("1", "0"))
+            value = f"select({none}, {one}, {value})"
+        else:
+            value = text.bitcast(value, s.value.dtype, stored, wide)
+        statement = f"b{s.buffer}[{self.value(index, block)}] = {value};"
+        return [statement] if valid is None else [f"if ({self.value(valid, block)}) {{ {statement} }}"]
+
+
+def _count_uses(order: Sequence[Expr]) -> dict[Expr, int]:
+    uses: dict[Expr, int] = {}
+    for x in order:
+        for a in x.args:
+            uses[a] = uses.get(a, 0) + 1
+    return uses
+
+
+def _group_folds(order: Sequence[Expr]) -> dict[Expr, list[Expr]]:
+    """Folds that may share a loop: the same axes, at the same depth of folds that need folds."""
+    depth: dict[Expr, int] = {}
+    groups: dict[object, list[Expr]] = {}
+    result: dict[Expr, list[Expr]] = {}
+    for x in order:
+        depth[x] = max((depth[a] for a in x.args), default=0)
+        if x.op != "fold":
+            continue
+        depth[x] += 1
+        custom = any(a.combine == "custom" for a in x.attr.accumulators)
+        result[x] = [] if custom else groups.setdefault((x.attr.axes, depth[x]), [])
+        result[x].append(x)
+    return result
+
+
+__all__ = ["F32", "Block", "Body"]

@@ -1,0 +1,156 @@
+"""Kernel IR to WGSL: one kernel, one compute shader.
+
+Bindings: the kernel's buffers in order, all `read_write` (a region may be loaded and stored in one dispatch), then the uniform
+`Slot` if there are sizes or scalars. Names are positions, so that equal kernels give equal text and share one pipeline.
+The work is `points` of the scheduled axes, numbered from the workgroup and the lane; grids above 65,535 fold into y.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..kernel.ir import BOOL, F32, I32, U32, Axis, Kernel, Scalar, store_roots, walk
+from ..shapes import Dim, Size, ceil_div, smaller
+from . import text
+from .body import Block, Body
+from .lanes import LANES
+from .schedule import Options, Plan, schedule
+
+__all__ = ["Emitted", "Options", "emit"]
+
+MAX_GROUPS = 65535
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A shader and how to launch it. `grid` counts workgroups; the uniform slot holds `sizes`, then the words of `scalars`."""
+
+    code: str
+    entry: str
+    grid: tuple[Size, ...]
+    sizes: tuple[Dim, ...]
+    scalars: tuple[Scalar, ...]
+
+
+def emit(kernel: Kernel, options: Options | None = None) -> Emitted:
+    """Writes the shader of a kernel."""
+    plan = schedule(kernel, options or Options())
+    sizes = _sizes(kernel, plan)
+    slots, declared, unpacked = _slots(sizes, kernel)
+    body = Body(plan.stores, kernel.buffers, plan.lane, slots)
+    groups = ceil_div(plan.points, plan.workgroup * plan.elements)
+    lines = _main(body, plan)
+    parts = [_bindings(kernel, body), declared, body.helpers.text()]
+    parts.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({_arguments(plan, groups)}) {{\n")
+    parts += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups), *lines)]
+    parts.append("}\n")
+    return Emitted("".join(parts), "main", _grid(groups), sizes, kernel.scalars)
+
+
+def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
+    """The sizes of the kernel, then those that the schedule adds."""
+    found: dict[Dim, None] = dict.fromkeys(kernel.sizes)
+    loops: list[Axis] = [*plan.axes, *(a for s in plan.stores for a in s.loops)]
+    for x in walk(store_roots(plan.stores)):
+        if x.op == "size":
+            found.setdefault(x.attr)
+        elif x.op == "fold":
+            loops += x.attr.axes
+    for axis in loops:
+        if isinstance(axis.extent, Dim):
+            found.setdefault(axis.extent)
+    return tuple(found)
+
+
+def _slots(sizes: tuple[Dim, ...], kernel: Kernel) -> tuple[dict[object, str], str, list[str]]:
+    """Names of sizes and scalar words, the declaration of the uniform, and the statements that read it."""
+    slots: dict[object, str] = {}
+    unpacked: list[str] = []
+    for size in sizes:
+        slots[size] = f"s{len(slots)}"
+        unpacked.append(f"let {slots[size]} = i32(slot.{slots[size]});")
+    for scalar in kernel.scalars:
+        for word in range(scalar.words):
+            name = slots[(scalar, word)] = f"s{len(slots)}"
+            read = {F32: "bitcast<f32>(slot.{})", I32: "bitcast<i32>(slot.{})", U32: "slot.{}", BOOL: "(slot.{} != 0u)"}[scalar.dtype]
+            unpacked.append(f"let {name} = {read.format(name)};")
+    if not slots:
+        return slots, "", unpacked
+    fields = ", ".join(f"{name}: u32" for name in slots.values())
+    binding = len(kernel.buffers)
+    return slots, f"struct Slot {{ {fields} }}\n@group(0) @binding({binding}) var<uniform> slot: Slot;\n", unpacked
+
+
+def _bindings(kernel: Kernel, body: Body) -> str:
+    lines = []
+    for i, b in enumerate(kernel.buffers):
+        element = text.type_name(U32 if b.dtype == BOOL else b.dtype, i in body.wide)
+        lines.append(f"@group(0) @binding({i}) var<storage, read_write> b{i}: array<{element}>;\n")
+    return "".join(lines)
+
+
+def _folded(groups: Size) -> bool:
+    return not isinstance(groups, int) or groups > MAX_GROUPS
+
+
+def _grid(groups: Size) -> tuple[Size, ...]:
+    if isinstance(groups, int):
+        if groups <= MAX_GROUPS:
+            return (groups,)
+        y = -(-groups // MAX_GROUPS)
+        return (-(-groups // y), y)
+    return (smaller(groups, MAX_GROUPS), ceil_div(groups, MAX_GROUPS))
+
+
+def _arguments(plan: Plan, groups: Size) -> str:
+    arguments = "@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32"
+    return arguments + (", @builtin(num_workgroups) groups: vec3<u32>" if _folded(groups) else "")
+
+
+def _position(plan: Plan, groups: Size) -> list[str]:
+    """The number of the first point of this invocation."""
+    group = "group.y * groups.x + group.x" if _folded(groups) else "group.x"
+    if isinstance(groups, int) and groups == 1:
+        return ["let first = i32(local);"]
+    scale = plan.workgroup * plan.elements
+    return [f"let first = i32({f'({group})' if '+' in group else group} * {scale}u + local);"]
+
+
+def _main(body: Body, plan: Plan) -> list[str]:
+    """The statements after `first`: what is the same for all points, then the points."""
+    outer = Block(None)
+    inner = Block(outer, plan.axes)
+    decode = _decode(body, plan, inner)
+    body.write_stores(inner)
+    content = [*decode, *inner.lines, *inner.tail]
+    lines = _points(body, plan)
+    exact = isinstance(plan.points, int) and plan.points % (plan.workgroup * plan.elements) == 0
+    if plan.elements == 1:
+        end = [] if exact else ["if (p >= points) { return; }"]
+        return [*lines, "let p = first;", *end, *outer.lines, *content]
+    end = [] if exact else ["if (p >= points) { break; }"]
+    head = f"for (var e = 0i; e < {plan.elements}i; e++) {{"
+    return [*lines, *outer.lines, head, f"  let p = first + e * {plan.workgroup}i;", *("  " + line for line in (*end, *content)), "}"]
+
+
+def _points(body: Body, plan: Plan) -> list[str]:
+    factors = [body.extent(a.extent) for a in plan.axes] or ["1i"]
+    if isinstance(plan.points, int):
+        factors = [f"{plan.points}i"]
+    return [f"let points = {' * '.join(factors)};"]
+
+
+def _decode(body: Body, plan: Plan, block: Block) -> list[str]:
+    """Axis values from the number of the point, the last axis fastest."""
+    lines: list[str] = []
+    rest = "p"
+    for number, axis in reversed(list(enumerate(plan.axes))):
+        name = block.axes[axis] = f"i{number}"
+        if number == 0:
+            lines.append(f"let {name} = {rest};")
+            break
+        extent = body.extent(axis.extent)
+        lines.append(f"let {name} = {rest} % {extent};")
+        lines.append(f"let q{number} = {rest} / {extent};")
+        rest = f"q{number}"
+    return lines

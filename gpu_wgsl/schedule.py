@@ -1,0 +1,148 @@
+"""How a kernel is spread over invocations: the register tile of a contraction, vec4 lanes, elements per invocation.
+
+An invocation of a contraction computes a tile of `rows` x `columns` outputs, because every load then serves a row or a column of
+products; the tile shrinks until enough invocations remain. Elementwise kernels compute a few vec4 per invocation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from ..kernel.index import linear
+from ..kernel.ir import Axis, Kernel, Store, store_roots, walk
+from ..shapes import Size, num_elements
+from .lanes import LANES, multiple_of, unroll, vectorise
+
+GUESS = 64                      # what a symbolic size is taken for when a tile is chosen
+TILES = (8, 7, 6, 5, 4, 3, 2, 1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a target wants. The defaults suit software adapters and are correct everywhere."""
+
+    workgroup: int = 64
+    min_invocations: int = 384          # tiles are not made larger than this leaves
+    max_tile: int = 64                  # outputs per invocation
+    elements: int = 4                   # steps of an invocation of an elementwise kernel
+    vector: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scheduled kernel: one invocation runs `stores` for `elements` points of `axes`."""
+
+    axes: tuple[Axis, ...]
+    stores: tuple[Store, ...]
+    lane: Axis | None
+    elements: int
+    workgroup: int
+
+    @property
+    def points(self) -> Size:
+        """How many points the axes have."""
+        return num_elements(a.extent for a in self.axes)
+
+
+def guess(size: Size) -> int:
+    """A likely value of a size."""
+    if isinstance(size, int):
+        return size
+    return size.evaluate({s.args[0]: min(max(GUESS, s.args[1]), s.args[2]) for s in size.symbols()})
+
+
+def schedule(kernel: Kernel, options: Options) -> Plan:
+    """Chooses and applies the schedule of a kernel."""
+    shape = _Shape(kernel, options)
+    axes, stores, lane = list(kernel.axes), kernel.stores, None
+    rows, columns = shape.tile()
+    if shape.inner is not None:
+        at = axes.index(shape.inner)
+        if shape.vector and columns % LANES == 0:
+            stores, axes[at], lane = vectorise(stores, shape.inner)
+            columns //= LANES
+        if columns > 1:
+            stores, axes[at] = unroll(stores, axes[at], columns, lane=lane)
+    if shape.outer is not None and rows > 1:
+        at = axes.index(shape.outer)
+        stores, axes[at] = unroll(stores, shape.outer, rows, lane=lane)
+    kept = tuple(a for a in axes if a.extent != 1)
+    points = guess(num_elements(a.extent for a in kept))
+    single = bool(shape.folds) or any(s.loops for s in stores)
+    elements = 1 if single else max(1, min(options.elements, points // (options.workgroup * 16)))
+    workgroup = options.workgroup
+    while workgroup > 8 and workgroup >= 2 * points:
+        workgroup //= 2
+    return Plan(kept, tuple(stores), lane, elements, workgroup)
+
+
+class _Shape:
+    """What matters of a kernel for its schedule.
+
+    `inner` is the axis along which stores are contiguous: the columns of a tile. `outer` is the axis of the rows: one that some load
+    of a fold does not depend on, so that rows share that load.
+    """
+
+    def __init__(self, kernel: Kernel, options: Options) -> None:
+        self.options = options
+        self.axes = [a for a in kernel.axes if a.extent != 1]
+        order = walk(store_roots(kernel.stores))
+        self.folds = [x for x in order if x.op == "fold"]
+        inside = walk([v for f in self.folds for v in f.args[len(f.attr.accumulators):]])
+        self.loads = [x for x in inside if x.op == "load"]
+        fixed = any(a.combine == "custom" for f in self.folds for a in f.attr.accumulators) or any(s.loops for s in kernel.stores)
+        self.inner = None if fixed else self._inner(kernel.stores)
+        self.vector = self.inner is not None and options.vector and multiple_of(self.inner.extent, LANES)
+        self.outer = None if self.inner is None else self._outer()
+
+    def _inner(self, stores: tuple[Store, ...]) -> Axis | None:
+        for s in stores:
+            terms, _ = linear(s.index)
+            for axis in reversed(self.axes):
+                if terms.get(s.index.ir.axis(axis)) == 1:
+                    return axis
+        return self.axes[-1] if self.axes else None
+
+    def _outer(self) -> Axis | None:
+        shared = [x for x in self.loads if self.inner in x.axes]
+        rows = [a for a in self.axes if a is not self.inner and any(a not in x.axes for x in shared)]
+        rows = [a for a in rows if any(a in x.axes for x in self.loads)]
+        large = [a for a in rows if guess(a.extent) >= 4]
+        return large[-1] if large else max(rows, key=lambda a: guess(a.extent), default=None)
+
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns per invocation: the least loads per product for which enough invocations remain."""
+        if self.inner is None:
+            return 1, 1
+        if not self.folds:
+            return 1, LANES if self.vector else 1
+        shared = any(self.inner not in x.axes for x in self.loads)
+        rows = TILES if self.outer is not None else (1,)
+        if self.vector:
+            columns: tuple[int, ...] = (16, 8, 4, 1) if shared else (4, 1) if self._contiguous() else (1,)
+        else:
+            columns = TILES if shared else (1,)
+        points = prod(guess(a.extent) for a in self.axes)
+        tiles = [(r, c) for r in rows for c in columns if r * c <= self.options.max_tile]
+        return max(tiles, key=lambda tile: self._worth(*tile, points))
+
+    def _contiguous(self) -> bool:
+        """Whether the loads in folds take neighbours along `inner`."""
+        at = self.inner
+        steps = [linear(x.args[0])[0] for x in self.loads if at in x.axes]
+        return all(t.get(x) == 1 for t in steps for x in t if x.op == "axis" and x.attr is at)
+
+    def _worth(self, rows: int, columns: int, points: int) -> float:
+        """Products per instruction, less when the edges are cut or few invocations remain."""
+        lanes = LANES if self.vector and columns % LANES == 0 else 1
+        steps = rows + columns / lanes + rows * columns / lanes
+        worth, invocations = rows * columns / steps, float(points)
+        for axis, size in ((self.outer, rows), (self.inner, columns)):
+            if axis is None or size == 1:
+                continue
+            extent = guess(axis.extent)
+            blocks = -(-extent // size)
+            worth *= extent / (blocks * size) * (1.0 if multiple_of(axis.extent, size) else 0.9)
+            invocations *= blocks / extent
+        return worth * min(1.0, invocations / self.options.min_invocations)
