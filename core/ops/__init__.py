@@ -3,8 +3,21 @@
 from importlib import import_module
 
 FAMILIES = (
-    "elementwise", "unary", "comparison", "reduce", "linalg", "movement", "slicing", "gather",
-    "conv", "pool", "softmax", "losses", "optimizer",
+    "elementwise",
+    "unary",
+    "comparison",
+    "transcendental",
+    "activation",
+    "reduce",
+    "linalg",
+    "movement",
+    "slicing",
+    "gather",
+    "conv",
+    "pool",
+    "softmax",
+    "losses",
+    "optimizer",
 )
 
 for _family in FAMILIES:
