@@ -48,7 +48,7 @@ def bundle_vendor(target: Path) -> None:
     """CodeMirror as one module, and uPlot: the only third-party code of the pages besides Pyodide."""
     target.mkdir()
     command = [str(NODE_MODULES / ".bin" / "esbuild"), str(PAGES / "editor" / "editor.js"), "--bundle", "--minify",
-               "--format=esm", "--target=es2022", "--legal-comments=linked", "--log-level=warning", f"--outfile={target / 'editor.js'}"]
+               "--format=esm", "--target=es2022", "--log-level=warning", f"--outfile={target / 'editor.js'}"]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise FetchError("bundling the editor failed; see above")
     uplot = NODE_MODULES / "uplot" / "dist"
