@@ -61,7 +61,7 @@ class Lowering:
             return self.load(value, at)
         if value.node is not None:
             return self._computed(value, at)
-        if value.constant is not None and value.constant.size == 1:
+        if value.constant is not None and is_uniform(value.constant):
             return self.ir.const(value.constant.reshape(-1)[0].item(), kernel_dtype(value.dtype))
         if value.state is not None and value.state.host_owned:
             word = self.ir.scalar(value.state, U32, 0, _words(value))
@@ -118,3 +118,11 @@ def _words(value: Value) -> int:
     return elements * (2 if value.dtype.size == 8 else 1)
 
 
+
+
+def is_uniform(array: np.ndarray[Any, Any]) -> bool:
+    """Whether all elements have the same bits: such a constant needs no memory."""
+    if array.size == 0:
+        return False
+    flat = array.reshape(-1)
+    return array.size == 1 or (array.dtype.kind != "O" and bool((flat.view(np.uint8).reshape(array.size, -1) == flat[:1].view(np.uint8)).all()))

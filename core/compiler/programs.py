@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..graph.ir import Graph, Value
@@ -55,7 +56,7 @@ class _Builder:
             kernels.append(closed.kernel)
             codes.append((len(kernels) - 1, regions))
             self.program.kernels.append(fmt.Kernel(closed.kernel.name, f"k{len(kernels) - 1}", None, b"", len(regions)))
-            self._step(closed.kernel, len(kernels) - 1, regions, ())
+            self._step(closed.kernel, len(kernels) - 1, regions, (), closed.kernel.sizes)
         self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions))
 
     def emit_wgsl(self, plan: Schedule) -> None:
@@ -72,15 +73,16 @@ class _Builder:
                     code = emitted.code.encode()
                     number = known[emitted.code] = len(self.program.kernels)
                     self.program.kernels.append(fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions)))
-                self._step(kernel, number, regions, emitted.grid)
+                self._step(kernel, number, regions, emitted.grid, emitted.sizes)
 
-    def _step(self, kernel: Kernel, number: int, regions: list[int], grid: tuple[Size, ...]) -> None:
+    def _step(self, kernel: Kernel, number: int, regions: list[int], grid: Sequence[Size], sizes: Sequence[Size]) -> None:
         dims = self.assembly.dims
         writes = sum(1 << i for i, b in enumerate(kernel.buffers) if b.written)
         if len(regions) > len(kernel.buffers):
             writes |= 1 << (len(regions) - 1)
         scalars = [self._scalar_tensor(s.key) for s in kernel.scalars]
-        self.program.steps.append(fmt.Step(fmt.StepKind.DISPATCH, number, regions, dims.all(grid), dims.all(kernel.sizes), scalars, writes=writes))
+        self.program.steps.append(fmt.Step(fmt.StepKind.DISPATCH, number, regions, dims.all(grid), dims.all(sizes), scalars,
+                                           writes=writes))
 
     def _scalar_tensor(self, key: Any) -> int:
         if isinstance(key, Value):

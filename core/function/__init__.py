@@ -1,0 +1,1 @@
+"""tf.function: tracing Python once and running what was traced."""

@@ -21,7 +21,8 @@ class State:
     """A cell that outlives a run: a variable's value, an optimizer slot, a metric, a counter, or the state of a random generator.
 
     `role` is a name of `program.format.Role`. COUNTER and RNG cells are host-owned: no kernel writes them; a run advances them.
-    The value is `array`, unless `owner` is set: then the newest value is on a device, and `owner.fetch(self)` brings it here.
+    The value is `array`, unless `owner` is set: then the newest value is on a device, `owner.fetch(self)` brings it here and
+    `owner.clean(self)` tells the owner so.
     """
 
     name: str
@@ -41,8 +42,9 @@ class State:
     def read(self) -> np.ndarray[Any, Any]:
         """The newest value, as a host array that must not be changed."""
         if self.owner is not None:
-            self.array = self.owner.fetch(self)
-            self.owner = None
+            owner = self.owner
+            self.write(owner.fetch(self))
+            owner.clean(self)
         if self.array is None:
             raise ValueError(f"state {self.name!r} has no value yet")
         return self.array

@@ -1,0 +1,50 @@
+"""Which device runs compiled functions, the global random seed, and notes about fallbacks."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from ..runtime.discover import default_device, device_name
+
+__all__ = ["device", "executing_eagerly", "function_device", "note_fallback"]
+
+_DEVICE: ContextVar[str | None] = ContextVar("tideflow_device", default=None)
+_noted: set[str] = set()
+
+
+@contextmanager
+def device(name: Any) -> Iterator[None]:
+    """Compiled functions inside the `with` block run on this device: "/CPU:0", "/GPU:0", "WASM:0"; None restores the default.
+
+    Eager ops run on the host wherever they are. Raises InvalidArgumentError for a name that is not a device.
+    """
+    token = _DEVICE.set(None if name is None else device_name(str(name)))
+    try:
+        yield
+    finally:
+        _DEVICE.reset(token)
+
+
+def function_device() -> str:
+    """Where a compiled function runs now: "GPU:0", "WASM:0", "CPU:0" (programs in place, in Pyodide) or "cpu" (the host's numpy)."""
+    name = _DEVICE.get() or default_device()
+    return "cpu" if name == "CPU:0" and sys.platform != "emscripten" else name
+
+
+def executing_eagerly() -> bool:
+    """Whether ops run at once; false while a tf.function is traced."""
+    from .variable import current_trace
+
+    return current_trace() is None
+
+
+def note_fallback(message: str) -> None:
+    """Says once that something runs elsewhere than asked for, and why."""
+    if message not in _noted:
+        _noted.add(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=3)

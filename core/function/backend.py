@@ -1,0 +1,87 @@
+"""A traced graph on a device: compiled once, its states kept there between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..compiler.compile import Compiled, PortSpec, Source, compile_model
+from ..dtypes import DType
+from ..eager.tensor import EagerTensor
+from ..graph.ir import Graph, State
+from ..runtime import execute
+
+__all__ = ["CompiledGraph", "DeviceModel", "target_of"]
+
+
+def target_of(device: str) -> str:
+    """The form of program that a device runs."""
+    return "wgsl" if device.startswith("GPU") else "wasm"
+
+
+class DeviceModel:
+    """A compiled model on a device, and which states are newer where.
+
+    A state is uploaded before a run if its host value changed since this model last saw it; after a run that writes it, this
+    model owns it until somebody reads it.
+    """
+
+    def __init__(self, compiled: Compiled, device: str) -> None:
+        self.executor = execute.load(compiled.model, device)
+        self.states = {s: i for i, s in compiled.states.items()}
+        self.moved: dict[str, list[State]] = {}
+        for signature in compiled.model.signatures:
+            touched = [*signature.writes, *(a.tensor for a in signature.advance)]
+            self.moved[signature.name] = [compiled.states[i] for i in touched]
+        self.used = {s.name: [compiled.states[i] for i in sorted({*s.reads, *s.writes})] for s in compiled.model.signatures}
+        self._known = {s: s.version for s in self.states}
+
+    def run(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """One run; the outputs stay on the device until they are read."""
+        for state in self.used[signature]:
+            if state.owner is not self and (state.owner is not None or state.version != self._known[state]):
+                self.executor.write(self.states[state], state.read())
+                self._known[state] = state.version
+        outputs = self.executor.run(signature, inputs)
+        for state in self.moved[signature]:
+            state.owner = self
+        return outputs  # type: ignore[no-any-return]
+
+    def fetch(self, state: State) -> np.ndarray[Any, Any]:
+        """The value that the device holds."""
+        return np.asarray(self.executor.read(self.states[state]), dtype=state.dtype.numpy).reshape(state.shape)
+
+    def clean(self, state: State) -> None:
+        """The host has the device's value now."""
+        self._known[state] = state.version
+
+    def close(self) -> None:
+        """Brings every owned state to the host and releases the device's memory."""
+        for state in self.states:
+            if state.owner is self:
+                state.read()
+        self.executor.close()
+
+
+class CompiledGraph:
+    """One graph on one device."""
+
+    def __init__(self, graph: Graph, device: str) -> None:
+        self.names = [f"arg{i}" for i in range(len(graph.inputs))]
+        results = [f"out{i}" for i in range(len(graph.outputs))]
+        source = Source("call", graph, [PortSpec(n) for n in self.names], results)
+        self.model = DeviceModel(compile_model([source], [target_of(device)]), device)
+        self.results = [(n, v.dtype) for n, v in zip(results, graph.outputs, strict=True)]
+
+    def run(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[EagerTensor]:
+        """The outputs as tensors that fetch their values when looked at."""
+        outputs = self.model.run("call", dict(zip(self.names, arrays, strict=True)))
+        return [lazy(outputs[n], dtype) for n, dtype in self.results]
+
+
+def lazy(output: Any, dtype: DType) -> EagerTensor:
+    """A tensor around a result that is still on a device."""
+    fetch: Callable[[], Any] = output.numpy
+    return EagerTensor(None, dtype, tuple(output.shape), fetch)

@@ -1,0 +1,305 @@
+"""tf.function: one Python function, a trace for each signature, run on the host or as a compiled program."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..eager.context import function_device
+from ..eager.tensor import convert_to_tensor, wrap
+from ..errors import UnimplementedError
+from ..graph.interpret import interpret
+from ..ops.dispatch import Value as AnyValue
+from ..ops.dispatch import interpreters
+from ..ops.operators import Tensor
+from .backend import CompiledGraph
+from .trace import Slot, TensorSpec, Traced, flatten, input_values, map_structure, pack, trace
+
+__all__ = ["ConcreteFunction", "Function", "function"]
+
+RETRACES_BEFORE_SYMBOLIC = 3
+
+
+class ConcreteFunction:
+    """One trace. Called with the tensors of its signature, in order."""
+
+    def __init__(self, traced: Traced, name: str) -> None:
+        self.traced, self.name = traced, name
+        self._compiled: dict[str, CompiledGraph | None] = {}
+
+    @property
+    def graph(self) -> Any:
+        """The graph as it was traced."""
+        return self.traced.graph
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The graph's inputs."""
+        return list(self.traced.graph.inputs)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The graph's outputs."""
+        return list(self.traced.graph.outputs)
+
+    @property
+    def structured_outputs(self) -> Any:
+        """The specs of what it returns, in its structure."""
+        return map_structure(lambda x: TensorSpec.from_tensor(self.traced.graph.outputs[x.index]) if isinstance(x, Slot) else x, self.traced.result)
+
+    def run(self, tensors: Sequence[Any]) -> Any:
+        """Runs the graph and gives its results in the structure that the function returned."""
+        graph = self.traced.graph
+        if interpreters():
+            return pack(self.traced.result, self._inline(tensors))
+        device = function_device()
+        compiled = self._program(device) if device != "cpu" else None
+        if compiled is not None:
+            return pack(self.traced.result, compiled.run([t.host() for t in tensors]))
+        outputs, writes = interpret(graph, [t.host() for t in tensors])
+        for state, array in writes:
+            state.write(np.array(array))
+        advance(graph, [t.host() for t in tensors])
+        return pack(self.traced.result, [wrap(a) for a in outputs])
+
+    def _program(self, device: str) -> CompiledGraph | None:
+        if device not in self._compiled:
+            try:
+                self._compiled[device] = CompiledGraph(self.traced.graph, device)
+            except UnimplementedError as error:
+                from ..eager.context import note_fallback
+
+                note_fallback(f"function {self.name!r} runs on the host instead of {device}: {error}")
+                self._compiled[device] = None
+        return self._compiled[device]
+
+    def _inline(self, tensors: Sequence[Any]) -> list[Any]:
+        """The nodes again, through the interpreters that are active: a traced function inside a tape or another trace."""
+        from ..ops.dispatch import apply
+
+        graph = self.traced.graph
+        values: dict[Any, Any] = dict(zip(graph.inputs, tensors, strict=True))
+
+        def get(v: Any) -> Any:
+            if v is None or v in values:
+                return None if v is None else values[v]
+            made = _StateReader(v.state) if v.state is not None else wrap(v.constant)
+            values[v] = made
+            return made
+
+        for node in graph.nodes:
+            out = apply(node.op, *(get(v) for v in node.inputs), **node.attrs)
+            values.update(zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True))
+        results = [get(v) for v in graph.outputs]
+        for state, v in graph.writes:
+            _StateReader(state).assign(get(v))
+        return results
+
+
+def _StateReader(state: Any) -> Any:  # noqa: N802
+    """A variable around a cell that already exists."""
+    from ..eager.variable import Variable
+
+    made = Variable.__new__(Variable)
+    made.state, made._name = state, state.name
+    return made
+
+
+def advance(graph: Any, arrays: Sequence[Any]) -> None:
+    """Moves the host-owned states on, as an executor would after a run."""
+    from ..graph.interpret import bind
+    from ..runtime.values import advance_counter
+    from ..shapes import evaluate
+
+    if graph.advances:
+        symbols = bind([v.spec for v in graph.inputs], arrays)
+        for state, by in graph.advances:
+            state.write(advance_counter(state.read(), evaluate(by, symbols), state.role == "RNG"))
+
+
+class Function:
+    """What `tf.function` returns: call it like the Python function it wraps."""
+
+    def __init__(self, python_function: Callable[..., Any], input_signature: Sequence[TensorSpec] | None = None,
+                 jit_compile: bool | None = None, reduce_retracing: bool = False, name: str | None = None) -> None:
+        self.python_function = python_function
+        self.input_signature = None if input_signature is None else tuple(input_signature)
+        self._signature = inspect.signature(python_function)
+        self._reduce = reduce_retracing
+        self._cache: dict[Any, ConcreteFunction] = {}
+        self._seen: dict[Any, list[tuple[Any, ...]]] = {}
+        self._bound: dict[int, Function] = {}
+        self._made_variables = False
+        self.__name__ = name or getattr(python_function, "__name__", "function")
+        functools.update_wrapper(self, python_function, updated=())
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        found = instance.__dict__.get(f"_tideflow_function_{self.__name__}") if hasattr(instance, "__dict__") else None
+        if found is None:
+            found = Function(functools.partial(self.python_function, instance), self.input_signature, None, self._reduce, self.__name__)
+            if hasattr(instance, "__dict__"):
+                object.__setattr__(instance, f"_tideflow_function_{self.__name__}", found)
+        return found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        concrete, tensors = self._select(args, kwargs)
+        return concrete.run(tensors)
+
+    def get_concrete_function(self, *args: Any, **kwargs: Any) -> ConcreteFunction:
+        """The trace for these arguments (tensors, specs or Python values)."""
+        if not args and not kwargs and self.input_signature is not None:
+            args = self.input_signature
+        return self._select(args, kwargs)[0]
+
+    @property
+    def experimental_get_tracing_count(self) -> Callable[[], int]:
+        """How often the function was traced."""
+        return lambda: len(self._cache)
+
+    # -- signatures -----------------------------------------------------------------------------------------------------
+
+    def _select(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[ConcreteFunction, list[Any]]:
+        """The trace for these arguments, made if there is none, and its tensors."""
+        args, kwargs = self._canonical(args, kwargs)
+        leaves = [_tensor_or_self(x) for x in flatten((args, kwargs))]
+        tensors = [x for x in leaves if isinstance(x, Tensor | TensorSpec)]
+        if self.input_signature is not None:
+            tensors = self._fit_signature(tensors)
+        skeleton = _skeleton((args, kwargs), leaves)
+        specs = tuple((_list(t.shape), t.dtype.name) for t in tensors)
+        if self.input_signature is not None:
+            specs = tuple((_list(s.shape), s.dtype.name) for s in self.input_signature)
+        key = (skeleton, specs)
+        concrete = self._cache.get(key) or self._relaxed(skeleton, specs)
+        if concrete is None:
+            specs = self._relax(skeleton, specs)
+            concrete = self._trace(args, kwargs, leaves, specs)
+            self._cache[(skeleton, specs)] = concrete
+        return concrete, tensors
+
+    def _canonical(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}(): {error}") from None
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
+    def _fit_signature(self, tensors: list[Any]) -> list[Any]:
+        assert self.input_signature is not None
+        if len(tensors) != len(self.input_signature):
+            raise TypeError(f"{self.__name__}(): input_signature has {len(self.input_signature)} specs, the call has {len(tensors)} tensors")
+        for t, s in zip(tensors, self.input_signature, strict=True):
+            if not s.is_compatible_with(t):
+                raise TypeError(f"{self.__name__}(): binding inputs to tf.function failed: {t!r} does not fit the input_signature {s!r}")
+        return tensors
+
+    def _relaxed(self, skeleton: Any, specs: tuple[Any, ...]) -> ConcreteFunction | None:
+        """A trace with free sizes that fits."""
+        for (other, held), concrete in self._cache.items():
+            if other == skeleton and len(held) == len(specs) and all(_fits(h, s) for h, s in zip(held, specs, strict=True)):
+                return concrete
+        return None
+
+    def _relax(self, skeleton: Any, specs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """After some traces that differ in sizes alone, the sizes that differ become free."""
+        seen = self._seen.setdefault((skeleton, tuple((len(s), d) if s is not None else d for s, d in specs)), [])
+        seen.append(specs)
+        if len(seen) <= (1 if self._reduce else RETRACES_BEFORE_SYMBOLIC):
+            return specs
+        relaxed = []
+        for column in zip(*seen, strict=True):
+            shape = tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(c[0] for c in column), strict=True))
+            relaxed.append((shape, column[0][1]))
+        return tuple(relaxed)
+
+    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], specs: tuple[Any, ...]) -> ConcreteFunction:
+        names = self._names(args, kwargs)
+        made = input_values([TensorSpec(shape, dtype) for shape, dtype in specs], names[: len(specs)] or [])
+
+        def arguments(values: list[Any]) -> Any:
+            supply = iter(values)
+            flat = iter([next(supply) if isinstance(x, Tensor | TensorSpec) else x for x in leaves])
+            return map_structure(lambda _: next(flat), (args, kwargs))
+
+        return ConcreteFunction(trace(self.python_function, made, self.__name__, arguments), self.__name__)
+
+    def _names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        names = []
+        parameters = list(self._signature.parameters)
+        for i, arg in enumerate(args):
+            base = parameters[min(i, len(parameters) - 1)] if parameters else "args"
+            count = sum(isinstance(_tensor_or_self(x), Tensor | TensorSpec) for x in flatten(arg))
+            names += [base if count == 1 and base not in names else f"{base}_{len(names)}" for _ in range(count)]
+        for k, v in kwargs.items():
+            names += [f"{k}_{j}" if j else k for j in range(sum(isinstance(_tensor_or_self(x), Tensor | TensorSpec) for x in flatten(v)))]
+        return names
+
+
+def _tensor_or_self(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return convert_to_tensor(x)
+    if isinstance(x, Tensor | TensorSpec) or not isinstance(x, AnyValue):
+        return x
+    return x                                  # a variable: captured by identity
+
+
+def _skeleton(structure: Any, leaves: list[Any]) -> Any:
+    """What of the arguments is not a tensor: the structure, and Python values by value (other objects by identity)."""
+    supply = iter(leaves)
+
+    def shape_of(x: Any) -> Any:
+        if isinstance(x, dict):
+            return ("dict", tuple((k, shape_of(v)) for k, v in x.items()))
+        if isinstance(x, list | tuple):
+            return (type(x).__name__, tuple(shape_of(v) for v in x))
+        leaf = next(supply)
+        if isinstance(leaf, Tensor | TensorSpec):
+            return "tensor"
+        try:
+            hash(leaf)
+            return (type(leaf).__name__, leaf)
+        except TypeError:
+            return ("object", id(leaf))
+
+    return shape_of(structure)
+
+
+def _list(shape: Any) -> tuple[int | None, ...]:
+    return tuple(shape.as_list())
+
+
+def _fits(held: Any, got: Any) -> bool:
+    return bool(held[1] == got[1] and len(held[0]) == len(got[0]) and all(h is None or h == g for h, g in zip(held[0], got[0], strict=True)))
+
+
+def function(func: Callable[..., Any] | None = None, input_signature: Sequence[TensorSpec] | None = None, autograph: bool = True,
+             jit_compile: bool | None = None, reduce_retracing: bool = False, experimental_implements: Any = None,
+             experimental_autograph_options: Any = None, experimental_attributes: Any = None, experimental_relax_shapes: Any = None,
+             experimental_compile: Any = None, experimental_follow_type_hints: Any = None) -> Any:
+    """Compiles a Python function into a graph that is traced once for each signature.
+
+    Tensors (and numpy arrays) among the arguments are traced by shape and dtype; Python values are part of the signature, so a new
+    number means a new trace. After three traces that differ in sizes alone, those sizes become free. Variables are captured; what is
+    assigned to them is written when a call ends.
+
+    >>> @function
+    ... def double(x):
+    ...     return x + x
+    >>> float(double(constant(2.0)))
+    4.0
+    """
+    def decorate(f: Callable[..., Any]) -> Function:
+        if isinstance(f, Function):
+            return f
+        return Function(f, input_signature, jit_compile, reduce_retracing or bool(experimental_relax_shapes))
+
+    return decorate if func is None else decorate(func)
+
+
