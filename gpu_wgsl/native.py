@@ -144,7 +144,7 @@ class NativeGpu:
             return np.empty(0, np.uint8)
         if self._staging is None or self._staging.size < size:
             if self._staging is not None:
-                self.release(self._staging)
+                self._staging.handle.destroy()
             usage = self._wgpu.BufferUsage
             self._staging = self._allocate(size, usage.MAP_READ | usage.COPY_DST)
             self._stats.live_buffers -= 1               # the device's own, as the pipelines are
@@ -245,7 +245,11 @@ class NativeGpu:
         try:
             self._record(loaded, layout.launches, starts, bound, groups, 0, len(layout.launches), ())
         except self._wgpu.GPUError as error:
+            self.unbind(bound)
             raise self._explain(error, "binding a program") from None
+        except DeviceLimitError:
+            self.unbind(bound)
+            raise
         bound.keep.extend(groups.values())
         return bound
 

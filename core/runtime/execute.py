@@ -10,6 +10,7 @@ nothing new.
 
 from __future__ import annotations
 
+import importlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
@@ -23,6 +24,7 @@ from ..errors import DeviceLimitError, FailedPreconditionError, InternalError, I
 from ..program.format import DType, Model, Place, Port, Program, Signature, Target
 from ..program.plan import MAX_CHUNK
 from ..program.sizes import evaluate
+from . import discover
 from .arena import StateArena
 from .binding import HostSlots, Ports, constant_sizes, is_host_owned, lay_out, plan_memory, suits
 from .discover import device_name, open_device
@@ -375,12 +377,23 @@ def load(model: Model, device: str | Device | None = None, arena: StateArena | N
         state_keys: for each state tensor (by index) that other models share, the key of its variable in `arena`.
             Tensors without a key are private to this model.
     """
+    if isinstance(device, str) and device_name(device) == "CPU:0" and not discover.IN_PYODIDE:
+        return _load_on_host(model)
     if device is None or isinstance(device, str):
         device = arena.device if arena is not None and device is None else _open_for(model, device)
     if arena is not None and arena.device is not device:
         raise InvalidArgumentError(f"the arena belongs to {arena.device.name}, the model is to run on {device.name}.")
     load_model = getattr(device, "load_model", None)        # a device that executes whole models by itself
     return load_model(model, arena, state_keys) if load_model else Executor(model, device, arena, state_keys)
+
+
+def _load_on_host(model: Model) -> Any:
+    """numpy interprets the graphs of a file: CPU:0 natively has no programs."""
+    try:
+        host = importlib.import_module(".host", __package__)
+    except ModuleNotFoundError:
+        raise NoExecutorError("nothing here interprets graphs on the host: use device='wasm' or 'gpu'") from None
+    return host.load(model)
 
 
 def _open_for(model: Model, name: str | None) -> Device:

@@ -1,0 +1,97 @@
+"""Conversions at the device's edge."""
+
+import numpy as np
+import pytest
+from tideflow.errors import InternalError, InvalidArgumentError, UnimplementedError
+from tideflow.program.format import DType, Port
+from tideflow.runtime.values import advance_counter, as_input, decode, from_storage, host_words, numpy_dtype, to_storage
+
+LABELS = Port("y", 0, min=0, max=9, bounded=True)
+FREE = Port("x", 0)
+
+
+def test_matching_arrays_are_not_copied():
+    x = np.ones((2, 3), np.float32)
+    assert to_storage(as_input(x, DType.F32, FREE, "x"), DType.F32, "x") is x
+
+
+@pytest.mark.parametrize(("value", "dtype", "expected"), [
+    ([1, 2], DType.F32, np.array([1, 2], np.float32)),
+    (np.array([1.5]), DType.F32, np.array([1.5], np.float32)),
+    (np.array([1], np.uint8), DType.F32, np.array([1], np.float32)),
+    (np.array([3], np.uint8), DType.I64, np.array([3], np.int64)),
+    (np.array([3], np.int64), DType.U8, np.array([3], np.uint8)),
+    (True, DType.BOOL, np.array(True)),
+    (np.array([True]), DType.I32, np.array([1], np.int32)),
+])
+def test_inputs_convert_within_their_kind(value, dtype, expected):
+    array = as_input(value, dtype, FREE, "x")
+    assert array.dtype == expected.dtype
+    np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [
+    (np.array([1.0]), DType.I32), ([1.5], DType.I64), (np.array([1 + 2j]), DType.F32), (["a"], DType.F32),
+    ([2], DType.BOOL)])
+def test_inputs_of_another_kind_are_refused(value, dtype):
+    with pytest.raises(InvalidArgumentError, match=r"step: input 'x' has dtype .* expected"):
+        as_input(value, dtype, FREE, "step: input 'x'")
+
+
+def test_label_errors_name_value_position_and_range():
+    labels = np.array([[1, 2], [3, 10]], np.int64)
+    with pytest.raises(InvalidArgumentError, match=r"y holds 10 at position \(1, 1\), allowed are 0 to 9"):
+        as_input(labels, DType.I64, LABELS, "y")
+    with pytest.raises(InvalidArgumentError, match=r"y holds -1 at position \(0,\)"):
+        as_input([-1], DType.I32, LABELS, "y")
+    as_input(np.empty(0, np.int64), DType.I64, LABELS, "y")
+
+
+def test_integers_that_do_not_fit_are_refused():
+    with pytest.raises(InvalidArgumentError, match=r"x holds 2147483648 at position \(1,\)"):
+        to_storage(np.array([0, 2**31]), DType.I32, "x")
+    with pytest.raises(InvalidArgumentError, match=r"x holds 300 at position \(0,\), allowed are 0 to 255"):
+        as_input(np.array([300]), DType.U8, FREE, "x")
+
+
+@pytest.mark.parametrize(("dtype", "storage"), [
+    (DType.BOOL, DType.U32), (DType.U8, DType.U32), (DType.I8, DType.I32), (DType.I64, DType.I32),
+    (DType.F16, DType.F32), (DType.F64, DType.F32), (DType.F32, DType.F32)])
+def test_storage_round_trip(dtype, storage):
+    value = np.array([[0, 1, 1], [1, 0, 0]]).astype(numpy_dtype(dtype))
+    stored = to_storage(value, storage, "x")
+    assert stored.itemsize == 4 and stored.flags.c_contiguous
+    back = from_storage(stored.reshape(-1).view(np.uint8), storage, dtype, value.shape)
+    assert back.dtype == value.dtype
+    np.testing.assert_array_equal(back, value)
+
+
+def test_transposed_arrays_become_contiguous():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    assert to_storage(x, DType.F32, "x").flags.c_contiguous
+
+
+def test_decode_bfloat16():
+    exact = np.array([1.0, -2.5, 0.0], np.float32)
+    halves = (exact.view(np.uint32) >> 16).astype(np.uint16)
+    np.testing.assert_array_equal(decode(halves.tobytes(), DType.BF16, (3,)), exact)
+    with pytest.raises(UnimplementedError, match="STRING"):
+        decode(b"", DType.STRING, (0,))
+
+
+def test_host_words():
+    assert host_words(np.array(1.0, np.float32)).tolist() == [0x3F800000]
+    assert host_words(np.array(2**33 + 5)).tolist() == [5, 2]
+    assert host_words(np.array(-1)).tolist() == [0xFFFFFFFF, 0xFFFFFFFF]
+    assert host_words(np.array([True, False])).tolist() == [1, 0]
+    assert host_words(np.array([-1], np.int8)).tolist() == [0xFFFFFFFF]
+    assert host_words(np.array([1.0], np.float16)).tolist() == [0x3F800000]
+
+
+def test_counters_wrap_and_rng_carries():
+    assert advance_counter(np.array(2**63 - 1), 1, False) == -(2**63)
+    assert advance_counter(np.array(41, np.int32), 1, False).dtype == np.int32
+    rng = np.array([1, 2, 0xFFFFFFFF, 6], np.uint32)
+    assert advance_counter(rng, 2, True).tolist() == [1, 2, 1, 7]
+    with pytest.raises(InternalError, match="RNG state"):
+        advance_counter(np.array([1, 2]), 1, True)
