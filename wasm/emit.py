@@ -1,0 +1,264 @@
+"""Kernel IR to a WebAssembly module: one function per kernel, and `run`, which walks the steps of a program.
+
+A kernel's function takes the addresses of its buffers (its workspace last, if it needs one) and the address of its words: the
+sizes, then the scalars. `run(table, first, last)` executes steps first .. last-1 and returns last; `table` holds the address
+of every region, then per step its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..kernel.contract import find_contract
+from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots, walk
+from ..kernel.mathlib import expand
+from ..shapes import Size
+from . import encode, gemm
+from .encode import Code
+from .lanes import choose_lane, loop_lane
+from .lower import Lowering, Target, sequential_axes
+from .nest import ADDRESS, CONDITION, VALUE, Nests, Root
+from .scalar import wasm_type
+
+__all__ = ["StepCode", "emit_module", "workspace"]
+
+
+class StepCode(NamedTuple):
+    """One step of a program: which kernel, and the number of the region behind each of its buffers, workspace last."""
+
+    kernel: int
+    regions: Sequence[int]
+
+
+def workspace(kernel: Kernel) -> Size:
+    """Bytes of scratch memory that the kernel's function needs, 0 if none."""
+    found = find_contract(kernel)
+    return gemm.workspace(found) if found is not None and gemm.pays(found) else 0
+
+
+def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], num_regions: int) -> bytes:
+    """The module of a program. Kernels whose code is equal become one function."""
+    functions: list[tuple[int, bool, bytes]] = []
+    numbers: dict[tuple[int, bytes], int] = {}
+    of_kernel = []
+    for kernel in kernels:
+        params, body = emit_kernel(kernel)
+        number = numbers.setdefault((params, body), len(numbers))
+        if number == len(functions):
+            functions.append((params, False, body))
+        of_kernel.append(number)
+    functions.append((3, True, _run(kernels, steps, of_kernel, [f[0] for f in functions], num_regions)))
+    return encode.module(functions, ("run", len(functions) - 1))
+
+
+def emit_kernel(kernel: Kernel) -> tuple[int, bytes]:
+    """The number of parameters and the body of a kernel's function."""
+    kernel = replace(kernel, stores=expand(kernel.stores))
+    contract = find_contract(kernel)
+    if contract is not None and not gemm.pays(contract):
+        contract = None
+    params = len(kernel.buffers) + (contract is not None) + 1
+    f = Nests(Code(params))
+    f.bases = {i: i for i in range(len(kernel.buffers))}
+    _load_words(f, kernel, params - 1)
+    if contract is not None:
+        gemm.emit(f, contract, params - 2, emit_stores)
+    else:
+        for axes, stores in nests(kernel):
+            emit_stores(f, axes, stores)
+    return params, f.code.body()
+
+
+def _load_words(f: Nests, kernel: Kernel, pointer: int) -> None:
+    """Loads sizes and scalars into locals."""
+    word = 0
+    for size in kernel.sizes:
+        f.sizes[size] = f.local(encode.I32)
+        f.code.get(pointer), f.code.memory("i32.load", 4 * word), f.code.set(f.sizes[size])
+        word += 1
+    for scalar in kernel.scalars:
+        for i in range(scalar.words):
+            local = f.words[scalar, i] = f.local(wasm_type(scalar.dtype))
+            f.code.get(pointer), f.code.memory("f32.load" if scalar.dtype == F32 else "i32.load", 4 * word), f.code.set(local)
+            word += 1
+
+
+# -- loop nests ---------------------------------------------------------------------------------------------------------------
+
+
+def nests(kernel: Kernel) -> list[tuple[tuple[Axis, ...], list[Store]]]:
+    """The stores by the axes they really run over: one that is made only where an axis is 0 needs no loop over it."""
+    groups: dict[tuple[Axis, ...], list[Store]] = {}
+    for store in kernel.stores:
+        axes, narrowed = narrow(kernel.axes, store)
+        groups.setdefault(axes, []).append(narrowed)
+    if len(groups) > 1 and _mixed(list(groups.values())):
+        return [(kernel.axes, list(kernel.stores))]
+    return list(groups.items())
+
+
+def narrow(axes: tuple[Axis, ...], store: Store) -> tuple[tuple[Axis, ...], Store]:
+    """Drops the axes that the store's condition ties to 0."""
+    if store.valid is None:
+        return axes, store
+    ir = store.value.ir
+    tied: dict[Expr, Expr] = {}
+    kept: list[Expr] = []
+    stack = [store.valid]
+    while stack:
+        x = stack.pop()
+        if x.op == "and":
+            stack.extend(x.args)
+        elif x.op == "eq" and x.args[0].op == "axis" and x.args[1].op == "const" and x.args[1].attr == 0 and x.args[0].attr in axes:
+            tied[x.args[0]] = ir.const(0)
+        else:
+            kept.append(x)
+    if not tied:
+        return axes, store
+    valid = None
+    for x in reversed(kept):
+        valid = x if valid is None else ir.binary("and", valid, x)
+    roots = [store.index, store.value] + ([] if valid is None else [valid])
+    index, value, *rest = rewrite(roots, tied)
+    gone = {x.attr for x in tied}
+    return tuple(a for a in axes if a not in gone), replace(store, index=index, value=value, valid=rest[0] if rest else None)
+
+
+def _mixed(groups: list[list[Store]]) -> bool:
+    """Whether one group loads what another one stores."""
+    loads = [{x.attr for x in walk(store_roots(g)) if x.op == "load"} for g in groups]
+    stored = [{s.buffer for s in g} for g in groups]
+    return any(loads[i] & stored[j] for i in range(len(groups)) for j in range(len(groups)) if i != j)
+
+
+def emit_stores(f: Nests, axes: Sequence[Axis], stores: Sequence[Store], swap: dict[Expr, tuple[int, Expr]] | None = None,
+                fixed: Sequence[Axis] = ()) -> None:
+    """Loops over the axes and makes the stores.
+
+    `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index).
+    """
+    roots = store_roots(list(stores))
+    sequential = sequential_axes(roots) + [a for s in stores for a in s.loops]
+    lane = choose_lane(axes, stores, frozenset(sequential))
+    order = [a for a in axes if a is not lane] + ([lane] if lane is not None else [])
+    depth = {a: i for i, a in enumerate([*fixed, *order, *sequential])}
+    lowering = Lowering(roots[0].ir, depth)
+    for x, (buffer, index) in (swap or {}).items():
+        lowering.replace(x, lowering.expr(_load(x.ir, buffer, index)))
+    targets = [lowering.store(s) for s in stores]
+    needed = [(e, kind) for t in targets for e, kind in _roots(t)]
+    nodes = walk([e for e, _ in needed])
+    f.plan(nodes)
+    mark = f.enter()
+    f.nest(order, needed, lambda: _body(f, targets), lane, _unroll(f, lane, nodes))
+    f.leave(mark)
+
+
+def _load(ir: Builder, buffer: int, index: Expr) -> Expr:
+    return ir._make("load", F32, (index,), buffer, None, None, index.axes)
+
+
+def _roots(target: Target) -> list[Root]:
+    found: list[Root] = [(target.address, ADDRESS), (target.value, VALUE)]
+    return found if target.valid is None else [*found, (target.valid, CONDITION)]
+
+
+def _unroll(f: Nests, lane: Axis | None, nodes: Sequence[Expr]) -> int:
+    """Blocks of four lanes per round: several where folds run inside, so that whole cache lines are used."""
+    if lane is None:
+        return 1
+    lanes = f.lane_of(lane)
+    steps = [lanes.stride(x.args[0]) for x in nodes if x.op == "mem"]
+    for x in nodes:
+        lanes.stride(x)
+    if lanes.wrapped or any(s is None for s in steps):
+        return 1
+    accumulators = sum(len(x.attr.accumulators) for x in nodes if x.op == "fold" and lane in x.axes)
+    blocks = (4 if accumulators <= 2 else 2 if accumulators <= 4 else 1) if accumulators else (2 if len(nodes) <= 24 else 1)
+    while isinstance(lane.extent, int) and lane.extent < 4 * blocks:
+        blocks //= 2
+    return max(1, blocks)
+
+
+def _body(f: Nests, targets: Sequence[Target]) -> None:
+    """What happens at one point: all values first, then the stores; stores with loops of their own in between."""
+    single = [t for t in targets if not t.loops]
+    values = [[_value(f, t.value, part) for part in range(f.parts if f.lane else 1)] for t in single]
+    by_loops: dict[tuple[Axis, ...], list[Target]] = {}
+    for t in targets:
+        if t.loops:
+            by_loops.setdefault(t.loops, []).append(t)
+    for loops, group in by_loops.items():
+        roots = [root for t in group for root in _roots(t)]
+        inner = None if f.lane is not None else loop_lane(loops, [e for e, _ in roots], may_reorder=False)
+        mark = f.enter()
+        f.nest(loops, roots, lambda group=group: _body(f, [replace(t, loops=()) for t in group]), inner)       # type: ignore[misc]
+        f.leave(mark)
+    for t, locals_ in zip(single, values, strict=True):
+        for part, local in enumerate(locals_):
+            if f.lane is not None:
+                f.store_vector(t, local, part)
+            else:
+                _store_scalar(f, t, local)
+
+
+def _value(f: Nests, x: Expr, part: int) -> int:
+    """A local with the value as it goes to memory: bool as 0 or 1."""
+    if f.lane is None:
+        return f.scalar_local(x) if x.op != "const" else _constant(f, x)
+    if x.dtype != "bool":
+        return f.vector_local(x, part)
+    local = f.local(encode.V128)
+    f.vector(x, part)
+    f.code.v128(encode.u32_bytes(1) * 4), f.code.op("v128.and"), f.code.set(local)
+    return local
+
+
+def _constant(f: Nests, x: Expr) -> int:
+    local = f.local(wasm_type(x.dtype))
+    f.scalar(x)
+    f.code.set(local)
+    return local
+
+
+def _store_scalar(f: Nests, t: Target, local: int) -> None:
+    code = f.code
+    if t.valid is not None:
+        f.scalar(t.valid)
+        code.if_()
+    inside = f.enter()
+    f.scalar(t.address)
+    code.get(local)
+    code.memory("f32.store" if t.value.dtype == F32 else "i32.store", t.offset)
+    f.leave(inside)
+    if t.valid is not None:
+        code.end()
+
+
+# -- run ------------------------------------------------------------------------------------------------------------------------
+
+
+def _run(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], of_kernel: Sequence[int], params: Sequence[int], num_regions: int) -> bytes:
+    table, first, last = 0, 1, 2
+    code = Code(3)
+    word = num_regions
+    for i, (number, regions) in enumerate(steps):
+        kernel, function = kernels[number], of_kernel[number]
+        if len(regions) != params[function] - 1:
+            raise ValueError(
+                f"step {i} runs kernel {kernel.name!r} with {len(regions)} regions, its function takes {params[function] - 1}: "
+                f"one per buffer ({len(kernel.buffers)}), and one more if workspace(kernel) is not 0."
+            )
+        code.get(first), code.i32(i), code.op("i32.le_s")
+        code.i32(i), code.get(last), code.op("i32.lt_s"), code.op("i32.and")
+        code.if_()
+        for region in regions:
+            code.get(table), code.memory("i32.load", 4 * region)
+        code.get(table), code.i32(4 * word), code.op("i32.add")
+        code.call(function)
+        code.end()
+        word += len(kernel.sizes) + sum(s.words for s in kernel.scalars)
+    code.get(last)
+    return code.body()

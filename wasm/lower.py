@@ -1,0 +1,119 @@
+"""From element indices to byte addresses: every load becomes `mem`, whose address is a sum ordered by loop depth.
+
+Inside the emitter, `mem` has args (address[, valid]) and attr (buffer number, constant offset in bytes), and the leaf `base` is the
+address of a buffer. Terms that belong to outer loops come first in a sum, so that hoisting finds them as one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..kernel.index import linear
+from ..kernel.ir import I32, Axis, Builder, Expr, Store, walk
+
+
+@dataclass(frozen=True)
+class Target:
+    """A store whose index has become an address: `address + offset`, with the value and condition lowered too."""
+
+    buffer: int
+    address: Expr
+    offset: int
+    value: Expr
+    valid: Expr | None
+    loops: tuple[Axis, ...]
+
+
+class Lowering:
+    """Rewrites expressions for one loop order; deeper loops have larger numbers in `depth`."""
+
+    def __init__(self, ir: Builder, depth: dict[Axis, int]) -> None:
+        self.ir = ir
+        self.depth = depth
+        self._done: dict[Expr, Expr] = {}
+        self._sums: dict[object, Expr] = {}
+
+    def store(self, store: Store) -> Target:
+        """A store with its index as an address."""
+        value = self.expr(store.value)
+        valid = None if store.valid is None else self.expr(store.valid)
+        address, offset = self.address(store.buffer, store.index, guarded=False)
+        return Target(store.buffer, address, offset, value, valid, store.loops)
+
+    def expr(self, x: Expr) -> Expr:
+        """The expression with every load as `mem`."""
+        done = self._done
+        for node in walk([x]):
+            if node in done:
+                continue
+            if node.op == "load":
+                done[node] = self._load(node)
+            elif not node.args or all(done[a] is a for a in node.args):
+                done[node] = node
+            else:
+                done[node] = self._node(node.op, node.dtype, tuple(done[a] for a in node.args), node.attr, node)
+        return done[x]
+
+    def replace(self, x: Expr, by: Expr) -> None:
+        """From now on `by` stands where x stood."""
+        self._done[x] = by
+
+    def base(self, buffer: int) -> Expr:
+        """The address of a buffer."""
+        return self._leaf("base", buffer)
+
+    def address(self, buffer: int, index: Expr, guarded: bool) -> tuple[Expr, int]:
+        """The byte address of an element and a constant part that may go into the instruction."""
+        terms, constant = linear(index)
+        offset = 0
+        if constant > 0 and not guarded and all(f > 0 and t.lo is not None and t.lo >= 0 for t, f in terms.items()):
+            offset, constant = 4 * constant, 0
+        total = self.base(buffer)
+        if constant:
+            total = self._sum("add", total, self.ir.const(4 * constant))
+        for _, part in self._by_depth(terms):
+            total = self._sum("add", total, part)
+        return total, offset
+
+    def _by_depth(self, terms: dict[Expr, int]) -> list[tuple[int, Expr]]:
+        ordered = sorted(((self._depth(t), -f, t.number, t, f) for t, f in terms.items()), key=lambda item: item[:3])
+        levels: list[tuple[int, Expr]] = []
+        for depth, _, _, term, factor in ordered:
+            part = self._sum("mul", self.expr(term), self.ir.const(4 * factor))
+            if levels and levels[-1][0] == depth and depth >= 0:
+                levels[-1] = (depth, self._sum("add", levels[-1][1], part))
+            else:
+                levels.append((depth, part))
+        return levels
+
+    def _depth(self, x: Expr) -> int:
+        return max((self.depth.get(a, 1 << 20) for a in x.axes), default=-1)
+
+    def _load(self, x: Expr) -> Expr:
+        address, offset = self.address(x.attr, x.args[0], guarded=len(x.args) > 1)
+        args = (address,) if len(x.args) == 1 else (address, self.expr(x.args[1]))
+        return self._node("mem", x.dtype, args, (x.attr, offset), x)
+
+    def _node(self, op: str, dtype: str, args: tuple[Expr, ...], attr: object, old: Expr) -> Expr:
+        return Expr(self.ir, op, dtype, args, attr, old.lo, old.hi, old.axes, old.number)
+
+    def _leaf(self, op: str, attr: object) -> Expr:
+        key = (op, attr)
+        found = self._sums.get(key)
+        if found is None:
+            found = self._sums[key] = Expr(self.ir, op, I32, (), attr, None, None, frozenset(), 0)
+        return found
+
+    def _sum(self, op: str, a: Expr, b: Expr) -> Expr:
+        key = (op, a, b)
+        found = self._sums.get(key)
+        if found is None:
+            found = self._sums[key] = Expr(self.ir, op, I32, (a, b), None, None, None, a.axes | b.axes, 0)
+        return found
+
+
+def sequential_axes(roots: Sequence[Expr]) -> list[Axis]:
+    """The axes of all folds, outer folds (higher levels) first."""
+    specs = {x.attr: None for x in walk(roots) if x.op == "fold"}
+    return [a for spec in sorted(specs, key=lambda s: -s.level) for a in spec.axes]

@@ -1,0 +1,368 @@
+"""Loops: what does not change inside a loop is computed before it, vectors run along one axis, folds keep accumulators.
+
+A root is an expression with the way it will be needed inside a vector loop: VALUE as a vector, ADDRESS as the scalar address of
+lane 0 unless lanes lie apart anyhow, CONDITION as a scalar if it is the same in all lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..kernel.ir import Axis, Expr, FoldSpec
+from . import encode
+from .encode import Code
+from .lanes import Lanes, loop_lane
+from .scalar import wasm_type
+from .vector import Vectors
+
+VALUE, ADDRESS, CONDITION = "value", "address", "condition"
+Root = tuple[Expr, str]
+_Need = tuple[Expr, bool]                     # (expression, as a vector)
+Bound = int | Callable[[], None]              # a constant, or code that pushes it
+
+
+class Nests(Vectors):
+    """Emits loop nests over expressions."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code)
+        self.sibling_folds: dict[tuple[Axis, ...], list[Expr]] = {}
+
+    def plan(self, nodes: Sequence[Expr]) -> None:
+        """Learns about all expressions that will be emitted: how often each is used, which folds share a loop."""
+        self.count_uses(list(nodes))
+        for x in nodes:
+            if x.op == "fold":
+                self.sibling_folds.setdefault(x.attr.axes, []).append(x)
+
+    # -- loops ----------------------------------------------------------------------------------------------------------
+
+    def nest(self, axes: Sequence[Axis], roots: Sequence[Root], body: Callable[[], None], lane: Axis | None = None, unroll: int = 1,
+             bounds: dict[Axis, tuple[Bound, Bound]] | None = None) -> None:
+        """Loops over the axes, outermost first; `lane`, which must be the last, runs in vectors of `unroll` blocks.
+
+        `bounds` gives (start, stop) for axes that do not run over their whole extent; starts are multiples of 4.
+        """
+        if not axes:
+            body()
+            return
+        axis, rest = axes[0], axes[1:]
+        start, stop = (bounds or {}).get(axis, (0, self._extent(axis)))
+
+        def inside() -> None:
+            self.nest(rest, roots, body, lane, unroll, bounds)
+
+        if axis is lane:
+            self._vector_loop(axis, start, stop, roots, body, unroll)
+        else:
+            self.hoist(roots, frozenset(axes))
+            self._loop(axis, start, stop, inside)
+
+    def _extent(self, axis: Axis) -> Bound:
+        if isinstance(axis.extent, int):
+            return axis.extent
+        size = self.sizes[axis.extent]
+        return lambda: self.code.get(size)
+
+    def _push(self, bound: Bound) -> None:
+        self.code.i32(bound) if isinstance(bound, int) else bound()
+
+    def _loop(self, axis: Axis, start: Bound, stop: Bound, inside: Callable[[], None]) -> None:
+        mark = self.enter()
+        i = self.local(encode.I32)
+        self._push(start)
+        self.code.set(i)
+        self._rounds(axis, i, stop, 1, inside, certain=isinstance(start, int) and isinstance(stop, int) and start < stop)
+        self.leave(mark)
+
+    def _rounds(self, axis: Axis, i: int, stop: Bound, step: int, inside: Callable[[], None], certain: bool) -> None:
+        """while i + step <= stop: inside(); i += step. `certain`: the first round happens."""
+        code = self.code
+        mark = self.enter()
+        self.remember(self.axes, axis, i)
+        if step > 1 and not isinstance(stop, int):        # the last start that still has `step` to go
+            last = self.local(encode.I32)
+            self._push(stop), code.i32(step - 1), code.op("i32.sub"), code.set(last)
+            limit: Bound = lambda: code.get(last)         # noqa: E731
+        else:
+            limit = stop - (step - 1) if isinstance(stop, int) else stop
+        code.block()
+        if not certain:
+            code.get(i), self._push(limit), code.op("i32.ge_s"), code.br_if(0)
+        code.loop()
+        body = self.enter()
+        inside()
+        self.leave(body)
+        code.get(i), code.i32(step), code.op("i32.add"), code.tee(i), self._push(limit), code.op("i32.lt_s"), code.br_if(0)
+        code.end()
+        code.end()
+        self.leave(mark)
+
+    def _vector_loop(self, axis: Axis, start: Bound, stop: Bound, roots: Sequence[Root], body: Callable[[], None], unroll: int) -> None:
+        mark = self.enter()
+        i = self.local(encode.I32)
+        self._push(start)
+        self.code.set(i)
+        known = stop - start if isinstance(start, int) and isinstance(stop, int) else None
+        outer = self.lane
+        lanes = self.lane_of(axis)
+        for blocks in dict.fromkeys((unroll, 1)):
+            if known is None or known >= 4 * blocks:
+                self.lane, self.parts = lanes, blocks
+                scope = self.enter()
+                self.hoist(roots, frozenset((axis,)))
+                self._rounds(axis, i, stop, 4 * blocks, body, certain=known is not None and blocks == unroll)
+                self.leave(scope)
+                if known is not None:
+                    known %= 4 * blocks
+        self.lane, self.parts = outer, 1
+        if known is None or known:
+            scope = self.enter()
+            self.hoist(roots, frozenset((axis,)))
+            self._rounds(axis, i, stop, 1, body, certain=known is not None)
+            self.leave(scope)
+        self.leave(mark)
+
+    def lane_of(self, axis: Axis) -> Lanes:
+        """What is known about the lanes of an axis (remembered per function)."""
+        found = self._lanes.get(axis)
+        if found is None:
+            found = self._lanes[axis] = Lanes(axis)
+        return found
+
+    @property
+    def _lanes(self) -> dict[Axis, Lanes]:
+        return self.__dict__.setdefault("_known_lanes", {})
+
+    # -- hoisting -------------------------------------------------------------------------------------------------------
+
+    def hoist(self, roots: Sequence[Root], bound: frozenset[Axis]) -> None:
+        """Computes, here, the largest parts of the roots that depend on none of the axes to come."""
+        found: list[_Need] = []
+        seen: set[_Need] = set()
+        stack = [(x, self._as_vector(x, kind)) for x, kind in reversed(roots)]
+        while stack:
+            item = stack.pop()
+            if item in seen:
+                continue
+            seen.add(item)
+            x, as_vector = item
+            if x.op == "const" or x in self.scalars and not as_vector:
+                continue
+            if x.axes.isdisjoint(bound) and x.op != "acc":
+                if x.op != "fold" and (as_vector or (x.args and x.op != "out")):
+                    found.append(item)
+                elif x.op in ("fold", "out"):
+                    found.append((x, False))
+                continue
+            stack.extend(reversed(self._operands(x, as_vector)))
+        for x, as_vector in found:
+            self._precompute(x, as_vector)
+
+    def _as_vector(self, x: Expr, kind: str) -> bool:
+        if self.lane is None or kind == VALUE:
+            return self.lane is not None
+        stride = self.lane.stride(x)
+        return stride is None if kind == ADDRESS else stride != 0
+
+    def _operands(self, x: Expr, as_vector: bool) -> list[_Need]:
+        """The operands of a node, each in the way that the node needs it."""
+        if not as_vector or self.lane.stride(x) == 0:      # type: ignore[union-attr]
+            return [(a, False) for a in x.args]
+        if x.dtype == "i32" and self.lane.stride(x) is not None:               # type: ignore[union-attr]
+            return [(a, False) for a in x.args]
+        if x.op == "mem":
+            gathered = self.lane.stride(x.args[0]) is None # type: ignore[union-attr]
+            return [(x.args[0], gathered)] + [(a, self.lane.stride(a) != 0) for a in x.args[1:]]          # type: ignore[union-attr]
+        if x.op in ("shl", "shr"):
+            return [(x.args[0], True), (x.args[1], self.lane.stride(x.args[1]) != 0)]                     # type: ignore[union-attr]
+        return [(a, True) for a in x.args]
+
+    def _precompute(self, x: Expr, as_vector: bool) -> None:
+        if x.op == "fold":
+            if x not in self.folds:
+                self.fold(x)
+        elif x.op == "out" and not as_vector:
+            self.fold_of(x)
+        elif not as_vector:
+            self.scalar_local(x)
+        elif self.lane.stride(x) == 0:                     # type: ignore[union-attr]
+            self.vector_local(x, 0)
+        else:
+            for part in range(self.parts):
+                self.vector_local(x, part)
+
+    # -- folds ----------------------------------------------------------------------------------------------------------
+
+    def fold(self, x: Expr) -> None:
+        """Emits the loop of a fold, together with those folds that can share it."""
+        group = [x]
+        spec: FoldSpec = x.attr
+        if not _custom(x):
+            for other in self.sibling_folds.get(spec.axes, ()):
+                if other is not x and other.axes == x.axes and other not in self.folds and not _custom(other):
+                    group.append(other)
+        varying = self.lane is not None and any(self.lane.stride(f) != 0 for f in group)
+        if varying:
+            self._vector_fold(group)
+            return
+        values = [v for f in group for v in f.args[len(f.attr.accumulators):]]
+        inner = None if self.lane is not None or _custom(x) else loop_lane(spec.axes, values, may_reorder=True)
+        outer, self.lane = self.lane, None
+        if inner is None:
+            self._scalar_fold(group, values)
+        else:
+            self._lane_fold(group, values, inner)
+        self.lane = outer
+
+    def _scalar_fold(self, group: list[Expr], values: list[Expr]) -> None:
+        for f in group:
+            self.remember(self.folds, f, self._accumulators(f, lambda a, init: self._initial(a.dtype, init)))
+
+        def body() -> None:
+            for f in group:
+                self._update(f, self.folds[f], None)
+
+        mark = self.enter()
+        self.nest(group[0].attr.axes, [(v, VALUE) for v in values], body)
+        self.leave(mark)
+
+    def _vector_fold(self, group: list[Expr]) -> None:
+        """A fold inside a vector loop: each lane has accumulators of its own."""
+        for f in group:
+            self.remember(self.folds, f, self._accumulators(f, lambda a, init: [self._initial_vector(init, p) for p in range(self.parts)]))
+        values = [v for f in group for v in f.args[len(f.attr.accumulators):]]
+
+        def body() -> None:
+            for f in group:
+                self._update(f, self.folds[f], self.parts)
+
+        mark = self.enter()
+        self.nest(group[0].attr.axes, [(v, VALUE) for v in values], body)
+        self.leave(mark)
+
+    def _lane_fold(self, group: list[Expr], values: list[Expr], inner: Axis) -> None:
+        """A fold whose own loop is vectorised: several vector accumulators, reduced at the end."""
+        parts = 4 if len(values) <= 2 else 2
+        if isinstance(inner.extent, int) and inner.extent < 4 * parts:
+            parts = 1
+        code = self.code
+        for f in group:
+            self.remember(self.folds, f, self._accumulators(f, lambda a, init: self._initial(a.dtype, init)))
+        mark = self.enter()
+        wide = {}
+        for f in group:
+            neutral = f.args[0].ir.neutral
+            wide[f] = []
+            for a in f.attr.accumulators:
+                start = neutral(a)
+                locals_ = [self.local(encode.V128) for _ in range(parts)]
+                for local in locals_:
+                    self.lane = self.lane_of(inner)
+                    self.vector(start, 0)
+                    code.set(local)
+                self.lane = None
+                wide[f].append(locals_)
+
+        def body() -> None:
+            for f in group:
+                self._update(f, self.folds[f] if self.lane is None else wide[f], None if self.lane is None else self.parts)
+
+        axes = [a for a in group[0].attr.axes if a is not inner] + [inner]
+        self.nest(axes, [(v, VALUE) for v in values], body, lane=inner, unroll=parts)
+        for f in group:
+            for a, scalar, vectors in zip(f.attr.accumulators, self.folds[f], wide[f], strict=True):
+                self._gather_parts(a.combine, a.dtype, vectors)
+                self.reduce_lanes(vectors[0], scalar, a.combine, a.dtype)
+        self.leave(mark)
+
+    def _gather_parts(self, kind: str, dtype: str, vectors: list[int]) -> None:
+        while len(vectors) > 1:
+            half = len(vectors) // 2
+            for a, b in zip(vectors[:half], vectors[half:], strict=True):
+                self.code.get(a), self.code.get(b)
+                self.combine_vectors(kind, dtype)
+                self.code.set(a)
+            vectors = vectors[:half]
+
+    def _accumulators(self, f: Expr, make: Callable[..., object]) -> list[object]:
+        return [make(a, init) for a, init in zip(f.attr.accumulators, f.args, strict=False)]
+
+    def _initial(self, dtype: str, init: Expr) -> int:
+        local = self.local(wasm_type(dtype))
+        self.scalar(init)
+        self.code.set(local)
+        return local
+
+    def _initial_vector(self, init: Expr, part: int) -> int:
+        local = self.local(encode.V128)
+        self.vector(init, part)
+        self.code.set(local)
+        return local
+
+    def _update(self, f: Expr, accumulators: list[object], parts: int | None) -> None:
+        """One round of a fold; `parts` is None for scalars."""
+        code, spec = self.code, f.attr
+        values = f.args[len(spec.accumulators):]
+        if _custom(f):
+            self._update_custom(f, accumulators, values, parts)
+            return
+        for a, local, value in zip(spec.accumulators, accumulators, values, strict=True):
+            if parts is None:
+                code.get(local)                            # type: ignore[arg-type]
+                self.scalar(value)
+                self.combine(a.combine, a.dtype)
+                code.set(local)                            # type: ignore[arg-type]
+                continue
+            for part in range(parts):
+                code.get(local[part])                      # type: ignore[index]
+                self.vector(value, part)
+                self.combine_vectors(a.combine, a.dtype)
+                code.set(local[part])                      # type: ignore[index]
+
+    def _update_custom(self, f: Expr, accumulators: list[object], values: Sequence[Expr], parts: int | None) -> None:
+        """All new values are computed from the old accumulators, then assigned together."""
+        code = self.code
+        mark = self.enter()
+        for acc in _carried(f):
+            local = accumulators[acc.attr[1]]
+            if parts is None:
+                self.remember(self.scalars, acc, local)
+            else:
+                for part in range(parts):
+                    self.remember(self.vectors, (acc, part), local[part])      # type: ignore[index]
+        new: list[tuple[object, int]] = []
+        for a, local, value in zip(f.attr.accumulators, accumulators, values, strict=True):
+            if parts is None:
+                fresh = self.local(wasm_type(a.dtype))
+                self.scalar(value), code.set(fresh)
+                new.append((local, fresh))
+            else:
+                for part in range(parts):
+                    fresh = self.local(encode.V128)
+                    self.vector(value, part), code.set(fresh)
+                    new.append((local[part], fresh))       # type: ignore[index]
+        for old, fresh in new:
+            code.get(fresh), code.set(old)                 # type: ignore[arg-type]
+        self.leave(mark)
+
+
+def _custom(f: Expr) -> bool:
+    return any(a.combine == "custom" for a in f.attr.accumulators)
+
+
+def _carried(f: Expr) -> list[Expr]:
+    """The accumulators of this fold that its values read, not those of folds inside or around it."""
+    own = {(f.attr.level, tuple(a.dtype for a in f.attr.accumulators), tuple(a.extent for a in f.attr.axes))}
+    found: dict[Expr, None] = {}
+    stack = list(f.args[len(f.attr.accumulators):])
+    seen = set()
+    while stack:
+        x = stack.pop()
+        if x in seen:
+            continue
+        seen.add(x)
+        if x.op == "acc" and x.attr[0] in own:
+            found[x] = None
+        stack.extend(x.args)
+    return list(found)
