@@ -38,7 +38,7 @@ def required_by(reason: str) -> str | None:
     return next((name for name in sorted(required_devices()) if re.search(WORDS[name], reason, re.IGNORECASE)), None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require():
     """`require(device, reason)`: skips for a reason, or fails with it where TIDEFLOW_REQUIRE names the device."""
 

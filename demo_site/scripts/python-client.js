@@ -48,11 +48,13 @@ export class PythonClient {
       const late = new Promise((resolve) => setTimeout(() => resolve(false), PATIENCE));
       if (await Promise.race([obeyed, late])) return true;
     }
-    this.#restart(new Error("stopped"));
+    this.end();
     return false;
   }
 
-  #restart(reason) {
+  /** Ends the worker whatever it does, and begins a fresh one; everything asked of the old one fails. */
+  end() {
+    const reason = new Error("stopped");
     this.#worker.terminate();
     for (const { reject } of this.#requests.values()) reject(reason);
     this.#requests.clear();

@@ -127,7 +127,7 @@ def test_public_names_exist_once(module):
         assert not missing, f"__all__ names what is not there: {sorted(missing)}"
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if public_names(module) and floor(unit(module)) >= NAMESPACES])
+@pytest.mark.parametrize("module", [m for m in MODULES if public_names(m) and floor(unit(m)) >= NAMESPACES])
 def test_public_names_are_complete(module):
     """In what users import, a function or class is in `__all__` or its name has an underscore."""
     defined = {node.name for node in ast.parse(MODULES[module].read_text()).body

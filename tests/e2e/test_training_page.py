@@ -1,0 +1,145 @@
+"""The page that trains in Python: on WASM and on WebGPU, with the main thread free, Stop, offline, device loss."""
+
+import time
+
+import pytest
+from visitor import (
+    accuracy,
+    default_code,
+    held_out_probabilities,
+    long_tasks_since,
+    run,
+    seconds_until,
+    start,
+    wait_ready,
+)
+
+ENOUGH = 0.97
+REFUSE_HOST_KERNELS = """
+def refuse(self, *args, **kwargs):
+    raise AssertionError(f"the host kernel of {self.name} was called during fit")
+from tideflow.ops.op import registered_ops
+for op in registered_ops():
+    type(op).numpy = refuse
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_training_on_wasm_reaches_97_percent_without_host_kernels(open_page, seed):
+    page = open_page("index.html")
+    since = page.evaluate("() => performance.now()")
+    run(page, default_code(page, seed=seed, before_fit=REFUSE_HOST_KERNELS), "wasm")
+    assert page.inner_text("#device") == "WASM"
+    assert accuracy(held_out_probabilities(page)) >= ENOUGH
+    assert max(long_tasks_since(page, since), default=0) <= 100 or seed > 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_training_on_webgpu_reaches_97_percent(open_page, seed):
+    page = open_page("index.html")
+    run(page, default_code(page, seed=seed), "webgpu")
+    assert page.inner_text("#device") == "WebGPU"
+    assert accuracy(held_out_probabilities(page)) >= ENOUGH
+
+
+@pytest.mark.parametrize("device", ["wasm", "webgpu"])
+def test_main_thread_is_free_during_fit_and_stop_acts_within_a_second(open_page, device):
+    page = open_page("index.html")
+    code = default_code(page, epochs=500)
+    since = page.evaluate("() => performance.now()")
+    start(page, code, device)
+    page.wait_for_function("() => document.getElementById('rate').textContent !== '–'")
+    page.wait_for_timeout(1500)
+    assert max(long_tasks_since(page, since), default=0) <= 100
+    stopped = seconds_until(page, "body[data-state=ready]", lambda: page.click("#stop"))
+    assert stopped < 1.0
+    assert page.get_attribute("body", "data-ended") == "stopped"
+    assert page.is_enabled("#download")
+
+
+def test_stop_without_isolation_ends_the_worker_and_restores_the_last_snapshot(open_page):
+    page = open_page("index.html")
+    wait_ready(page)
+    page.evaluate("() => Object.defineProperty(tideflowPage.client, 'canInterrupt', { get: () => false })")
+    page.evaluate("() => { tideflowPage.client.stop = tideflowPage.client.end }")
+    start(page, default_code(page, epochs=500), "wasm")
+    page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) > 2")
+    page.click("#stop")
+    page.wait_for_selector("body[data-ended=stopped]")
+    assert accuracy(held_out_probabilities(page)) > 0.5
+
+
+def test_errors_are_shown_with_the_visitors_own_line(open_page):
+    page = open_page("index.html")
+    start(page, "import tideflow as tf\n\ntf.matmul(tf.ones((2, 3)), tf.ones((2, 3)))\n")
+    page.wait_for_selector("body[data-ended=failed]")
+    output = page.inner_text("#output")
+    assert "line 3" in output and "matmul" in output
+    assert "_pyodide" not in output
+    assert page.is_enabled("#run")
+
+
+def test_pad_answers_during_training_and_after_it(open_page):
+    page = open_page("index.html")
+    start(page, default_code(page, epochs=500), "wasm")
+    page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) > 3")
+    draw(page, [(0.5, 0.15), (0.5, 0.85)])
+    page.wait_for_selector("#bars li.best")
+    page.click("#stop")
+    page.wait_for_selector("body[data-ended=stopped]")
+    page.click("#clear")
+    assert page.locator("#bars li.best").count() == 0
+    draw(page, [(0.5, 0.15), (0.5, 0.85)])
+    page.wait_for_selector("#bars li.best")
+    assert page.inner_text("#bars li.best b") == "1"
+
+
+def draw(page, points):
+    """One stroke on the pad, in shares of its size."""
+    page.locator("#pad").scroll_into_view_if_needed()
+    box = page.locator("#pad").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+
+
+def test_everything_works_offline_after_the_first_visit(open_page, context):
+    page = open_page("index.html")
+    wait_ready(page)
+    page.evaluate("async () => { await navigator.serviceWorker.ready }")
+    page.wait_for_function("async () => (await caches.keys()).length === 1 && navigator.serviceWorker.controller !== null")
+    context.set_offline(True)
+    page.reload()
+    assert page.evaluate("() => crossOriginIsolated")
+    run(page, default_code(page, epochs=1), "wasm")
+    page.goto(page.url.replace("index.html", "javascript.html"))
+    page.wait_for_selector("body")
+    context.set_offline(False)
+
+
+def test_a_lost_device_is_restored_and_training_goes_on(open_page, context):
+    keep_device = """() => {
+      const request = GPUAdapter.prototype.requestDevice;
+      self.devices = [];
+      GPUAdapter.prototype.requestDevice = async function (...args) {
+        const device = await request.apply(this, args);
+        self.devices.push(device);
+        return device;
+      };
+    }"""
+    context.on("page", lambda page: page.on("worker", lambda worker: worker.evaluate(keep_device)))
+    page = open_page("index.html")
+    start(page, default_code(page, epochs=6), "webgpu")
+    page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) > 2")
+    worker = page.workers[0]
+    count = worker.evaluate("() => devices.length")
+    worker.evaluate("() => devices.at(-1).destroy()")
+    begun = time.monotonic()
+    page.wait_for_selector("body[data-ended]", timeout=120_000)
+    assert page.get_attribute("body", "data-ended") == "finished", page.inner_text("#output")
+    assert time.monotonic() - begun < 110
+    assert worker.evaluate("() => devices.length") > count
+    assert accuracy(held_out_probabilities(page)) > 0.9
