@@ -55,7 +55,7 @@ class Nests(Vectors):
         if axis is lane:
             self._vector_loop(axis, start, stop, roots, body, unroll)
         else:
-            self.hoist(roots, frozenset(axes))
+            self.hoist(roots)
             self._loop(axis, start, stop, inside)
 
     def _extent(self, axis: Axis) -> Bound:
@@ -110,7 +110,7 @@ class Nests(Vectors):
             if known is None or known >= 4 * blocks:
                 self.lane, self.parts = lanes, blocks
                 scope = self.enter()
-                self.hoist(roots, frozenset((axis,)))
+                self.hoist(roots)
                 self._rounds(axis, i, stop, 4 * blocks, body, certain=known is not None and blocks == unroll)
                 self.leave(scope)
                 if known is not None:
@@ -118,7 +118,7 @@ class Nests(Vectors):
         self.lane, self.parts = outer, 1
         if known is None or known:
             scope = self.enter()
-            self.hoist(roots, frozenset((axis,)))
+            self.hoist(roots)
             self._rounds(axis, i, stop, 1, body, certain=known is not None)
             self.leave(scope)
         self.leave(mark)
@@ -136,8 +136,9 @@ class Nests(Vectors):
 
     # -- hoisting -------------------------------------------------------------------------------------------------------
 
-    def hoist(self, roots: Sequence[Root], bound: frozenset[Axis]) -> None:
-        """Computes, here, the largest parts of the roots that depend on none of the axes to come."""
+    def hoist(self, roots: Sequence[Root]) -> None:
+        """Computes, here, the largest parts of the roots that depend only on axes of loops around this point."""
+        bound = self.axes.keys()
         found: list[_Need] = []
         seen: set[_Need] = set()
         stack = [(x, self._as_vector(x, kind)) for x, kind in reversed(roots)]
@@ -149,7 +150,7 @@ class Nests(Vectors):
             x, as_vector = item
             if x.op == "const" or x in self.scalars and not as_vector:
                 continue
-            if x.axes.isdisjoint(bound) and x.op != "acc":
+            if x.axes <= bound and x.op != "acc":
                 if x.op != "fold" and (as_vector or (x.args and x.op != "out")):
                     found.append(item)
                 elif x.op in ("fold", "out"):
