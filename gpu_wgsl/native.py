@@ -366,7 +366,8 @@ class NativeGpu:
 
 def _loop_depths(program: Program) -> list[int]:
     """How many loops enclose each step."""
-    depths, ends = [], []                   # ends: the last entry of each open loop
+    depths: list[int] = []
+    ends: list[int] = []                    # the last entry of each open loop
     for index, step in enumerate(program.steps):
         while ends and ends[-1] < index:
             ends.pop()

@@ -174,7 +174,7 @@ class WasmtimeDevice:
                 ) from None
         self._size = self._memory.data_len(self._store)
         address = ctypes.addressof(self._memory.data_ptr(self._store).contents)
-        self._bytes = np.frombuffer((ctypes.c_uint8 * self._size).from_address(address), np.uint8)
+        self._bytes = np.ctypeslib.as_array((ctypes.c_uint8 * self._size).from_address(address))
 
     # programs
 

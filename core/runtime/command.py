@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def summary(name: str, value: np.ndarray) -> str:
 def save_outputs(path: Path, outputs: Mapping[str, np.ndarray]) -> None:
     """Writes one array as .npy, several as .npz."""
     if path.suffix == ".npz":
-        np.savez(path, **dict(outputs))
+        np.savez(path, **cast(dict[str, Any], outputs))
     elif len(outputs) == 1:
         np.save(path, next(iter(outputs.values())))
     else:

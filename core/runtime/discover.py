@@ -71,10 +71,10 @@ def open_device(name: str | None = None, limits: Mapping[str, int] | None = None
             return device
     if name not in _MODULES:
         raise NoExecutorError(f"{name} runs no compiled programs here. {_absent_reason(name)}")
-    device = _module(name).open_device(limits, wanted)
-    device.name = name
-    _open[name, tuple(sorted(limits.items())), wanted] = device
-    return device
+    fresh: Device = _module(name).open_device(limits, wanted)
+    fresh.name = name
+    _open[name, tuple(sorted(limits.items())), wanted] = fresh
+    return fresh
 
 
 def _module(name: str) -> Any:

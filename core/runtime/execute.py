@@ -34,6 +34,8 @@ from .values import Output, as_input, host_words, numpy_dtype, to_storage
 __all__ = ["Executor", "load"]
 
 KEPT_SIZES = 4
+SPARE_BUFFERS = 8
+SPARE_BYTES = 1 << 20
 
 
 @dataclass(eq=False)
@@ -86,7 +88,8 @@ class Executor:
         self._state = ModelState(model, device, arena, state_keys or {}, used, self._constants)
         self._loaded: dict[int, Loaded] = {}
         self._pool: dict[tuple[Hashable, ...], Any] = {}            # grow-only buffers for scratch, inputs and outputs
-        self._garbage: list[Any] = []                           # buffers of dropped outputs, released at the next run
+        self._garbage: list[Any] = []                               # buffers of outputs dropped since the last run
+        self._spare: list[Any] = []
         self._closed = False
 
     def __enter__(self) -> Executor:
@@ -117,15 +120,15 @@ class Executor:
             InvalidArgumentError: for a missing or unknown input, a wrong dtype, shape or value.
         """
         entry = self._entry(name)
-        arrays = self._arrays(entry, inputs or {})
-        bound = self._bound(entry, arrays)
+        given = self._arrays(entry, inputs or {})
+        bound = self._bound(entry, given)
         arrays = [array if array is not None else np.full(shape, port.fill, self._dtype(port))
-                  for port, shape, array in zip(entry.signature.inputs, bound.shapes, arrays, strict=True)]
+                  for port, shape, array in zip(entry.signature.inputs, bound.shapes, given, strict=True)]
         feeds = [Feed(region, to_storage(arrays[port], storage, entry.ports.where(entry.signature.inputs[port])))
                  for port, region, storage in bound.feeds]
+        self._collect_garbage()
         copies = self._preserve(entry)
         self.device.run(bound.handle, self._host_vector(entry, bound, arrays), feeds, copies)
-        self._collect_garbage()
         outputs = self._outputs(entry, bound, arrays)
         for tensor, by in bound.advance:
             self._state.advance(tensor, by)
@@ -143,7 +146,7 @@ class Executor:
             raise InvalidArgumentError(f"the model has no signature {name!r}; it has {sorted(self._entries)}.")
         return self._entries[name]
 
-    def _dtype(self, port: Port) -> np.dtype[Any]:
+    def _dtype(self, port: Port) -> Any:
         return numpy_dtype(self.model.tensors[port.tensor].dtype)
 
     def _arrays(self, entry: Entry, inputs: Mapping[str, Any]) -> list[np.ndarray | None]:
@@ -218,9 +221,9 @@ class Executor:
             if copies := [copy for other in self._entries.values() for copy in self._preserve(other)]:
                 self.device.copy(copies)
             for loaded in self._loaded.values():
-                for key, bound in list(loaded.bounds.items()):
+                for sizes, bound in list(loaded.bounds.items()):
                     if any(buffer is old for buffer in bound.buffers for old in stale):
-                        self.device.unbind(loaded.bounds.pop(key).handle)
+                        self.device.unbind(loaded.bounds.pop(sizes).handle)
             for buffer in stale:
                 self.device.release(buffer)
         for key, size in needs.items():
@@ -277,7 +280,7 @@ class Executor:
             if source is None:
                 continue
             size = max(4, source.size)
-            target = Span(self.device.allocate(size), 0, source.size)
+            target = Span(self._spare_buffer(size), 0, source.size)
             output.move(target, self._garbage.append)
             if source.size:
                 copies.append(Copy(source, target))
@@ -286,9 +289,23 @@ class Executor:
     def _download(self, span: Span) -> np.ndarray:
         return self.device.download(span.buffer, span.offset, span.size)
 
-    def _collect_garbage(self) -> None:
+    def _spare_buffer(self, size: int) -> Any:
+        """A buffer for an unread output: one that a dropped output left behind, or a new one."""
+        for index, buffer in enumerate(self._spare):
+            if buffer.size >= size:
+                return self._spare.pop(index)
+        return self.device.allocate(size)
+
+    def _collect_garbage(self, spare: int = SPARE_BUFFERS) -> None:
+        """Keeps a few buffers of dropped outputs for the next ones, so that a training loop allocates nothing."""
         while self._garbage:
-            self.device.release(self._garbage.pop())
+            buffer = self._garbage.pop()
+            if buffer.size <= SPARE_BYTES:
+                self._spare.append(buffer)
+            else:
+                self.device.release(buffer)
+        while len(self._spare) > spare:
+            self.device.release(self._spare.pop(0))
 
     # state
 
@@ -325,7 +342,7 @@ class Executor:
             self.device.release(buffer)
         self._pool.clear()
         self._state.close()
-        self._collect_garbage()
+        self._collect_garbage(spare=0)
 
 
 def regions_of(program: Program, tensor: int, *places: Place) -> list[tuple[int, DType]]:

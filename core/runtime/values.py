@@ -18,7 +18,7 @@ from ..program.format import DType, Port
 
 __all__ = ["Output", "advance_counter", "as_input", "decode", "from_storage", "host_words", "numpy_dtype", "to_storage"]
 
-_NUMPY = {
+_NUMPY: dict[DType, Any] = {
     DType.F32: np.dtype(np.float32), DType.F16: np.dtype(np.float16), DType.F64: np.dtype(np.float64),
     DType.I8: np.dtype(np.int8), DType.U8: np.dtype(np.uint8), DType.I16: np.dtype(np.int16),
     DType.U16: np.dtype(np.uint16), DType.I32: np.dtype(np.int32), DType.U32: np.dtype(np.uint32),
@@ -26,7 +26,7 @@ _NUMPY = {
 }
 
 
-def numpy_dtype(dtype: DType) -> np.dtype[Any]:
+def numpy_dtype(dtype: DType) -> Any:
     """The numpy form of a stored dtype; bfloat16 values are float32 on the host."""
     if dtype == DType.BF16:
         return np.dtype(np.float32)
@@ -89,10 +89,10 @@ def to_storage(array: np.ndarray, storage: DType, where: str) -> np.ndarray:
 
 def from_storage(data: np.ndarray, storage: DType, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
     """Downloaded bytes as an array of the tensor's own dtype."""
-    array = data.view(_NUMPY[storage]).reshape(shape)
+    array: np.ndarray = data.view(_NUMPY[storage]).reshape(shape)
     if dtype == DType.BOOL:
-        return array != 0
-    return array.astype(numpy_dtype(dtype), copy=False)
+        return array.astype(np.bool_)
+    return np.asarray(array, numpy_dtype(dtype))
 
 
 def host_words(array: np.ndarray) -> np.ndarray:
@@ -128,7 +128,7 @@ class Output:
         self._span: Span | None = span
         self._download: Callable[[Span], np.ndarray] | None = download
         self._value: np.ndarray | None = None
-        self._finalizer: weakref.finalize | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
 
     @classmethod
     def of(cls, name: str, value: np.ndarray, dtype: DType) -> Output:

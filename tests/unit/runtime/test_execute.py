@@ -87,12 +87,12 @@ def test_only_recent_sizes_are_kept(executor):
 
 
 def test_dropped_outputs_are_released(executor):
-    kept = [executor.run("step", {"x": batch(2)}) for _ in range(10)]
+    kept = [executor.run("step", {"x": batch(2)}) for _ in range(40)]
     many = executor.stats().live_buffers
     kept.clear()
     gc.collect()
     executor.run("step", {"x": batch(2)})
-    assert executor.stats().live_buffers <= many - 16
+    assert executor.stats().live_buffers <= many - 70           # two each, a few are kept for the next outputs
 
 
 def test_closed_model_says_so(model, device):
