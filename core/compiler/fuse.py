@@ -18,10 +18,14 @@ from ..graph.ir import Graph, Node, Value, uses
 from ..shapes import num_elements
 
 CONTRACTIONS = frozenset({"matmul", "conv2d", "conv2d_input_grad", "conv2d_filter_grad"})
-STEPS = frozenset({"sgd_step", "momentum_step", "adam_step"})       # optimizer ops, merged into one kernel per chunk
 DEAR = frozenset({"exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos", "atan", "asinh",
                   "acosh", "atanh", "erf", "erfc", "pow", "atan2", "sigmoid", "softplus"})
 DEAR_COST, RANDOM_COST = 8, 30
+
+
+def is_step(node: Node) -> bool:
+    """Whether this is an optimizer step: (variable, slots..., gradient, scalars...) -> (variable, slots...); merged per chunk."""
+    return node.op.name.endswith("_step")
 
 
 def is_heavy(node: Node) -> bool:
@@ -57,14 +61,14 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
                 continue
             roots: set[Value] = set()
             same_index = True
-            place = v in results or node.op.name in STEPS
+            place = v in results or is_step(node)
             for c in consumers:
                 for w in c.outputs:
                     if w in fusion.placed:
                         roots.add(w)
                     elif w in fusion.roots:
                         roots |= fusion.roots[w]
-                place = place or c.op.name in STEPS or _must_place(v, c, costs)
+                place = place or is_step(c) or _must_place(v, c, costs)
                 same_index = same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
             movement = is_movement(node)
             if not place and not movement:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ir import Graph, Node, State
-from .fuse import STEPS
+from .fuse import is_step
 
 ALIGNMENT = 256                       # bytes: WebGPU's binding alignment
 LARGEST_CHUNK = 128 << 20
@@ -99,7 +99,7 @@ def _step_groups(graph: Graph, placed: dict[State, None], largest: int) -> list[
     writes = dict((v, s) for s, v in graph.writes)
     groups: dict[object, list[Node]] = {}
     for node in graph.nodes:
-        if node.op.name not in STEPS:
+        if not is_step(node):
             continue
         count = len(node.outputs)
         states = [v.state if v is not None else None for v in node.inputs[:count]]

@@ -123,7 +123,11 @@ class Variable(Operators):
         return self
 
     def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
-        """Adds to the value."""
+        """Adds to the value. A counter (role COUNTER) inside a trace moves on when the run is done."""
+        recorder = _recorder()
+        if recorder is not None and self.state.host_owned:
+            recorder.advance(self.state, int(delta))
+            return self
         return self.assign(apply("add", self, delta))
 
     def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:

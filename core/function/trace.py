@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..dtypes import DType, as_dtype
-from ..graph.ir import Graph, Value
+from ..graph.ir import Graph, State, Value
 from ..graph.record import Recorder
 from ..graph.verify import verify
 from ..ops.dispatch import replaced
@@ -89,9 +89,13 @@ def input_values(specs: Sequence[TensorSpec], names: Sequence[str], tied: str | 
     return values
 
 
-def trace(function: Callable[..., Any], inputs: Sequence[Value], name: str, arguments: Callable[[list[Value]], Any] | None = None) -> Traced:
-    """Runs the function on these graph inputs. `arguments(values)` gives (args, kwargs); the default is the values as they are."""
+def trace(function: Callable[..., Any], inputs: Sequence[Value], name: str, arguments: Callable[[list[Value]], Any] | None = None,
+          preset: dict[State, Value] | None = None) -> Traced:
+    """Runs the function on these graph inputs. `arguments(values)` gives (args, kwargs); the default is the values as they are.
+    `preset` states are read as these values: an input that stands for a state."""
     recorder = Recorder(name)
+    recorder.states.update(preset or {})
+    recorder.current.update(preset or {})
     args, kwargs = (tuple(inputs), {}) if arguments is None else arguments(list(inputs))
     with replaced((recorder,)):
         result = function(*args, **kwargs)

@@ -189,6 +189,7 @@ class OneHot(Pattern):
 
     def infer(self, indices: Spec, *, depth: Size, on_value: Any, off_value: Any, axis: int, dtype: str) -> Spec:
         check_dtypes(self, indices)
+        axis %= len(indices.shape) + 1
         return Spec((*indices.shape[:axis], depth, *indices.shape[axis:]), as_dtype(dtype))
 
     def numpy(self, indices: Any, *, depth: Any, on_value: Any, off_value: Any, axis: int, dtype: str) -> Any:
@@ -212,6 +213,7 @@ class OneHot(Pattern):
         dtype: str,
     ) -> Any:
         device = as_dtype(dtype).device or "i32"
+        axis %= len(at)
         index = indices.at(*at[:axis], *at[axis + 1 :])
         hit = ir.call("eq", ir.cast(index, "i32"), at[axis])
         return ir.select(hit, ir.const(on_value, device), ir.const(off_value, device))

@@ -1,0 +1,176 @@
+"""A Keras model as signatures: its train, test and predict steps traced once, run on the host or compiled for a device.
+
+The graphs share the model's states. `learning_rate` is an input of `train_step`, not a state, so that a schedule or a page can
+change it without a new trace; every first size of x, y and sample_weight is the one symbol "batch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..compiler.compile import Compiled, PortSpec, Source, compile_model
+from ..eager.context import function_device, note_fallback
+from ..eager.tensor import EagerTensor, wrap
+from ..errors import UnimplementedError
+from ..function.backend import DeviceModel, lazy, target_of
+from ..function.function import advance
+from ..function.trace import TensorSpec, flatten, input_values, map_structure, trace
+from ..graph.interpret import interpret
+from ..graph.ir import Graph, Value
+
+__all__ = ["Engine", "StepSpec"]
+
+LABEL_OPS = {"sparse_softmax_cross_entropy": 1}         # op -> the input that holds class numbers
+TRANSPARENT = frozenset({"reshape", "cast", "identity", "stop_gradient", "squeeze", "expand_dims"})
+
+
+class StepSpec:
+    """What a step is traced for: structures of TensorSpec for x, y and sample_weight (None if absent)."""
+
+    def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        self.parts = {"x": x, "y": y, "sample_weight": sample_weight}
+        self.names: list[str] = []
+        self.specs: list[TensorSpec] = []
+        for part, structure in self.parts.items():
+            leaves = [] if structure is None else flatten(structure)
+            keys = list(structure) if isinstance(structure, dict) else [str(i) for i in range(len(leaves))]
+            self.names += [part if len(leaves) == 1 else f"{part}_{k}" for k in keys]
+            self.specs += leaves
+
+    @property
+    def key(self) -> Any:
+        """What distinguishes traces."""
+        return tuple((n, tuple(s.shape.as_list()), s.dtype.name) for n, s in zip(self.names, self.specs, strict=True))
+
+    def unpack(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """(x, y, sample_weight) with the values in their places, as long as they are there."""
+        supply = iter(values)
+        made = [None if s is None else map_structure(lambda _: next(supply), s) for s in self.parts.values()]
+        while len(made) > 1 and made[-1] is None:
+            made.pop()
+        return tuple(made)
+
+
+class Engine:
+    """The signatures of one model, by name, and the devices they were compiled for."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.sources: dict[str, Source] = {}
+        self._keys: dict[str, Any] = {}
+        self._devices: dict[str, tuple[frozenset[str], DeviceModel | None]] = {}
+
+    def reset(self) -> None:
+        """Forgets all traces: after `compile`, or when layers, trainability or metrics changed."""
+        for _, device in self._devices.values():
+            if device is not None:
+                device.close()
+        self._devices, self.sources, self._keys = {}, {}, {}
+
+    def prepare(self, name: str, spec: StepSpec, training: Any) -> None:
+        """Traces signature `name` for these specs if that has not been done. `training` says what it depends on beside them."""
+        key = (spec.key, training)
+        if self._keys.get(name) == key:
+            return
+        self.sources[name] = self._trace(name, spec)
+        self._keys[name] = key
+
+    def has(self, name: str) -> bool:
+        """Whether a signature was traced."""
+        return name in self.sources
+
+    def run(self, name: str, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
+        """Runs a prepared signature. Results on a device are fetched when they are looked at."""
+        source = self.sources[name]
+        device = function_device()
+        compiled = None if device == "cpu" else self._on(device, name)
+        dtypes = [v.dtype for v in source.graph.outputs]
+        if compiled is None:
+            return self._on_host(source, inputs)
+        outputs = compiled.run(name, inputs)
+        return {n: lazy(outputs[n], d) for n, d in zip(source.outputs, dtypes, strict=True)}
+
+    def _on(self, device: str, name: str) -> DeviceModel | None:
+        """The compiled model on a device that has this signature as it is traced now."""
+        wanted = frozenset(id(s) for s in self.sources.values())
+        held = self._devices.get(device)
+        if held is None or id(self.sources[name]) not in held[0]:
+            if held is not None and held[1] is not None:
+                held[1].close()
+            try:
+                made: DeviceModel | None = DeviceModel(compile_model(list(self.sources.values()), [target_of(device)]), device)
+            except UnimplementedError as error:
+                note_fallback(f"model {self.model.name!r} runs on the host instead of {device}: {error}")
+                made = None
+            held = self._devices[device] = (wanted, made)
+        return held[1]
+
+    def compiled(self, targets: Sequence[str] = ("wgsl", "wasm")) -> Compiled:
+        """All prepared signatures as one Model with graphs, for a file."""
+        return compile_model(list(self.sources.values()), targets, graphs=True)
+
+    def _on_host(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
+        arrays = []
+        for spec, value in zip(source.inputs, source.graph.inputs, strict=True):
+            array = inputs.get(spec.name)
+            if array is None:
+                if not spec.optional:
+                    raise ValueError(f"{source.name}: input {spec.name!r} is missing; given: {sorted(inputs)}")
+                batch = next(iter(inputs.values())).shape[0]
+                array = np.full(tuple(d if isinstance(d, int) else batch for d in value.sizes), spec.fill, value.dtype.numpy)
+            arrays.append(np.asarray(array, value.dtype.numpy))
+        outputs, writes = interpret(source.graph, arrays)
+        for state, array in writes:
+            state.write(np.array(array))
+        advance(source.graph, arrays)
+        return {n: wrap(a) for n, a in zip(source.outputs, outputs, strict=True)}
+
+    # -- tracing --------------------------------------------------------------------------------------------------------
+
+    def _trace(self, name: str, spec: StepSpec) -> Source:
+        values = input_values(spec.specs, spec.names, tied="batch")
+        preset, ports = {}, [PortSpec(n) for n in spec.names]
+        for port in ports:
+            if port.name.startswith("sample_weight"):
+                port.optional, port.fill = True, 1.0
+        optimizer = getattr(self.model, "optimizer", None)
+        if name == "train_step" and optimizer is not None:
+            rate = Value((), optimizer.learning_rate_variable.dtype, label="learning_rate")
+            preset[optimizer.learning_rate_variable.state] = rate
+            values.append(rate)
+            ports.append(PortSpec("learning_rate", True, float(optimizer.learning_rate_variable.numpy())))
+        method = {"train_step": "train_step", "evaluate": "test_step", "predict": "predict_step"}[name]
+        count = len(spec.specs)
+
+        def step(*tensors: Any) -> Any:
+            data = spec.unpack(tensors[:count])
+            return getattr(self.model, method)(data if name != "predict" or len(data) > 1 else data[0])
+
+        traced = trace(step, values, name, preset=preset)
+        names = self._output_names(name, traced.result, len(traced.graph.outputs))
+        _bound_labels(traced.graph, ports)
+        return Source(name, traced.graph, ports, names)
+
+    def _output_names(self, name: str, result: Any, count: int) -> list[str]:
+        if isinstance(result, dict) and len(result) == count:
+            return [str(k) for k in result]
+        return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+
+
+def _bound_labels(graph: Graph, ports: list[PortSpec]) -> None:
+    """Class numbers are checked where they come in: a wrong one is an error there, not a NaN later."""
+    position = {v: i for i, v in enumerate(graph.inputs)}
+    for node in graph.nodes:
+        which = LABEL_OPS.get(node.op.name)
+        if which is None:
+            continue
+        value = node.inputs[which]
+        while value is not None and value.node is not None and value.node.op.name in TRANSPARENT:
+            value = value.node.inputs[0]
+        classes = node.inputs[0].sizes[-1]
+        if value in position and isinstance(classes, int):
+            ports[position[value]].low, ports[position[value]].high = 0, classes - 1
+
