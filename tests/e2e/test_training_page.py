@@ -110,7 +110,7 @@ def test_everything_works_offline_after_the_first_visit(open_page, context):
     page = open_page("index.html")
     wait_ready(page)
     page.evaluate("async () => { await navigator.serviceWorker.ready }")
-    page.wait_for_function("async () => (await caches.keys()).length === 1 && navigator.serviceWorker.controller !== null")
+    page.wait_for_function("async () => (await caches.keys()).length === 1 && navigator.serviceWorker.controller")
     context.set_offline(True)
     page.reload()
     assert page.evaluate("() => crossOriginIsolated")
