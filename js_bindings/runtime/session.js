@@ -33,7 +33,7 @@ const MOST_IN_FLIGHT = 2;            // an unbounded queue drains for seconds
 export class Step {
   /** @param {number} number @param {Promise<Record<string, Value>>} values @param {() => void} onRead */
   constructor(number, values, onRead = () => {}) {
-    /** Counts the runs of this session. */
+    /** Counts the runs that changed state. */
     this.number = number;
     this.values = values;
     this.onRead = onRead;
@@ -76,7 +76,9 @@ export class Session {
     this.scratch = [];
     /** @type {Set<Promise<any>>} */
     this.inFlight = new Set();
-    this.steps = 0;
+    this.steps = 0;                     // runs that changed state
+    this.completed = 0;
+    this.generation = 0;                // counts devices
     this.closed = false;
     /** @type {Error | null} */
     this.failure = null;
@@ -296,7 +298,24 @@ export class Session {
     this.#checkOpen();
     const { program, binding, prepared } = this.prepare(signature, bound.symbols, bound.sizes);
     const feeds = this.#feeds(signature, program, binding, bound.data);
-    return this.#start(signature, program, prepared, binding, feeds);
+    const { generation } = this;
+    const step = this.#start(signature, program, prepared, binding, feeds);
+    if (!this.snapshots) return step;
+    step.values = step.values.catch(async (error) => {      // a step under way on a device that was lost runs again on the new one
+      if (!(error instanceof DeviceLostError) || this.failure || !(await this.#recovered(generation))) throw error;
+      return (await this.run(name, inputs)).read();
+    });
+    step.values.catch(() => {});
+    return step;
+  }
+
+  /** Waits for the device after `generation`. @param {number} generation @returns {Promise<boolean>} false: there will be none */
+  async #recovered(generation) {
+    for (let waited = 0; !this.restoring && this.generation === generation && waited < 2000; waited += 20) {
+      await new Promise((resolve) => { setTimeout(resolve, 20); });      // the loss is reported after the failed reads
+    }
+    await this.restoring;
+    return this.generation !== generation && !this.failure && !this.closed;
   }
 
   /**
@@ -379,11 +398,11 @@ export class Session {
     const after = snapshot ? snapshot.copies : [];
     const { done } = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
     this.#advance(signature, binding.sizes);
-    const number = ++this.steps;
+    if (signature.writes.length || signature.advance.length) this.steps++;
+    const number = this.steps;
     snapshot?.sent(number, this.host);
     this.inFlight.add(done);
-    const finished = () => { this.inFlight.delete(done); };
-    done.then(finished, finished);
+    done.then(() => { this.completed = Math.max(this.completed, number); this.inFlight.delete(done); }, () => { this.inFlight.delete(done); });
     const serial = ++binding.serial;
     if (small) return new Step(number, done.then((results) => this.#values(signature, binding, outputs, results)));
     /** @type {(start: any) => void} */
@@ -475,21 +494,21 @@ export class Session {
 
   /** @param {Error} error */
   #lost(error) {
-    if (this.closed) return;
+    if (this.closed || this.failure) return;
     if (error instanceof DeviceHungError) {
       this.failure = error;
       this.onEvent({ type: "hung", message: error.message });
       return;
     }
-    const lost = this.steps;
-    this.restoring = this.#restore(error, lost).catch((cause) => {
+    this.restoring = this.#restore(error).catch((cause) => {
       this.failure = new DeviceLostError(`the device was lost (${error.message}) and could not be restored: ${cause.message}`);
       this.onEvent({ type: "failed", message: this.failure.message });
     }).finally(() => { this.restoring = null; });
   }
 
-  /** A new device, everything rebuilt, the last snapshot uploaded. @param {Error} error @param {number} reached */
-  async #restore(error, reached) {
+  /** A new device, everything rebuilt, the last snapshot uploaded. @param {Error} error */
+  async #restore(error) {
+    const reached = this.completed;      // steps that were under way run again
     this.onEvent({ type: "lost", step: reached, message: error.message });
     const { device, snapshots } = this;
     if (!snapshots || !("reopen" in device)) return;
@@ -506,8 +525,9 @@ export class Session {
     } else {
       this.host = this.#readHostTensors();
     }
-    this.steps = saved ? saved.step : 0;
-    this.onEvent({ type: "restored", step: this.steps, lost: reached - this.steps });
+    this.steps = this.completed = saved ? saved.step : 0;
+    this.generation++;
+    this.onEvent({ type: "restored", step: this.steps, lost: Math.max(0, reached - this.steps) });
   }
 
   /** Releases the device's memory. */

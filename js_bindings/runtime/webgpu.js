@@ -376,10 +376,12 @@ export class WebGpuDevice {
   /** @param {GPUBuffer} staging @param {Span[]} reads @param {(elapsed: number) => void} onTime @returns {Promise<Uint8Array[]>} */
   async answer(staging, reads, onTime) {
     const start = this.now();
-    const timer = this.watch();
+    /** @type {any} */
+    let timer;
     this.pending++;
     try {
-      const bytes = await this.mapped(staging);
+      const hung = new Promise((_, reject) => { timer = this.watch(reject); });
+      const bytes = /** @type {Uint8Array} */ (await Promise.race([this.mapped(staging), hung]));
       let offset = 0;
       const results = reads.map(({ size }) => {
         const part = bytes.slice(offset, offset + size);
@@ -400,13 +402,18 @@ export class WebGpuDevice {
     }
   }
 
-  /** A step that does not answer in 20 s plus ten times the usual ends the device: no browser reports an endless kernel. */
-  watch() {
+  /**
+   * A step that does not answer in 20 s plus ten times the usual ends the device: no browser reports an endless kernel.
+   * @param {(error: Error) => void} reject
+   */
+  watch(reject) {
     const median = [...this.times].sort((a, b) => a - b)[this.times.length >> 1] ?? 0;
     const patience = this.hangAfter + 10 * median;
     return setTimeout(() => {
       this.hung = new DeviceHungError(`a step did not answer within ${Math.round(patience / 100) / 10} s, so the GPU device was destroyed. ` +
         "A kernel of this file may loop for ever: do not load it again.");
+      reject(this.hung);
+      this.onLost(this.hung);              // the GPU process may be too busy to report the loss
       this.gpu.destroy();
     }, patience);
   }

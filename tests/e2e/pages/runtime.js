@@ -82,22 +82,10 @@ export const loop = async () => {
   return run(session, [0], 1);
 };
 
-export const hang = async () => {
-  const model = trainModel();
-  const text = "@group(0) @binding(0) var<storage, read_write> w: array<f32>;\n" +
-    "@compute @workgroup_size(1) fn main() { loop { if (w[0] < 0.0) { break; } w[0] = abs(w[0]) + 1.0; } }";
-  model.programs[1].kernels[1].code = new TextEncoder().encode(text);
-  const device = await WebGpuDevice.open({ hangAfter: 1500 });
-  const session = await Session.create(model, { device });
-  const first = await run(session, [1], 1).catch((error) => `${error.name}: ${error.message}`);
-  const second = await run(session, [1], 1).catch((error) => error.name);
-  return { first, second };
-};
-
 export const broken = async () => {
   const model = trainModel();
   model.programs[1].kernels[1].code = new TextEncoder().encode("fn main() { let x: f32 = 1u; }");
   return Session.create(model, { device: await WebGpuDevice.open() }).catch((error) => `${error.name}: ${error.message}`);
 };
 
-globalThis.runtime = { steps, counts, restore, loop, hang, broken, LocalEngine };
+globalThis.runtime = { steps, counts, restore, loop, broken, LocalEngine };

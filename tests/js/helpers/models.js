@@ -3,7 +3,7 @@
 // train_step(x: f32[batch], learning_rate) -> y: y[i] = x[i] * learning_rate + w[0]; then w[0] += 1. `steps` counts, `rng` moves by batch.
 
 const section = (id, bytes) => [id, ...leb(bytes.length), ...bytes];
-const text = (string) => [string.length, ...Buffer.from(string)];
+const text = (string) => [string.length, ...new TextEncoder().encode(string)];
 const leb = (n) => (n < 128 ? [n] : [(n & 127) | 128, ...leb(n >> 7)]);
 
 /** A module with `run(table, first, last)` around a body that has one i32 local, number 3. */
