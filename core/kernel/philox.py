@@ -1,7 +1,7 @@
 """Philox 4x32-10, the counter-based generator of TensorFlow: in numpy, and as kernel IR. Bit-equal on every device.
 
-A block is four 32-bit words made from a 64-bit key and a 128-bit counter; nothing is carried from one block to the next, so each
-element of a draw is computed where it is needed.
+A block is four 32-bit words made from a 64-bit key and a 128-bit counter; nothing is carried from one block to the next,
+so each element of a draw is computed where it is needed.
 """
 
 from __future__ import annotations
