@@ -62,9 +62,9 @@ export class Curve {
         points: { show: true, size: 6, fill: colour("--ink") } });
     }
     this.#plot = new uPlot({
-      ...this.#size(), series, cursor: { show: false }, legend: { show: false }, padding: [8, 12, 0, 0],
+      ...this.#size(), series, cursor: { show: false }, legend: { show: false }, padding: [8, 12, 6, 0],
       scales: { x: { time: false }, y: range ? { range: (_, low, high) => range(low ?? 0, high ?? 1) } : {} },
-      axes: [{ ...axes, size: 26 }, { ...axes, size: 46, values: (_, ticks) => ticks.map(format) }],
+      axes: [{ ...axes, size: 26 }, { ...axes, size: 46, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) }],
     }, this.#data, this.#host);
   }
 

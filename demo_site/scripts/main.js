@@ -15,21 +15,20 @@ const MOST_OUTPUT = 60_000; // characters kept of what the code prints
 const MISTAKES_SHOWN = 12;
 
 const CODE = `import tideflow as tf
-from tideflow.keras import Input, Sequential
-from tideflow.keras.layers import Conv2D, Dense, Flatten, MaxPooling2D, Rescaling
+from tideflow.keras import layers
 
 (x_train, y_train), (x_test, y_test) = page.load_digits()
 
-model = Sequential([
-    Input((8, 8, 1)),
-    Rescaling(1 / 16),
-    Conv2D(32, 3, padding="same", activation="relu"),
-    MaxPooling2D(),
-    Conv2D(64, 3, padding="same", activation="relu"),
-    MaxPooling2D(),
-    Flatten(),
-    Dense(64, activation="relu"),
-    Dense(10, activation="softmax"),
+model = tf.keras.Sequential([
+    tf.keras.Input((8, 8, 1)),
+    layers.Rescaling(1 / 16),
+    layers.Conv2D(32, 3, padding="same", activation="relu"),
+    layers.MaxPooling2D(),
+    layers.Conv2D(64, 3, padding="same", activation="relu"),
+    layers.MaxPooling2D(),
+    layers.Flatten(),
+    layers.Dense(64, activation="relu"),
+    layers.Dense(10, activation="softmax"),
 ])
 model.compile(
     optimizer=tf.keras.optimizers.Adam(3e-3),

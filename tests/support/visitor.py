@@ -49,7 +49,7 @@ def default_code(page, *, seed: int | None = None, epochs: int | None = None, be
     page.click("#reset")
     code = page.evaluate("() => tideflowPage.editor.text")
     if seed is not None:
-        code = code.replace("model = Sequential(", f"tf.keras.utils.set_random_seed({seed})\nmodel = Sequential(")
+        code = code.replace("model = tf", f"tf.keras.utils.set_random_seed({seed})\nmodel = tf", 1)
     if epochs is not None:
         code = code.replace("epochs=15", f"epochs={epochs}")
     assert "model.fit(" in code
