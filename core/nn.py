@@ -1,12 +1,13 @@
-"""tf.nn: convolutions, pooling, activations, normalisation and losses, with TensorFlow's names, argument order and defaults.
+"""tf.nn: convolutions, pooling, activations, normalisation and losses, with TensorFlow's signatures.
 
-Thin: arguments are converted here, the work is in the ops. Channels-first layouts ("NCHW") are transposed around the op.
+Thin: arguments are converted here, the work is in the ops. Channels-first layouts ("NCHW") are transposed around the
+op. Long only because one namespace is one file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,59 @@ from .ops.movement import broadcast_to, concat, reshape, shape_tuple, transpose
 from .ops.reduce import reduce_mean, reduce_sum
 
 __all__ = [
-    "atrous_conv2d", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_normalization", "bias_add", "conv1d",
-    "conv1d_transpose", "conv2d", "conv2d_transpose", "conv3d", "conv3d_transpose", "conv_transpose", "convolution", "crelu",
-    "depth_to_space", "depthwise_conv2d", "dropout", "elu", "embedding_lookup", "gelu", "l2_loss", "l2_normalize",
-    "leaky_relu", "local_response_normalization", "log_poisson_loss", "log_softmax", "lrn", "max_pool", "max_pool1d",
-    "max_pool2d", "max_pool3d", "moments", "normalize_moments", "pool", "relu", "relu6", "selu", "separable_conv2d",
-    "sigmoid", "sigmoid_cross_entropy_with_logits", "silu", "softmax", "softmax_cross_entropy_with_logits", "softplus",
-    "softsign", "space_to_depth", "sparse_softmax_cross_entropy_with_logits", "swish", "tanh",
-    "weighted_cross_entropy_with_logits", "zero_fraction",
+    "atrous_conv2d",
+    "avg_pool",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_normalization",
+    "bias_add",
+    "conv1d",
+    "conv1d_transpose",
+    "conv2d",
+    "conv2d_transpose",
+    "conv3d",
+    "conv3d_transpose",
+    "conv_transpose",
+    "convolution",
+    "crelu",
+    "depth_to_space",
+    "depthwise_conv2d",
+    "dropout",
+    "elu",
+    "embedding_lookup",
+    "gelu",
+    "l2_loss",
+    "l2_normalize",
+    "leaky_relu",
+    "local_response_normalization",
+    "log_poisson_loss",
+    "log_softmax",
+    "lrn",
+    "max_pool",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "moments",
+    "normalize_moments",
+    "pool",
+    "relu",
+    "relu6",
+    "selu",
+    "separable_conv2d",
+    "sigmoid",
+    "sigmoid_cross_entropy_with_logits",
+    "silu",
+    "softmax",
+    "softmax_cross_entropy_with_logits",
+    "softplus",
+    "softsign",
+    "space_to_depth",
+    "sparse_softmax_cross_entropy_with_logits",
+    "swish",
+    "tanh",
+    "weighted_cross_entropy_with_logits",
+    "zero_fraction",
 ]
 
 
@@ -74,7 +120,9 @@ def _padding(padding: Any, rank: int, first: bool) -> Any:
     if len(pairs) == rank + 2:
         pairs = pairs[2:] if first else pairs[1:-1]
     if len(pairs) != rank:
-        raise ValueError(f"explicit padding needs a pair (before, after) for each of {rank + 2} axes, received {padding!r}.")
+        raise ValueError(
+            f"explicit padding needs a pair (before, after) for each of {rank + 2} axes, received {padding!r}."
+        )
     return tuple(pairs)
 
 
@@ -89,8 +137,10 @@ def _in_channels_last(function: Callable[[Any], Any], x: Any, first: bool) -> An
 
 def _check_rank(x: Any, rank: int, name: str) -> None:
     if len(x.sizes) != rank + 2:
-        raise InvalidArgumentError(f"{name}: the input must have {rank + 2} axes (batch, {rank} spatial, channels), its shape is "
-                                   f"{tuple(x.sizes)}.")
+        raise InvalidArgumentError(
+            f"{name}: the input must have {rank + 2} axes (batch, {rank} spatial, channels), its shape is "
+            f"{tuple(x.sizes)}."
+        )
 
 
 def _same_dtype(x: Any, like: Any) -> tuple[Any, Any]:
@@ -101,29 +151,49 @@ def _same_dtype(x: Any, like: Any) -> tuple[Any, Any]:
 # -- convolutions ------------------------------------------------------------------------------------------------------
 
 
-def _convolve(rank: int, input: Any, filters: Any, strides: Any, padding: Any, data_format: str | None, dilations: Any) -> Any:
+def _convolve(
+    rank: int, input: Any, filters: Any, strides: Any, padding: Any, data_format: str | None, dilations: Any
+) -> Any:
     x, w = convert_to_tensor(input), convert_to_tensor(filters)
     first = _channels_first(data_format, rank)
     _check_rank(x, rank, f"conv{rank}d")
     channels, taken = x.sizes[1 if first else -1], w.sizes[-2]
     if not isinstance(channels, int) or channels % taken:
-        raise InvalidArgumentError(f"conv{rank}d: input depth must be evenly divisible by filter depth: {channels} vs {taken} (input "
-                                   f"shape {tuple(x.sizes)}, filter shape {tuple(w.sizes)}).")
+        raise InvalidArgumentError(
+            f"conv{rank}d: input depth must be evenly divisible by filter depth: {channels} vs {taken} (input "
+            f"shape {tuple(x.sizes)}, filter shape {tuple(w.sizes)})."
+        )
     attrs = {
-        "strides": _spatial(strides, rank, first, "strides"), "dilations": _spatial(dilations, rank, first, "dilations"),
-        "padding": _padding(padding, rank, first), "groups": channels // taken,
+        "strides": _spatial(strides, rank, first, "strides"),
+        "dilations": _spatial(dilations, rank, first, "dilations"),
+        "padding": _padding(padding, rank, first),
+        "groups": channels // taken,
     }
     return _in_channels_last(lambda v: conv_ops.conv(v, w, **attrs), x, first)
 
 
-def conv1d(input: Any, filters: Any, stride: Any, padding: Any, data_format: str = "NWC", dilations: Any = None,
-           name: str | None = None) -> Any:
+def conv1d(
+    input: Any,
+    filters: Any,
+    stride: Any,
+    padding: Any,
+    data_format: str = "NWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """Slides 1-D filters `[width, in_channels / groups, out_channels]` over `[batch, width, in_channels]`."""
     return _convolve(1, input, filters, stride, padding, data_format, dilations)
 
 
-def conv2d(input: Any, filters: Any, strides: Any, padding: Any, data_format: str = "NHWC", dilations: Any = None,
-           name: str | None = None) -> Any:
+def conv2d(
+    input: Any,
+    filters: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NHWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """Slides 2-D filters over a batch of images.
 
     Args:
@@ -133,8 +203,8 @@ def conv2d(input: Any, filters: Any, strides: Any, padding: Any, data_format: st
         padding: ``"SAME"``, ``"VALID"``, or explicit ``[[0, 0], [top, bottom], [left, right], [0, 0]]``.
 
     Returns:
-        ``[batch, out_height, out_width, out_channels]``. Under ``"SAME"``, ``out = ceil(in / stride)`` and an odd padding
-        goes to the bottom and right, as in TensorFlow.
+        ``[batch, out_height, out_width, out_channels]``. Under ``"SAME"``, ``out = ceil(in / stride)`` and an odd
+        padding goes to the bottom and right, as in TensorFlow.
 
     Raises:
         InvalidArgumentError: if the channels of `input` are not a multiple of those of `filters`.
@@ -142,14 +212,28 @@ def conv2d(input: Any, filters: Any, strides: Any, padding: Any, data_format: st
     return _convolve(2, input, filters, strides, padding, data_format, dilations)
 
 
-def conv3d(input: Any, filters: Any, strides: Any, padding: Any, data_format: str = "NDHWC", dilations: Any = None,
-           name: str | None = None) -> Any:
+def conv3d(
+    input: Any,
+    filters: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NDHWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """Slides 3-D filters over `[batch, depth, height, width, in_channels]`."""
     return _convolve(3, input, filters, strides, padding, data_format, dilations)
 
 
-def convolution(input: Any, filters: Any, strides: Any = None, padding: Any = "VALID", data_format: str | None = None,
-                dilations: Any = None, name: str | None = None) -> Any:
+def convolution(
+    input: Any,
+    filters: Any,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """Convolution over 1, 2 or 3 spatial axes, as many as the filters have."""
     filters = convert_to_tensor(filters)
     return _convolve(len(filters.sizes) - 2, input, filters, strides, padding, data_format, dilations)
@@ -160,57 +244,119 @@ def atrous_conv2d(value: Any, filters: Any, rate: int, padding: Any, name: str |
     return _convolve(2, value, filters, 1, padding, "NHWC", rate)
 
 
-def _convolve_transposed(rank: int, input: Any, filters: Any, output_shape: Any, strides: Any, padding: Any, data_format: str | None,
-                         dilations: Any) -> Any:
+def _convolve_transposed(
+    rank: int,
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None,
+    dilations: Any,
+) -> Any:
     x, w = convert_to_tensor(input), convert_to_tensor(filters)
     first = _channels_first(data_format, rank)
     _check_rank(x, rank, f"conv{rank}d_transpose")
     shape = shape_tuple(output_shape, f"conv{rank}d_transpose")
     if len(shape) == rank:
-        raise ValueError(f"conv{rank}d_transpose: output_shape must name every axis, batch and channels included; received {shape}.")
+        raise ValueError(
+            f"conv{rank}d_transpose: output_shape must name every axis, batch and channels included; received {shape}."
+        )
     shape = (shape[0], *shape[2:], shape[1]) if first else shape
     attrs = {
-        "strides": _spatial(strides, rank, first, "strides"), "dilations": _spatial(dilations, rank, first, "dilations"),
+        "strides": _spatial(strides, rank, first, "strides"),
+        "dilations": _spatial(dilations, rank, first, "dilations"),
         "padding": _padding(padding, rank, first),
     }
     return _in_channels_last(lambda v: conv_ops.conv_input_grad(v, w, input_shape=shape, **attrs), x, first)
 
 
-def conv1d_transpose(input: Any, filters: Any, output_shape: Any, strides: Any, padding: Any = "SAME", data_format: str = "NWC",
-                     dilations: Any = None, name: str | None = None) -> Any:
+def conv1d_transpose(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: Any = "SAME",
+    data_format: str = "NWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """The transpose of conv1d; filters `[width, out_channels, in_channels]`."""
     return _convolve_transposed(1, input, filters, output_shape, strides, padding, data_format, dilations)
 
 
-def conv2d_transpose(input: Any, filters: Any, output_shape: Any, strides: Any, padding: Any = "SAME", data_format: str = "NHWC",
-                     dilations: Any = None, name: str | None = None) -> Any:
-    """The transpose (gradient) of conv2d, sometimes called deconvolution; filters `[height, width, out_channels, in_channels]`."""
+def conv2d_transpose(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: Any = "SAME",
+    data_format: str = "NHWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
+    """The transpose (gradient) of conv2d, or deconvolution; filters `[height, width, out_channels, in_channels]`."""
     return _convolve_transposed(2, input, filters, output_shape, strides, padding, data_format, dilations)
 
 
-def conv3d_transpose(input: Any, filters: Any, output_shape: Any, strides: Any, padding: Any = "SAME", data_format: str = "NDHWC",
-                     dilations: Any = None, name: str | None = None) -> Any:
+def conv3d_transpose(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: Any = "SAME",
+    data_format: str = "NDHWC",
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """The transpose of conv3d; filters `[depth, height, width, out_channels, in_channels]`."""
     return _convolve_transposed(3, input, filters, output_shape, strides, padding, data_format, dilations)
 
 
-def conv_transpose(input: Any, filters: Any, output_shape: Any, strides: Any, padding: Any = "SAME", data_format: str | None = None,
-                   dilations: Any = None, name: str | None = None) -> Any:
+def conv_transpose(
+    input: Any,
+    filters: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: Any = "SAME",
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """Transposed convolution over as many spatial axes as the filters have."""
     filters = convert_to_tensor(filters)
-    return _convolve_transposed(len(filters.sizes) - 2, input, filters, output_shape, strides, padding, data_format, dilations)
+    return _convolve_transposed(
+        len(filters.sizes) - 2, input, filters, output_shape, strides, padding, data_format, dilations
+    )
 
 
-def depthwise_conv2d(input: Any, filter: Any, strides: Any, padding: Any, data_format: str | None = None, dilations: Any = None,
-                     name: str | None = None) -> Any:
+def depthwise_conv2d(
+    input: Any,
+    filter: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """Filters each channel by itself; `filter` is `[height, width, in_channels, channel_multiplier]`."""
     w = convert_to_tensor(filter)
     height, width, channels, multiplier = w.sizes
-    return _convolve(2, input, reshape(w, (height, width, 1, channels * multiplier)), strides, padding, data_format, dilations)
+    return _convolve(
+        2, input, reshape(w, (height, width, 1, channels * multiplier)), strides, padding, data_format, dilations
+    )
 
 
-def separable_conv2d(input: Any, depthwise_filter: Any, pointwise_filter: Any, strides: Any, padding: Any,
-                     data_format: str | None = None, dilations: Any = None, name: str | None = None) -> Any:
+def separable_conv2d(
+    input: Any,
+    depthwise_filter: Any,
+    pointwise_filter: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """depthwise_conv2d, then a convolution with the 1 x 1 `pointwise_filter`."""
     middle = depthwise_conv2d(input, depthwise_filter, strides, padding, data_format, dilations)
     return _convolve(2, middle, pointwise_filter, 1, "VALID", data_format, None)
@@ -219,8 +365,15 @@ def separable_conv2d(input: Any, depthwise_filter: Any, pointwise_filter: Any, s
 # -- pooling -----------------------------------------------------------------------------------------------------------
 
 
-def _pool(function: Callable[..., Any], input: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None,
-          rank: int | None = None) -> Any:
+def _pool(
+    function: Callable[..., Any],
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None,
+    rank: int | None = None,
+) -> Any:
     x = convert_to_tensor(input)
     rank = len(x.sizes) - 2 if rank is None else rank
     _check_rank(x, rank, function.__name__)
@@ -229,51 +382,77 @@ def _pool(function: Callable[..., Any], input: Any, ksize: Any, strides: Any, pa
     return _in_channels_last(lambda v: function(v, window, step, _padding(padding, rank, first)), x, first)
 
 
-def max_pool(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None = None, name: str | None = None) -> Any:
+def max_pool(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None = None, name: str | None = None
+) -> Any:
     """The maximum of each window; as many spatial axes as the input has. The gradient goes to the first maximum."""
     return _pool(pool_ops.max_pool, input, ksize, strides, padding, data_format)
 
 
-def max_pool1d(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NWC", name: str | None = None) -> Any:
+def max_pool1d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NWC", name: str | None = None
+) -> Any:
     """The maximum of each window of `[batch, width, channels]`."""
     return _pool(pool_ops.max_pool, input, ksize, strides, padding, data_format, 1)
 
 
-def max_pool2d(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NHWC", name: str | None = None) -> Any:
+def max_pool2d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NHWC", name: str | None = None
+) -> Any:
     """The maximum of each window of `[batch, height, width, channels]`."""
     return _pool(pool_ops.max_pool, input, ksize, strides, padding, data_format, 2)
 
 
-def max_pool3d(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NDHWC", name: str | None = None) -> Any:
+def max_pool3d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NDHWC", name: str | None = None
+) -> Any:
     """The maximum of each window of `[batch, depth, height, width, channels]`."""
     return _pool(pool_ops.max_pool, input, ksize, strides, padding, data_format, 3)
 
 
-def avg_pool(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None = None, name: str | None = None) -> Any:
+def avg_pool(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None = None, name: str | None = None
+) -> Any:
     """The mean of each window over its positions inside the input; as many spatial axes as the input has."""
     return _pool(pool_ops.avg_pool, input, ksize, strides, padding, data_format)
 
 
-def avg_pool1d(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NWC", name: str | None = None) -> Any:
+def avg_pool1d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NWC", name: str | None = None
+) -> Any:
     """The mean of each window of `[batch, width, channels]`."""
     return _pool(pool_ops.avg_pool, input, ksize, strides, padding, data_format, 1)
 
 
-def avg_pool2d(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NHWC", name: str | None = None) -> Any:
+def avg_pool2d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NHWC", name: str | None = None
+) -> Any:
     """The mean of each window of `[batch, height, width, channels]`."""
     return _pool(pool_ops.avg_pool, input, ksize, strides, padding, data_format, 2)
 
 
-def avg_pool3d(input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NDHWC", name: str | None = None) -> Any:
+def avg_pool3d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NDHWC", name: str | None = None
+) -> Any:
     """The mean of each window of `[batch, depth, height, width, channels]`."""
     return _pool(pool_ops.avg_pool, input, ksize, strides, padding, data_format, 3)
 
 
-def pool(input: Any, window_shape: Any, pooling_type: str, strides: Any = None, padding: Any = "VALID", data_format: str | None = None,
-         dilations: Any = None, name: str | None = None) -> Any:
+def pool(
+    input: Any,
+    window_shape: Any,
+    pooling_type: str,
+    strides: Any = None,
+    padding: Any = "VALID",
+    data_format: str | None = None,
+    dilations: Any = None,
+    name: str | None = None,
+) -> Any:
     """max_pool or avg_pool by name: "MAX" or "AVG"."""
     if dilations is not None and any(d != 1 for d in np.ravel(dilations)):
-        raise UnimplementedError(f"pool: dilations {dilations!r} are not available; gather the windows with strided slices instead.")
+        raise UnimplementedError(
+            f"pool: dilations {dilations!r} are not available; gather the windows with strided slices instead."
+        )
     functions = {"MAX": pool_ops.max_pool, "AVG": pool_ops.avg_pool}
     if pooling_type not in functions:
         raise ValueError(f"pooling_type must be 'MAX' or 'AVG', received {pooling_type!r}.")
@@ -381,14 +560,18 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str
     """
     labels, logits = convert_to_tensor(labels), convert_to_tensor(logits)
     if tuple(labels.sizes) != tuple(logits.sizes[:-1]):
-        raise ValueError("`labels.shape` must equal `logits.shape` except for the last dimension. Received: labels.shape="
-                         f"{tuple(labels.sizes)} and logits.shape={tuple(logits.sizes)}")
+        raise ValueError(
+            "`labels.shape` must equal `logits.shape` except for the last dimension. Received: labels.shape="
+            f"{tuple(labels.sizes)} and logits.shape={tuple(logits.sizes)}"
+        )
     return loss_ops.sparse_softmax_cross_entropy(logits, labels)
 
 
 def _check_same_shape(logits: Any, labels: Any) -> None:
     if tuple(labels.sizes) != tuple(logits.sizes):
-        raise ValueError(f"`logits` and `labels` must have the same shape, received ({logits.shape} vs {labels.shape}).")
+        raise ValueError(
+            f"`logits` and `labels` must have the same shape, received ({logits.shape} vs {labels.shape})."
+        )
 
 
 def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Any:
@@ -429,8 +612,10 @@ def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | 
     first = data_format is not None and data_format.startswith("NC")
     channels = value.sizes[1 if first else -1]
     if bias.sizes[0] != channels:
-        raise InvalidArgumentError(f"bias_add: must provide as many biases as the channel dimension of the input: {bias.sizes[0]} biases, "
-                                   f"{channels} channels (input shape {tuple(value.sizes)}).")
+        raise InvalidArgumentError(
+            f"bias_add: must provide as many biases as the channel dimension of the input: {bias.sizes[0]} biases, "
+            f"{channels} channels (input shape {tuple(value.sizes)})."
+        )
     return value + (reshape(bias, (-1, *[1] * (len(value.sizes) - 2))) if first else bias)
 
 
@@ -445,15 +630,18 @@ def moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: 
     return cast(mean, x.dtype), cast(variance, x.dtype)
 
 
-def normalize_moments(counts: Any, mean_ss: Any, variance_ss: Any, shift: Any, name: str | None = None) -> tuple[Any, Any]:
+def normalize_moments(
+    counts: Any, mean_ss: Any, variance_ss: Any, shift: Any, name: str | None = None
+) -> tuple[Any, Any]:
     """Mean and variance from counts, sums and sums of squares."""
     mean = mean_ss / counts
     variance = variance_ss / counts - square(mean)
     return (mean if shift is None else mean + shift), variance
 
 
-def batch_normalization(x: Any, mean: Any, variance: Any, offset: Any, scale: Any, variance_epsilon: float,
-                        name: str | None = None) -> Any:
+def batch_normalization(
+    x: Any, mean: Any, variance: Any, offset: Any, scale: Any, variance_epsilon: float, name: str | None = None
+) -> Any:
     """(x - mean) / sqrt(variance + epsilon) * scale + offset; `offset` and `scale` may be None."""
     factor = apply("rsqrt", variance + variance_epsilon)
     if scale is not None:
@@ -472,8 +660,9 @@ def l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12, name: str | N
     return x * apply("rsqrt", maximum(reduce_sum(square(x), axis, True), epsilon))
 
 
-def local_response_normalization(input: Any, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5,
-                                 name: str | None = None) -> Any:
+def local_response_normalization(
+    input: Any, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5, name: str | None = None
+) -> Any:
     """input / (bias + alpha * sum of squares over neighbouring channels) ** beta."""
     x = convert_to_tensor(input)
     channel = np.arange(x.sizes[-1])
@@ -501,6 +690,7 @@ def embedding_lookup(params: Any, ids: Any, max_norm: float | None = None, name:
 
 def depth_to_space(input: Any, block_size: int, data_format: str = "NHWC", name: str | None = None) -> Any:
     """Moves channels into blocks of `block_size` x `block_size` pixels."""
+
     def move(x: Any) -> Any:
         n, height, width, channels = x.sizes
         rest = channels // block_size**2
@@ -512,9 +702,13 @@ def depth_to_space(input: Any, block_size: int, data_format: str = "NHWC", name:
 
 def space_to_depth(input: Any, block_size: int, data_format: str = "NHWC", name: str | None = None) -> Any:
     """Moves blocks of `block_size` x `block_size` pixels into channels."""
+
     def move(x: Any) -> Any:
         n, height, width, channels = x.sizes
         split = reshape(x, (n, height // block_size, block_size, width // block_size, block_size, channels))
-        return reshape(transpose(split, (0, 1, 3, 2, 4, 5)), (n, height // block_size, width // block_size, block_size**2 * channels))
+        return reshape(
+            transpose(split, (0, 1, 3, 2, 4, 5)),
+            (n, height // block_size, width // block_size, block_size**2 * channels),
+        )
 
     return _in_channels_last(move, convert_to_tensor(input), _channels_first(data_format, 2))

@@ -1,7 +1,7 @@
 """Philox 4x32-10, the counter-based generator of TensorFlow: in numpy, and as kernel IR. Bit-equal on every device.
 
-A block is four 32-bit words made from a 64-bit key and a 128-bit counter; nothing is carried from one block to the next,
-so each element of a draw is computed where it is needed.
+A block is four 32-bit words made from a 64-bit key and a 128-bit counter. Nothing is carried from one block to the
+next, so each element of a draw is computed where it is needed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def philox4x32(ir: Builder, key: Sequence[Expr], counter: Sequence[Expr]) -> tup
 
 
 def philox_numpy(key: tuple[int, int], counter: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """The blocks of many counters: four arrays (or ints) of 32-bit words that broadcast to [n]; uint32 of shape [n, 4]."""
+    """The blocks of many counters: four arrays (or ints) of 32-bit words, broadcast to [n]; uint32 of shape [n, 4]."""
     n = np.broadcast(*counter).shape
     c0, c1, c2, c3 = (np.array(np.broadcast_to(np.asarray(c, np.uint64), n)) for c in counter)
     k0, k1 = int(key[0]), int(key[1])
@@ -54,16 +54,14 @@ def philox_numpy(key: tuple[int, int], counter: Sequence[Any]) -> np.ndarray[Any
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
-def philox_blocks(key: tuple[int, int], counter: int, count: int) -> np.ndarray[Any, Any]:
-    """`count` blocks at consecutive 128-bit counters; uint32 of shape [count, 4]."""
-    made = np.empty((count, 4), np.uint32)
-    for start in range(0, count, CHUNK):
-        stop = min(count, start + CHUNK)
-        first = (counter + start) & ((1 << 128) - 1)
-        low, high = first & ((1 << 64) - 1), first >> 64
-        steps = np.arange(stop - start, dtype=np.uint64) + np.uint64(low)         # wraps
-        carried = steps < np.uint64(low)
-        upper = np.full(steps.shape, high & ((1 << 64) - 1), np.uint64) + carried.astype(np.uint64)
-        words = (steps & np.uint64(MASK), steps >> np.uint64(32), upper & np.uint64(MASK), upper >> np.uint64(32))
-        made[start:stop] = philox_numpy(key, words)
+def philox_blocks(key: tuple[int, int], counter: int, steps: int | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The blocks at `counter` (128 bits) plus each of `steps` (a number n means 0 .. n-1); uint32, [len(steps), 4]."""
+    steps = np.arange(steps, dtype=np.uint64) if isinstance(steps, int) else np.asarray(steps, np.uint64)
+    low, high = np.uint64(counter & (1 << 64) - 1), np.uint64(counter >> 64 & (1 << 64) - 1)
+    made = np.empty((len(steps), 4), np.uint32)
+    for start in range(0, len(steps), CHUNK):
+        lower = steps[start : start + CHUNK] + low                                # wraps; arrays do so silently
+        upper = np.full(lower.shape, high) + (lower < low).astype(np.uint64)
+        words = (lower & np.uint64(MASK), lower >> np.uint64(32), upper & np.uint64(MASK), upper >> np.uint64(32))
+        made[start : start + CHUNK] = philox_numpy(key, words)
     return made
