@@ -68,7 +68,7 @@ def make_venv() -> None:
         say("creating .venv")
         run([sys.executable, "-m", "venv", str(VENV)])
     say("installing the package and its tools into .venv")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     run([*pip, "--editable", ".[gpu,wasm,test]"])
     stamp.write_text(wanted)
 

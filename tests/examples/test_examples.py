@@ -1,0 +1,64 @@
+"""Every script in examples/ runs as it is, and what it prints is right."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def run(*command: str, folder: Path) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    """The number after a text."""
+    match = re.search(pattern + r"\s*(-?[\d.]+(?:e-?\d+)?)", text)
+    assert match, f"{pattern!r} not found in:\n{text}"
+    return float(match.group(1))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The folder and output of examples/digits.py after four epochs."""
+    folder = tmp_path_factory.mktemp("digits")
+    return folder, run(sys.executable, str(EXAMPLES / "digits.py"), "4", folder=folder)
+
+
+def test_digits_learns_and_saves(digits):
+    folder, output = digits
+    assert number("accuracy", output.splitlines()[-1]) > 0.9
+    assert (folder / "digits.tide").exists()
+
+
+def test_train_on_goes_on_from_the_saved_file(digits, require):
+    require("node", None if shutil.which("node") else "node is missing")
+    folder, _ = digits
+    output = run("node", str(EXAMPLES / "train_on.mjs"), "digits.tide", "40", folder=folder)
+    assert number("before:", output) > 0.9 and number("after:", output) > 0.9
+    assert (folder / "digits.trained.tide").stat().st_size == (folder / "digits.tide").stat().st_size
+    assert (folder / "digits.trained.tide").read_bytes() != (folder / "digits.tide").read_bytes()
+
+
+def test_custom_loop_finds_the_line(tmp_path):
+    output = run(sys.executable, str(EXAMPLES / "custom_loop.py"), folder=tmp_path)
+    assert abs(number("slope", output) - 3) < 0.1 and abs(number("offset", output) + 1) < 0.05
+
+
+def test_functional_model_survives_saving(tmp_path):
+    output = run(sys.executable, str(EXAMPLES / "functional.py"), folder=tmp_path)
+    assert number("validation accuracy", output) > 0.85
+    assert number("differs by", output) < 1e-5
+
+
+def test_every_example_is_tested():
+    source = Path(__file__).read_text()
+    assert not [path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".mjs"} and path.name not in source]
