@@ -68,7 +68,7 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
                         roots.add(w)
                     elif w in fusion.roots:
                         roots |= fusion.roots[w]
-                place = place or is_step(c) or _must_place(v, c, costs)
+                place = place or (is_step(c) and c.inputs[len(c.outputs)] is v) or _must_place(v, c, costs)
                 same_index = same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
             movement = is_movement(node)
             if not place and not movement:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..graph.ir import Value
+from ..graph.ir import State, Value
 from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 from ..shapes import Dim, Size
 from .fuse import CONTRACTIONS
@@ -101,35 +101,57 @@ def _has_contraction(value: Value, lowering: Lowering) -> bool:
     return False
 
 
-def merge_roots(roots: Sequence[Root], ir: Builder, merge: bool = True) -> list[Group]:
-    """Groups in an order in which every value is stored before it is read."""
+def merge_roots(roots: Sequence[Root], ir: Builder, written: dict[Value, State], merge: bool = True) -> list[Group]:
+    """The roots in kernels. `written`: values that become a state's; stored in place, they need no binding beside the old one."""
     groups: list[Group] = []
     for root in roots:
-        if not (merge and _join(groups, root, ir)):
+        if not (merge and _join(groups, root, ir, written)):
             groups.append(Group([root], root.axes).refresh())
     return groups
 
 
-def _join(groups: list[Group], root: Root, ir: Builder) -> bool:
+def _join(groups: list[Group], root: Root, ir: Builder, written: dict[Value, State]) -> bool:
+    """Puts the root into the first group that it fits; false if there is none."""
     loads = root.loads()
     for group in groups:
-        if group.special is not None or not (loads & group.reads):
+        if group.special is not None or not (loads & (group.reads | set(group.values)) or _tiny(group, root)):
             continue
-        if len(loads | group.reads | set(group.values) | {root.value}) > MAX_BUFFERS:
+        if len({written.get(v, v.state or v) for v in loads | group.reads | {*group.values, root.value}}) > MAX_BUFFERS:
             continue
-        moved = _fit(group, root, ir)
-        if moved is None or _depends(groups, group, root):
+        fitted = _fit(group, root, ir)
+        if fitted is None:
             continue
-        group.roots.append(moved[0])
-        if moved[1] is not None:
-            group.roots, group.axes = moved[1], moved[2]
+        axes, roots = fitted
+        forwarded = _forward(roots[-1], roots[:-1])
+        if forwarded is None or _depends(groups, group, forwarded):
+            continue
+        group.roots, group.axes = [*roots[:-1], forwarded], axes
         group.refresh()
         return True
     return False
 
 
+def _tiny(group: Group, root: Root) -> bool:
+    """Kernels of one point each: worth a launch together even if they share nothing."""
+    return not root.axes and not root.loops and not group.axes and not any(r.loops for r in group.roots)
+
+
+def _forward(root: Root, others: Sequence[Root]) -> Root | None:
+    """The root with what the others store at the same point taken from them instead of from memory; None if it reads elsewhere."""
+    made = {r.value: r for r in others}
+    swap: dict[Expr, Expr] = {}
+    for x in walk([root.expr]):
+        if x.op != "load" or x.attr not in made:
+            continue
+        source = made[x.attr]
+        if x.args != (source.index,) or source.valid is not None or source.loops != root.loops or x.dtype != source.expr.dtype:
+            return None
+        swap[x] = source.expr
+    return replace(root, expr=rewrite([root.expr], swap)[0]) if swap else root
+
+
 def _depends(groups: list[Group], group: Group, root: Root) -> bool:
-    """Whether the root needs, directly or not, something this group stores; the reverse cannot be: roots come in order."""
+    """Whether the root needs, by way of other groups, something this group stores. The reverse cannot be: roots come in order."""
     made_by = {v: g for g in groups for v in g.values}
     stack, seen = [made_by[v] for v in root.loads() if v in made_by], set()
     while stack:
@@ -139,21 +161,24 @@ def _depends(groups: list[Group], group: Group, root: Root) -> bool:
         if id(g) not in seen:
             seen.add(id(g))
             stack.extend(made_by[v] for v in g.reads if v in made_by)
-    # the other way round: something in this group may need a value that needs the root: only values not yet made, so no
     return False
 
 
-def _fit(group: Group, root: Root, ir: Builder) -> tuple[Root, list[Root] | None, tuple[Axis, ...]] | None:
-    """The root over the group's axes, or None; and the group's roots and axes if they must change (rows)."""
-    if group.contraction:
-        moved = None if root.contraction else _beside_contraction(group, root, ir)
-        return None if moved is None else (moved, None, ())
+def _fit(group: Group, root: Root, ir: Builder) -> tuple[tuple[Axis, ...], list[Root]] | None:
+    """The axes and roots of the group with this root in it, last; None if it does not fit."""
     if root.contraction:
-        return None
+        return _around_contraction(group, root, ir) if not group.contraction else None
+    if group.contraction:
+        moved = _beside_contraction(group, root, ir) or _epilogue(group, root, ir)
+        return None if moved is None else (group.axes, [*group.roots, moved])
     if [a.extent for a in group.axes] == [a.extent for a in root.axes]:
-        swap = dict(zip(root.axes, group.axes, strict=True))
-        moved = root.moved(swap, ir)
-        return _share_loops(group, moved, ir), None, ()
+        moved = root.moved(dict(zip(root.axes, group.axes, strict=True)), ir)
+        return group.axes, [*group.roots, _share_loops(group, moved, ir)]
+    return _as_rows(group, root, ir)
+
+
+def _as_rows(group: Group, root: Root, ir: Builder) -> tuple[tuple[Axis, ...], list[Root]] | None:
+    """Both by the rows they have in common, the rest of the axes as loops."""
     rows = min(len(group.axes), len(root.axes))
     if rows == 0 or [a.extent for a in group.axes[:rows]] != [a.extent for a in root.axes[:rows]]:
         return None
@@ -164,7 +189,25 @@ def _fit(group: Group, root: Root, ir: Builder) -> tuple[Root, list[Root] | None
     moved = root.moved(dict(zip(root.axes[:rows], group.axes[:rows], strict=True)), ir)
     moved = replace(moved, axes=moved.axes[:rows], loops=moved.axes[rows:] + moved.loops)
     changed = [replace(r, axes=r.axes[:rows], loops=r.axes[rows:] + r.loops) for r in group.roots]
-    return _share_loops(group, moved, ir), [*changed, moved], group.axes[:rows]
+    return group.axes[:rows], [*changed, _share_loops(Group(changed, group.axes[:rows]), moved, ir)]
+
+
+def _around_contraction(group: Group, root: Root, ir: Builder) -> tuple[tuple[Axis, ...], list[Root]] | None:
+    """A contraction that takes in sums which are already a group of their own."""
+    around = Group([root], root.axes)
+    for r in group.roots:
+        moved = _beside_contraction(around, r, ir)
+        if moved is None:
+            return None
+        around.roots.append(moved)
+    return root.axes, [*around.roots[1:], root]
+
+
+def _epilogue(group: Group, root: Root, ir: Builder) -> Root | None:
+    """An elementwise root over the contraction's own points, which uses what the contraction stores."""
+    if [a.extent for a in group.axes] != [a.extent for a in root.axes] or _has_fold(root) or not root.loads() & set(group.values):
+        return None
+    return root.moved(dict(zip(root.axes, group.axes, strict=True)), ir)
 
 
 def _has_fold(root: Root) -> bool:

@@ -54,7 +54,8 @@ class _Scheduler:
         self.overwrites: dict[int, list[State]] = {}       # by identity of the group: states it stores in place
 
     def run(self) -> Schedule:
-        groups = merge_roots([make_root(self.lowering, v) for v in self.fusion.placed if v not in self.stepped], self.ir, self.fuse)
+        roots = [make_root(self.lowering, v) for v in self.fusion.placed if v not in self.stepped]
+        groups = merge_roots(roots, self.ir, {v: s for s, v in self.graph.writes}, self.fuse)
         groups += [self._step_group(s) for s in self.steps]
         self._choose_homes(groups)
         order = self._order(groups)

@@ -175,11 +175,12 @@ class Function:
         specs = tuple((_list(t.shape), t.dtype.name) for t in tensors)
         if self.input_signature is not None:
             specs = tuple((_list(s.shape), s.dtype.name) for s in self.input_signature)
-        key = (skeleton, specs)
-        concrete = self._cache.get(key) or self._relaxed(skeleton, specs)
+        skeleton = (skeleton, _tied(tensors, specs))
+        concrete = self._cache.get((skeleton, specs)) or self._relaxed(skeleton, specs, tensors)
         if concrete is None:
             specs = self._relax(skeleton, specs)
-            concrete = self._trace(args, kwargs, leaves, specs)
+            skeleton = (skeleton[0], _tied(tensors, specs))
+            concrete = self._trace(args, kwargs, leaves, specs, skeleton[1])
             self._cache[(skeleton, specs)] = concrete
         return concrete, tensors
 
@@ -200,11 +201,12 @@ class Function:
                 raise TypeError(f"{self.__name__}(): binding inputs to tf.function failed: {t!r} does not fit the input_signature {s!r}")
         return tensors
 
-    def _relaxed(self, skeleton: Any, specs: tuple[Any, ...]) -> ConcreteFunction | None:
+    def _relaxed(self, skeleton: Any, specs: tuple[Any, ...], tensors: list[Any]) -> ConcreteFunction | None:
         """A trace with free sizes that fits."""
-        for (other, held), concrete in self._cache.items():
-            if other == skeleton and len(held) == len(specs) and all(_fits(h, s) for h, s in zip(held, specs, strict=True)):
-                return concrete
+        for ((other, tied), held), concrete in self._cache.items():
+            if other == skeleton[0] and len(held) == len(specs) and all(_fits(h, s) for h, s in zip(held, specs, strict=True)):
+                if not tied or _tied(tensors, held):
+                    return concrete
         return None
 
     def _relax(self, skeleton: Any, specs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -219,9 +221,9 @@ class Function:
             relaxed.append((shape, column[0][1]))
         return tuple(relaxed)
 
-    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], specs: tuple[Any, ...]) -> ConcreteFunction:
+    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], specs: tuple[Any, ...], tied: bool) -> ConcreteFunction:
         names = self._names(args, kwargs)
-        made = input_values([TensorSpec(shape, dtype) for shape, dtype in specs], names[: len(specs)] or [])
+        made = input_values([TensorSpec(shape, dtype) for shape, dtype in specs], names[: len(specs)], "batch" if tied else None)
 
         def arguments(values: list[Any]) -> Any:
             supply = iter(values)
@@ -273,6 +275,12 @@ def _skeleton(structure: Any, leaves: list[Any]) -> Any:
 
 def _list(shape: Any) -> tuple[int | None, ...]:
     return tuple(shape.as_list())
+
+
+def _tied(tensors: list[Any], specs: tuple[Any, ...]) -> bool:
+    """Whether the free first sizes are one size: they are until a call shows otherwise, and then they are symbols of their own."""
+    first = {t.shape[0] for t, (shape, _) in zip(tensors, specs, strict=True) if shape and shape[0] is None}
+    return len(first - {None}) <= 1
 
 
 def _fits(held: Any, got: Any) -> bool:

@@ -10,6 +10,7 @@ from ..eager.tensor import convert_to_tensor
 from ..errors import InvalidArgumentError, UnimplementedError
 from ..ops import gather as gather_ops
 from ..ops import reduce as reduce_ops
+from ..ops import softmax as softmax_ops
 from ..ops.common import as_index
 from ..ops.dispatch import apply
 from ..ops.elementwise import cast, select, stop_gradient
@@ -26,6 +27,7 @@ __all__ = [
     "cumulative_logsumexp",
     "in_top_k",
     "l2_normalize",
+    "log_softmax",
     "reduce_all",
     "reduce_any",
     "reduce_euclidean_norm",
@@ -41,6 +43,7 @@ __all__ = [
     "segment_mean",
     "segment_min",
     "segment_sum",
+    "softmax",
     "unsorted_segment_max",
     "unsorted_segment_mean",
     "unsorted_segment_min",
@@ -186,6 +189,16 @@ def l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12, name: str | N
     return x * apply("rsqrt", apply("maximum", total, epsilon))
 
 
+def softmax(logits: Any, axis: int | None = None, name: str | None = None) -> Any:
+    """exp(logits) / sum(exp(logits)) along an axis (the last by default)."""
+    return softmax_ops.softmax(convert_to_tensor(logits), -1 if axis is None else axis)
+
+
+def log_softmax(logits: Any, axis: int | None = None, name: str | None = None) -> Any:
+    """The logarithm of `softmax`, without loss of accuracy."""
+    return softmax_ops.log_softmax(convert_to_tensor(logits), -1 if axis is None else axis)
+
+
 # -- segments and counts -----------------------------------------------------------------------------------------------
 
 
@@ -294,8 +307,8 @@ def bincount(
 ) -> Any:  # fmt: skip
     """How often each value from 0 on occurs, or the sum of its weights.
 
-    The length of the result depends on the largest value, so inside a traced function both `minlength` and `maxlength` are
-    needed, and equal.
+    The length of the result depends on the largest value, so a traced function needs `minlength` and `maxlength`, both
+    equal.
     """
     if axis not in (None, 0) or binary_output:
         raise UnimplementedError(
@@ -327,7 +340,7 @@ def confusion_matrix(
     name: str | None = None,
 ) -> Any:
     """`[i, j]` counts (or sums the weights of) samples of class i that were predicted as class j."""
-    labels, predictions = (reshape(cast(convert_to_tensor(v), "int64"), (-1,)) for v in (labels, predictions))
+    labels, predictions = (reshape(cast(convert_to_tensor(v), "int32"), (-1,)) for v in (labels, predictions))
     if num_classes is None:
         if not (hasattr(labels, "host") and hasattr(predictions, "host")):
             raise UnimplementedError("confusion_matrix: inside a traced function, give num_classes.")

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..dtypes import ANY, as_dtype
 from ..errors import InvalidArgumentError
-from ..shapes import Dim, Shape, Size, num_elements, unbroadcast_axes
-from .common import as_index, check_dtypes, contiguous, linspace, normalise_axis, ravel, unravel
+from ..shapes import Shape, Size, num_elements, unbroadcast_axes
+from .common import check_dtypes, contiguous, linspace, normalise_axis, ravel, unravel
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case, no_gradient
+from .sizes import as_sizes
 from .slicing import getitem, pad, slice_, split, unstack
 
 __all__ = [
@@ -38,15 +39,8 @@ __all__ = [
 
 
 def shape_tuple(shape: Any, op: str) -> tuple[Any, ...]:
-    """A shape argument (ints, Dims, a TensorShape, an array, a tensor that is at hand) as a tuple."""
-    if isinstance(shape, int | np.integer | Dim):
-        return (shape if isinstance(shape, Dim) else int(shape),)
-    if hasattr(shape, "as_list"):
-        shape = shape.as_list()
-    elif hasattr(shape, "numpy") or isinstance(shape, np.ndarray):
-        array = np.asarray(shape.numpy() if hasattr(shape, "numpy") else shape)
-        return tuple(int(d) for d in array.reshape(-1))
-    return tuple(d if isinstance(d, Dim) else -1 if d is None else as_index(d, op) for d in shape)
+    """A shape argument (ints, Dims, a TensorShape, an array, tensors that hold sizes) as a tuple."""
+    return as_sizes(shape, op)
 
 
 def reshape(x: Any, shape: Any) -> Any:

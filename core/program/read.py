@@ -179,6 +179,8 @@ _i32 = struct.Struct("<i").unpack_from
 _SCALARS = {"u8": ("B", 1), "u16": ("H", 2), "u32": ("I", 4), "u64": ("Q", 8), "i32": ("i", 4), "i64": ("q", 8),
             "f32": ("f", 4), "f64": ("d", 8), "bool": ("B", 1)}
 
+_PLAIN = {"u8", "u16", "u32", "i32", "f32", "f64"}       # any value will do
+
 Reader = Callable[["_Decoder", int], Any]
 
 
@@ -215,8 +217,8 @@ class _Decoder:
         if self.budget < 0:
             self.fail("C10-shared", "objects overlap: together they are larger than the flatbuffer")
 
-    def plan(self, spec: _Spec, vtable: int) -> tuple[list[int], int]:
-        """Where the fields of a table with this vtable are (0: absent), and how many bytes it has."""
+    def plan(self, spec: _Spec, vtable: int) -> _Plan:
+        """How to read a table with this vtable: checked once, used for every table that shares it."""
         view = self.view
         if vtable & 1 or vtable < 64 or vtable + 4 > self.end:
             self.fail("C03-table", f"vtable at {vtable}")
@@ -228,49 +230,46 @@ class _Decoder:
         if not self.newer and any(slots[known:]):
             self.fail("C12-version", f"has fields that schema version {SCHEMA_VERSION} does not know")
         offsets = list(slots[:known]) + [0] * (known - len(slots))
+        wide = []
         for offset, width in zip(offsets, spec.widths, strict=True):
-            if offset and (offset < 4 or offset + width > size):
-                self.fail("C03-table", f"field at {offset} of a table of {size} bytes")
-        return offsets, size
+            if offset and (offset < 4 or offset + width > size or offset & (width - 1) & 3):
+                self.fail("C03-table", f"field at {offset} of a table of {size} bytes, or not aligned")
+            if offset and width == 8:
+                wide.append(offset)
+        return _Plan(spec, offsets, size, wide)
 
     def table(self, spec: _Spec, at: int) -> Any:
         if at & 3 or at < 64 or at + 4 > self.end:
             self.fail("C03-table", f"table at {at} of {self.end}")
         vtable = at - _i32(self.view, at)[0]
-        plan = self.plans.get((vtable, spec.name))
+        plan = self.plans.get((vtable, spec))
         if plan is None:
-            plan = self.plans[vtable, spec.name] = self.plan(spec, vtable)
-        offsets, size = plan
-        if at + size > self.end:
-            self.fail("C03-table", f"table at {at} of {size} bytes ends after {self.end}")
-        self.charge(size)
+            plan = self.plans[vtable, spec] = self.plan(spec, vtable)
+        if at + plan.size > self.end:
+            self.fail("C03-table", f"table at {at} of {plan.size} bytes ends after {self.end}")
+        for offset in plan.wide:
+            if (at + offset) & 7:
+                self.fail("C03-table", f"field at {at + offset} is not aligned")
+        self.budget -= plan.size
+        if self.budget < 0:
+            self.charge(0)
         self.objects -= 1
         if self.objects < 0:
             self.fail("C09-count", "more objects than accepted: raise max_items if the file is trusted")
-        values = []
-        path = self.path
-        for offset, (name, slot, width, read, default, required) in zip(map(offsets.__getitem__, spec.slots), spec.fields,
-                                                                        strict=True):
-            path.append(name)
-            if offset:
-                if (at + offset) & (width - 1):
-                    self.fail("C03-table", f"field at {at + offset} is not aligned")
-                if slot:                    # a union: its type stands in the slot before
-                    kind = offsets[slot - 1]
-                    values.append(self.union(read, at + kind if kind else 0, at + offset))
-                else:
-                    values.append(read(self, at + offset))
-                    if required and not values[-1]:
-                        self.fail("C06-required", "is empty")
-            elif required:
-                self.fail("C06-required", "is absent")
+        values = plan.absent.copy()
+        for index in plan.lists:
+            values[index] = []
+        view = self.view
+        for index, offset, unpack, read, name in plan.steps:
+            if unpack is not None:
+                values[index], = unpack(view, at + offset)
             else:
-                values.append(default() if callable(default) else default)
-            path.pop()
+                self.path.append(name)
+                values[index] = read(self, at + offset)
+                self.path.pop()
         return spec.make(*values)
 
-    def union(self, kinds: list[str], kind_at: int, at: int) -> Any:
-        kind = self.view[kind_at] if kind_at else 0
+    def union(self, kinds: list[str], kind: int, at: int) -> Any:
         if not 1 <= kind <= len(kinds):
             self.fail("C08-enum", f"unknown type {kind}")
         return self.table(_spec(kinds[kind - 1]), self.target(at))
@@ -326,15 +325,12 @@ def _read_scalar(code: str, kind: str) -> Reader:
             if value >= len(members):
                 decoder.fail("C08-enum", f"unknown {kind} {value}")
             return members[value]
-    elif kind in ("u64", "i64"):
+    else:
         def read(decoder: _Decoder, at: int) -> Any:
             value, = unpack(decoder.view, at)
             if not -LARGEST <= value <= LARGEST:
                 decoder.fail("C07-number", f"{value} is not within 2^53-1")
             return value
-    else:
-        def read(decoder: _Decoder, at: int) -> Any:
-            return unpack(decoder.view, at)[0]
     return read
 
 
@@ -390,40 +386,87 @@ def decoder_dims(decoder: _Decoder, at: int) -> list[form.DimExpr]:
 
 
 class _Spec:
-    """How to read one kind of table: its fields in order, their widths per vtable slot, and what to make of them."""
+    """How to read one kind of table: its fields in order, the widths of its vtable slots, and what to make of it."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.make = name, _maker(name)
-        self.fields: list[tuple] = []       # (name, union slot or 0, width, reader, default, required)
-        self.slots: list[int] = []
+        self.make = _maker(name)
+        self.fields: list[tuple[str, str, int, bool, Any, Any]] = []    # (name, kind, slot, required, reader, default)
         self.widths: list[int] = []
         for part in ("schema_version:u16" if name == "Version" else TABLES[name]).split():
             field, kind = part.split(":")
             kind, _, default = kind.partition("=")
-            required, kind = kind.endswith("!"), kind.rstrip("!")
-            union = kind in UNIONS
-            if union:
+            required, kind = kind.endswith("!") or kind in UNIONS, kind.rstrip("!")
+            if kind in UNIONS:
                 self.widths.append(1)
-            width, read, absent = _field_reader(kind, int(default or 0))
-            self.slots.append(len(self.widths))
-            self.fields.append((field, self.slots[-1] if union else 0, width, read, absent, required or union))
-            self.widths.append(width)
+            self.fields.append((field, kind, len(self.widths), required, _reader(kind), _absent(kind, int(default or 0))))
+            self.widths.append(_SCALARS[kind][1] if kind in _SCALARS else 1 if kind in ENUMS else 4)
 
 
-def _field_reader(kind: str, default: int) -> tuple[int, Any, Any]:
-    """(width, reader, value or maker of the value if absent) of a field."""
-    if kind in _SCALARS or kind in ENUMS:
-        code, width = _SCALARS.get(kind, ("B", 1))
-        absent = list(getattr(form, kind))[0] if kind in ENUMS else default
-        return width, _read_scalar(code, kind), bool(absent) if kind == "bool" else float(absent) if kind == "f64" else absent
+class _Plan:
+    """A _Spec together with a vtable: which fields are there, in the order of the schema."""
+
+    def __init__(self, spec: _Spec, offsets: list[int], size: int, wide: list[int]) -> None:
+        self.size, self.wide = size, wide
+        self.absent: list = []              # the values of the fields that are not there
+        self.lists: list[int] = []          # those of them that need a list of their own
+        self.steps: list[tuple] = []        # (index, offset, struct reader or None, reader, name)
+        for index, (name, kind, slot, required, read, default) in enumerate(spec.fields):
+            offset = offsets[slot]
+            self.absent.append(default)
+            if not offset and required:
+                self.steps.append((index, 0, None, _read_missing, name))
+            elif not offset and default == []:
+                self.lists.append(index)
+            elif offset and kind in UNIONS:
+                at = offsets[slot - 1] - offset if offsets[slot - 1] else 0
+                self.steps.append((index, offset, None, _read_union(kind, at), name))
+            elif offset and required:
+                self.steps.append((index, offset, None, _read_required, name))
+            elif offset:
+                plain = struct.Struct("<" + _SCALARS[kind][0]).unpack_from if kind in _PLAIN else None
+                self.steps.append((index, offset, plain, read, name))
+
+
+def _read_missing(decoder: _Decoder, at: int) -> NoReturn:
+    decoder.fail("C06-required", "is absent")
+
+
+def _read_required(decoder: _Decoder, at: int) -> str:
+    """Only names are required, apart from unions."""
+    return decoder.name(at) or decoder.fail("C06-required", "is empty")
+
+
+def _read_union(kind: str, type_at: int) -> Reader:
+    """`type_at`: where the number of the member stands, from the offset to the member; 0 if it is absent."""
+    members = UNIONS[kind].split()
+
+    def read(decoder: _Decoder, at: int) -> Any:
+        return decoder.union(members, decoder.view[at + type_at] if type_at else 0, at)
+    return read
+
+
+def _reader(kind: str) -> Any:
     if kind in ("name", "text"):
-        return 4, getattr(_Decoder, kind), ""
-    if kind in UNIONS:
-        return 4, UNIONS[kind].split(), None
+        return getattr(_Decoder, kind)
     if kind.startswith("["):
-        return 4, _read_vector(kind[1:-1]), b"" if kind == "[u8]" else list
-    spec = _spec(kind)
-    return 4, lambda decoder, at: decoder.table(spec, decoder.target(at)), form.Requirement if kind == "Requirement" else None
+        return _read_vector(kind[1:-1])
+    if kind in TABLES:
+        spec = _spec(kind)
+        return lambda decoder, at: decoder.table(spec, decoder.target(at))
+    return None if kind in _PLAIN or kind in UNIONS else _read_scalar(_SCALARS.get(kind, ("B",))[0], kind)
+
+
+def _absent(kind: str, default: int) -> Any:
+    """What a field that is not there means."""
+    if kind in ENUMS:
+        return next(iter(getattr(form, kind)))
+    if kind in _SCALARS:
+        return bool(default) if kind == "bool" else float(default) if kind[0] == "f" else default
+    if kind in ("name", "text"):
+        return ""
+    if kind == "[u8]":
+        return b""
+    return [] if kind.startswith("[") else None
 
 
 def _maker(name: str) -> Callable:
@@ -438,7 +481,10 @@ def _maker(name: str) -> Callable:
 
 def _make_model(*values: Any) -> form.Model:
     names = [part.split(":")[0] for part in TABLES["Model"].split()]
-    return form.Model(**dict(zip(names, values, strict=True)))
+    model = form.Model(**dict(zip(names, values, strict=True)))
+    for program in model.programs:
+        program.requires = program.requires or form.Requirement()
+    return model
 
 
 _specs: dict[str, _Spec] = {}

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="save the outputs: .npy for one, .npz for several")
     parser.add_argument("--signature", help="what to run; default: predict, or the only one that writes no state")
     parser.add_argument("--device", help="gpu, wasm or cpu; default: a real GPU, else the CPU")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS",
+                        help="stop a WASM program that takes longer (default 60; 0: never, and twice as fast)")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the model with its new state after the run")
 
 
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         inputs = read_inputs(arguments.input, signature)
         device = arguments.device or discover.default_device()
         started = time.perf_counter()
-        executor = execute.load(model, device)
+        executor = execute.load(model, open_for_file(device, arguments.timeout))
         outputs = {name: np.asarray(value) for name, value in executor.run(signature.name, inputs).items()}
         elapsed = time.perf_counter() - started
     except (OpError, OSError, ValueError) as error:
@@ -58,6 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.save.write_bytes(write_model(executor.save_into(model)))
     executor.close()
     return 0
+
+
+def open_for_file(name: str, timeout: float) -> Any:
+    """What `execute.load` takes. WASM:0 gets a watchdog, since a file may hold any program."""
+    if discover.device_name(name) != "WASM:0" or not timeout:
+        return name
+    return discover.open_guarded(timeout)
 
 
 def choose_signature(model: Model, name: str | None) -> Signature:

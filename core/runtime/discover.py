@@ -18,7 +18,8 @@ from typing import Any
 from ..device import Device
 from ..errors import DeviceLimitError, InvalidArgumentError, NoExecutorError
 
-__all__ = ["Found", "close_devices", "default_device", "describe", "device_name", "find", "open_device"]
+__all__ = ["Found", "close_devices", "default_device", "describe", "device_name", "find", "open_device",
+           "open_guarded"]
 
 IN_PYODIDE = sys.platform == "emscripten"
 ENVIRONMENT = "TIDEFLOW_DEVICE"
@@ -69,15 +70,21 @@ def open_device(name: str | None = None, limits: Mapping[str, int] | None = None
         allowed = device.limits()
         if opened == name and wanted <= device.features and all(allowed.get(k, v) >= v for k, v in limits.items()):
             return device
-    if name not in _MODULES:
-        raise NoExecutorError(f"{name} runs no compiled programs here. {_absent_reason(name)}")
     fresh: Device = _module(name).open_device(limits, wanted)
     fresh.name = name
     _open[name, tuple(sorted(limits.items())), wanted] = fresh
     return fresh
 
 
+def open_guarded(timeout: float) -> Device:
+    """A WASM:0 of its own that stops any run after `timeout` seconds. The caller closes it."""
+    device: Device = _module("WASM:0").open_device({}, frozenset(), timeout)
+    return device
+
+
 def _module(name: str) -> Any:
+    if name not in _MODULES:
+        raise NoExecutorError(f"{name} runs no compiled programs here. {_absent_reason(name)}")
     try:
         return importlib.import_module(_MODULES[name], __package__)
     except ImportError as error:
