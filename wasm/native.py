@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from ..device import Copy, Feed, Layout, Stats
-from ..errors import DeviceLimitError, InternalError, InvalidArgumentError, NoExecutorError, ResourceExhaustedError
+from ..errors import (
+    DeviceHungError,
+    DeviceLimitError,
+    InternalError,
+    InvalidArgumentError,
+    NoExecutorError,
+    ResourceExhaustedError,
+)
 from ..program.format import Program, Target
 from ..program.plan import align
 from .table import Table
@@ -86,21 +94,22 @@ class WasmtimeDevice:
     software = False
     features: frozenset[str] = frozenset()
 
-    def __init__(self, engine: Any = None) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
+        """`timeout`: seconds after which a run is stopped. It costs half the speed: for files of unknown origin."""
         import wasmtime
         from wasmtime import _ffi
 
         self._wasmtime, self._ffi = wasmtime, _ffi
-        if engine is None:
-            config = wasmtime.Config()
-            config.wasm_simd = True
-            engine = wasmtime.Engine(config)
-        self._engine = engine
-        self._store = wasmtime.Store(engine)
+        config = wasmtime.Config()
+        config.wasm_simd = True
+        config.epoch_interruption = timeout is not None
+        self._timeout = timeout
+        self._engine = wasmtime.Engine(config)
+        self._store = wasmtime.Store(self._engine)
         self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(1, None)))
         self._heap = Heap()
         self._bytes = np.empty(0, np.uint8)
-        self._size = 0
+        self._size = self._used = 0
         self._stats = Stats()
         self._cache: dict[bytes, Any] = {}
         self._arguments = (_ffi.wasmtime_val_raw_t * 3)()
@@ -125,7 +134,8 @@ class WasmtimeDevice:
         except ResourceExhaustedError:
             self._heap.give(address, size)
             raise
-        self._bytes[address : address + size] = 0
+        self._bytes[address : min(address + size, self._used)] = 0      # memory beyond was never handed out: zeros
+        self._used = max(self._used, address + size)
         self._stats.live_buffers += 1
         self._stats.live_bytes += size
         return WasmBuffer(address, size)
@@ -160,6 +170,8 @@ class WasmtimeDevice:
         """Makes the memory reach `end` and renews the view of it."""
         if end <= self._size:
             return
+        if end > LARGEST_ADDRESS:
+            raise ResourceExhaustedError(f"{end} bytes of buffers do not fit WebAssembly's 4 GiB. Use a smaller batch.")
         pages = -(-(end - self._size) // PAGE)
         if self._size:
             pages = max(pages, min(self._size // PAGE // 4, (LARGEST_ADDRESS - end) // PAGE))     # grow by a quarter
@@ -227,6 +239,7 @@ class WasmtimeDevice:
 
     def _call(self, function: Any, table: int, steps: int) -> None:
         """`run(table, 0, steps)` without wasmtime's conversion of every argument (58 us a call)."""
+        watchdog = self._watchdog() if self._timeout is not None else None
         values, ffi = self._arguments, self._ffi
         values[0].i32 = ctypes.c_int32(table).value
         values[1].i32 = 0
@@ -234,12 +247,26 @@ class WasmtimeDevice:
         trap = ctypes.POINTER(ffi.wasm_trap_t)()
         error = ffi.wasmtime_func_call_unchecked(
             self._store._context(), ctypes.byref(function._func), values, 3, ctypes.byref(trap))
+        if watchdog is not None:
+            watchdog.cancel()
         if trap:
-            raise InternalError(f"a WASM kernel trapped: {self._wasmtime.Trap._from_ptr(trap).message}")
+            reason = self._wasmtime.Trap._from_ptr(trap)
+            if reason.trap_code == self._wasmtime.TrapCode.INTERRUPT:
+                raise DeviceHungError(f"a WASM program did not end within {self._timeout:g} s and was stopped. "
+                                      f"Do not trust its file, or allow it more time.")
+            raise InternalError(f"a WASM kernel trapped: {reason.message}")
         if error:
             raise InternalError(f"a WASM program failed: {self._wasmtime.WasmtimeError._from_ptr(error)}")
         if values[0].i32 != steps:
             raise InternalError(f"a WASM program ran {values[0].i32} of {steps} steps")
+
+    def _watchdog(self) -> threading.Timer:
+        """Stops the run about to start when the time is up; the caller cancels it."""
+        self._store.set_epoch_deadline(1)
+        timer = threading.Timer(self._timeout or 0.0, self._engine.increment_epoch)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def close(self) -> None:
         self._cache.clear()
@@ -248,12 +275,13 @@ class WasmtimeDevice:
         self._store.close()
 
 
-def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset()) -> WasmtimeDevice:
+def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset(),
+                timeout: float | None = None) -> WasmtimeDevice:
     """A new device. Raises NoExecutorError if wasmtime is not installed or lacks a feature."""
     if features:
         raise NoExecutorError(f"wasmtime runs baseline SIMD programs, this one needs {sorted(features)}")
     try:
-        return WasmtimeDevice()
+        return WasmtimeDevice(timeout)
     except ImportError as error:
         raise NoExecutorError(
             f"WASM:0 needs the package wasmtime ({error}). Install it with: pip install 'tideflow[wasm]'"
