@@ -19,7 +19,7 @@ from . import encode, gemm
 from .encode import Code
 from .lanes import choose_lane, loop_lane
 from .lower import Lowering, Target, sequential_axes
-from .nest import ADDRESS, CONDITION, VALUE, Nests, Root
+from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
 from .scalar import wasm_type
 
 __all__ = ["StepCode", "emit_module", "workspace"]
@@ -64,9 +64,9 @@ def emit_kernel(kernel: Kernel) -> tuple[int, bytes]:
     f.bases = {i: i for i in range(len(kernel.buffers))}
     _load_words(f, kernel, params - 1)
     if contract is not None:
-        gemm.emit(f, contract, params - 2, emit_stores)
+        gemm.emit(f, contract, params - 2, emit_stores, nests)
     else:
-        for axes, stores in nests(kernel):
+        for axes, stores in nests(kernel.axes, kernel.stores):
             emit_stores(f, axes, stores)
     return params, f.code.body()
 
@@ -88,14 +88,14 @@ def _load_words(f: Nests, kernel: Kernel, pointer: int) -> None:
 # -- loop nests ---------------------------------------------------------------------------------------------------------------
 
 
-def nests(kernel: Kernel) -> list[tuple[tuple[Axis, ...], list[Store]]]:
+def nests(axes: tuple[Axis, ...], stores: Sequence[Store]) -> list[tuple[tuple[Axis, ...], list[Store]]]:
     """The stores by the axes they really run over: one that is made only where an axis is 0 needs no loop over it."""
     groups: dict[tuple[Axis, ...], list[Store]] = {}
-    for store in kernel.stores:
-        axes, narrowed = narrow(kernel.axes, store)
-        groups.setdefault(axes, []).append(narrowed)
+    for store in stores:
+        left, narrowed = narrow(axes, store)
+        groups.setdefault(left, []).append(narrowed)
     if len(groups) > 1 and _mixed(list(groups.values())):
-        return [(kernel.axes, list(kernel.stores))]
+        return [(axes, list(stores))]
     return list(groups.items())
 
 
@@ -134,10 +134,11 @@ def _mixed(groups: list[list[Store]]) -> bool:
 
 
 def emit_stores(f: Nests, axes: Sequence[Axis], stores: Sequence[Store], swap: dict[Expr, tuple[int, Expr]] | None = None,
-                fixed: Sequence[Axis] = ()) -> None:
+                fixed: Sequence[Axis] = (), bounds: dict[Axis, tuple[Bound, Bound]] | None = None) -> None:
     """Loops over the axes and makes the stores.
 
-    `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index).
+    `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index);
+    `bounds` are ranges of axes that are not run over as a whole.
     """
     roots = store_roots(list(stores))
     sequential = sequential_axes(roots) + [a for s in stores for a in s.loops]
@@ -152,7 +153,7 @@ def emit_stores(f: Nests, axes: Sequence[Axis], stores: Sequence[Store], swap: d
     nodes = walk([e for e, _ in needed])
     f.plan(nodes)
     mark = f.enter()
-    f.nest(order, needed, lambda: _body(f, targets), lane, _unroll(f, lane, nodes))
+    f.nest(order, needed, lambda: _body(f, targets), lane, _unroll(f, lane, nodes), bounds)
     f.leave(mark)
 
 
