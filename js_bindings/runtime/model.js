@@ -260,8 +260,8 @@ class Decoder {
     }
     for (let i = 0; i < widths.length; i++) {
       const offset = i < slots ? view.getUint16(vtable + 4 + 2 * i, true) : 0;
-      if (offset && (offset < 4 || offset + widths[i] > size)) {
-        this.fail("C03-table", `field at ${offset} of a table of ${size} bytes`);
+      if (offset && (offset < 4 || offset + widths[i] > size || (at + offset) & (widths[i] - 1))) {
+        this.fail("C03-table", `field at ${offset} of a table of ${size} bytes, or not aligned`);
       }
       offsets.push(offset);
     }
@@ -273,7 +273,6 @@ class Decoder {
       const offset = offsets[field.slot];
       path.push(field.name);
       if (offset) {
-        if ((at + offset) & (field.width - 1)) this.fail("C03-table", `field at ${at + offset} is not aligned`);
         const type = field.union && offsets[field.slot - 1];
         const value = field.union ? this.union(field.kind, type && at + type, at + offset) : this.field(field.kind, at + offset);
         if (field.required && value === "" && !field.union) this.fail("C06-required", "is empty");

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from enum import IntEnum
 from typing import Any
 
+from tideflow.errors import ModelError
 from tideflow.program.format import Model
 from tideflow.program.tables import ENUMS, TABLES, UNIONS
 from tideflow.program.write import write_model
@@ -64,7 +65,7 @@ def fields_mutated(make: Callable[[], Model]) -> Iterator[Mutant]:
                 setattr(owner, key, value)
             try:
                 data = write_model(model, verify=False)
-            except (struct.error, TypeError, IndexError):       # a value that the writer cannot even express
+            except (struct.error, TypeError, IndexError, ModelError):       # a value that the writer cannot express
                 continue
             yield f"{where} {label}", data, expected
 
