@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import ANY
-from ..errors import InvalidArgumentError
-from ..shapes import Dim, Shape, Size, larger, smaller
+from ..errors import InvalidArgumentError, UnimplementedError
+from ..shapes import Dim, Shape, Size, larger, num_elements, smaller
 from .common import as_index, check_dtypes, contiguous, linspace, normalise_axis
-from .dispatch import Value, apply
+from .dispatch import Value, apply, convert
 from .op import Case, Pattern, Spec, case
 
 __all__ = ["getitem", "pad", "slice_", "split", "strided_slice", "unstack"]
@@ -118,8 +118,33 @@ def unstack(x: Any, axis: int = 0) -> list[Any]:
 # -- Python indexing ---------------------------------------------------------------------------------------------------
 
 
+def mask_indices(x: Any, mask: Any, axis: int = 0) -> Any:
+    """The elements (or slices) of x where a bool mask over the axes from `axis` on is true."""
+    rank = len(mask.sizes)
+    axis = normalise_axis(axis, len(x.sizes), "boolean_mask")
+    if not mask.dtype.is_bool or not rank:
+        raise ValueError(
+            f"boolean_mask: the mask must be bool and not a scalar, received {mask.dtype.name}{list(mask.sizes)}."
+        )
+    if tuple(x.sizes[axis : axis + rank]) != tuple(mask.sizes):
+        raise ValueError(
+            f"boolean_mask: shapes {tuple(x.sizes)} and {tuple(mask.sizes)} are incompatible on axis {axis}."
+        )
+    if not hasattr(mask, "host"):
+        raise UnimplementedError(
+            "boolean_mask: the number of true elements is not known while a tf.function is traced. "
+            "Use tf.where(mask, x, 0), or do it outside the function."
+        )
+    flat = x
+    if rank > 1:
+        flat = apply("reshape", x, shape=(*x.sizes[:axis], num_elements(mask.sizes), *x.sizes[axis + rank :]))
+    return apply("gather", flat, np.flatnonzero(mask.host()).astype(np.int32), axis=axis, batch_dims=0)
+
+
 def getitem(x: Any, key: Any) -> Any:
-    """x[key] for integers, slices, `...`, None and scalar integer tensors."""
+    """x[key] for integers, slices, `...`, None, scalar integer tensors; or a bool mask."""
+    if isinstance(key, Value | np.ndarray) and len(key.shape) and (key.dtype == "bool"):
+        return mask_indices(x, convert(key))
     keys = _full_key(x, key if isinstance(key, tuple) else (key,))
     begin: list[Size] = []
     strides: list[int] = []
