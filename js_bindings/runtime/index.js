@@ -14,6 +14,7 @@ import { WebGpuDevice } from "./webgpu.js";
 
 export * from "./errors.js";
 export { readModel } from "./model.js";
+export { PythonDevice, preparedForPython, preparePython } from "./python.js";
 
 /** @typedef {import("./session.js").Step} Step */
 /** @typedef {import("./session.js").Value} Value */

@@ -4,7 +4,7 @@
 
 /** @typedef {import("./layout.js").Span} Span */
 /** @typedef {import("./layout.js").Copy} Copy */
-/** @typedef {{step: number, host: Map<number, Uint32Array>, parts: Uint8Array[]}} Snapshot */
+/** @typedef {{step: number, host: Map<number, Uint32Array>, parts: Uint8Array[], keys: any[]}} Snapshot  keys: the caller's names of the parts */
 
 const MOST_TIME = 0.02;          // of training may go into snapshots: the interval is stretched for that
 
@@ -27,11 +27,15 @@ export class Snapshots {
     this.staging = [];
     this.made = 0;
     this.bytes = 0;
+    /** @type {any[]} */
+    this.keys = [];
   }
 
-  /** @param {Span[]} spans  the state to copy; on a new device they are other buffers */
-  watch(spans) {
+  /** @param {Span[]} spans  the state to copy; on a new device they are other buffers @param {any[]} [keys] */
+  watch(spans, keys = []) {
+    for (const buffer of this.staging) this.device.release(buffer);
     this.spans = spans;
+    this.keys = keys;
     this.bytes = spans.reduce((sum, { size }) => sum + size, 0);
     this.staging = [];
     this.made = 0;
@@ -62,15 +66,16 @@ export class Snapshots {
 
   /** @param {any} buffer @param {number} step @param {Map<number, Uint32Array>} host */
   async arrive(buffer, step, host) {
-    const { spans } = this;
+    const { spans, keys } = this;
     try {
       const bytes = await this.device.mapped(buffer);
       const start = this.now();
       let offset = 0;
       const parts = spans.map(({ size }) => bytes.slice(offset, offset += size));
       buffer.unmap();
-      this.latest = { step, host, parts };
+      this.latest = { step, host, parts, keys };
       if (spans === this.spans) this.staging.push(buffer);
+      else this.device.release(buffer);
       this.every = Math.max(this.every, (this.now() - start) / MOST_TIME);
     } catch {
       // The device went away meanwhile: the snapshot before this one is the one to restore.

@@ -181,15 +181,7 @@ export class WebGpuDevice {
    * @returns {Promise<Loaded>}
    */
   async load(program) {
-    let open = /** @type {number[]} */ ([]);      // where the loops around the current step end
-    const variants = program.steps.map((step, index) => {
-      open = open.filter((end) => index <= end);
-      if (step.kind === StepKind.LOOP) {
-        open.push(index + step.body);
-        return "";
-      }
-      return `${step.kernel}/${shapeOf(step, open.length)}`;
-    });
+    const variants = variantsOf(program);
     const pipelines = new Map();
     await Promise.all([...new Set(variants)].filter(Boolean).map(async (variant) => {
       const [kernel, shape] = variant.split("/");
@@ -198,19 +190,35 @@ export class WebGpuDevice {
     return { pipelines, variants };
   }
 
+  /** The same without waiting: mistakes in a kernel show at the next run. @param {Program} program @returns {Loaded} */
+  loadNow(program) {
+    const variants = variantsOf(program);
+    const pipelines = new Map();
+    for (const variant of new Set(variants)) {
+      const [kernel, shape] = variant.split("/");
+      if (variant) pipelines.set(variant, this.gpu.createComputePipeline(this.describe(program.kernels[Number(kernel)], shape)));
+    }
+    return { pipelines, variants };
+  }
+
+  /** @param {import("./types.js").Kernel} kernel @param {string} shape @returns {GPUComputePipelineDescriptor} */
+  describe({ name, entry, code }, shape) {
+    const module = this.gpu.createShaderModule({ code: textOf(code), label: name });
+    return { label: name, layout: this.layout(shape).pipeline, compute: { module, entryPoint: entry } };
+  }
+
   /** @param {import("./types.js").Kernel} kernel @param {string} shape @returns {Promise<GPUComputePipeline>} one for equal code */
-  pipeline({ name, entry, code }, shape) {
-    const text = new TextDecoder().decode(code ?? new Uint8Array());
-    const key = `${shape}|${entry}|${text}`;
+  pipeline(kernel, shape) {
+    const key = `${shape}|${kernel.entry}|${textOf(kernel.code)}`;
     const pipelines = /** @type {Map<string, Promise<GPUComputePipeline>>} */ (this.pipelines);
     let found = pipelines.get(key);
     if (!found) {
-      const module = this.gpu.createShaderModule({ code: text, label: name });
-      found = this.gpu.createComputePipelineAsync({
-        label: name, layout: this.layout(shape).pipeline, compute: { module, entryPoint: entry },
-      }).catch(async (error) => {
-        const lines = (await module.getCompilationInfo?.())?.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`) ?? [];
-        throw new ModelError("kernel", `kernel "${name}"`, [error.message, ...lines].join("; "));
+      const description = this.describe(kernel, shape);
+      found = this.gpu.createComputePipelineAsync(description).catch(async (error) => {
+        const lost = await Promise.race([this.gpu.lost, undefined]);
+        if (lost) throw new DeviceLostError(`the GPU device was lost while compiling: ${lost.message}`);
+        const lines = (await description.compute.module.getCompilationInfo?.())?.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`) ?? [];
+        throw new ModelError("kernel", `kernel "${kernel.name}"`, [error.message, ...lines].join("; "));
       });
       pipelines.set(key, found);
     }
@@ -436,6 +444,22 @@ export class WebGpuDevice {
 /** @param {{regions: ArrayLike<number>, uniforms: ArrayLike<number>, scalars: ArrayLike<number>}} step @param {number} loops */
 function shapeOf({ regions, uniforms, scalars }, loops) {
   return `${regions.length},${uniforms.length + scalars.length ? 1 : 0},${loops}`;
+}
+
+/** @param {Program} program @returns {string[]} per step its kernel and the shape of its bind group; "" for a LOOP */
+function variantsOf({ steps }) {
+  let open = /** @type {number[]} */ ([]);      // where the loops around the current step end
+  return steps.map((step, index) => {
+    open = open.filter((end) => index <= end);
+    if (step.kind !== StepKind.LOOP) return `${step.kernel}/${shapeOf(step, open.length)}`;
+    open.push(index + step.body);
+    return "";
+  });
+}
+
+/** @param {Uint8Array | string | null} code  text when it comes from Python */
+function textOf(code) {
+  return typeof code === "string" ? code : new TextDecoder().decode(code ?? new Uint8Array());
 }
 
 /** @param {GPUCommandEncoder} encoder @param {Copy[]} copies */

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
 pytestmark = pytest.mark.browser
 
@@ -72,8 +72,8 @@ def test_steps_give_the_values_of_the_wasm_program(page):
 def test_a_step_is_one_encoder_one_submit_and_creates_nothing(page):
     calls = page.evaluate("runtime.counts()")
     assert calls.pop("writeBuffer") == 2            # the input, and the uniform slots
-    assert calls == {"createBuffer": 0, "createBindGroup": 0, "createBindGroupLayout": 0, "createComputePipelineAsync": 0,
-                     "createCommandEncoder": 1, "submit": 1}
+    assert calls == {"createBuffer": 0, "createBindGroup": 0, "createBindGroupLayout": 0,
+                     "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1}
 
 
 def test_a_lost_device_is_replaced_and_training_goes_on_from_the_snapshot(page):

@@ -1,0 +1,190 @@
+"""GPU:0 in Pyodide: drives the WebGPU device of the JavaScript runtime (`runtime/python.js`) from the same worker.
+
+Buffers, programs and bindings are whole numbers here; a run is one call whose table lies in Python's memory and is read
+there. At most two runs are under way. A lost GPU device is replaced by the runtime, which repeats the last run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..device import Copy, Feed, Layout, Stats
+from ..errors import NoExecutorError
+from ..program.format import Program, Target
+from . import bridge
+
+__all__ = ["BrowserGpu", "open_device"]
+
+MOST_IN_FLIGHT = 2
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A GPU buffer by the runtime's number, and its size in bytes."""
+
+    id: int
+    size: int
+
+
+@dataclass(eq=False)
+class Bound:
+    """A binding by the runtime's number, with its table: grown when a run needs more room."""
+
+    id: int
+    table: np.ndarray
+    pointer: int
+    dispatches: int
+
+
+class BrowserGpu:
+    """A Device (see `core/device.py`) on `navigator.gpu`. Made by `open_device`."""
+
+    name = "GPU:0"
+    target = Target.WGSL
+
+    def __init__(self, device: Any) -> None:
+        import pyodide_js
+
+        self._device = device
+        device.attach(pyodide_js._module)
+        about = json.loads(device.about())
+        self.description: str = about["description"]
+        self.software: bool = about["software"]
+        self.features = frozenset(about["features"])
+        self._limits: dict[str, int] = about["limits"]
+        self._stats = Stats()
+
+    def limits(self) -> Mapping[str, int]:
+        return self._limits
+
+    def stats(self) -> Stats:
+        self._stats.submits = int(self._device.submits())
+        self._stats.dispatches = int(self._device.dispatches)
+        return self._stats
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        from pyodide.ffi import JsException
+
+        try:
+            return getattr(self._device, method)(*arguments)
+        except JsException as error:
+            bridge.raise_from(error)
+
+    def _wait(self, method: str, *arguments: Any, what: str) -> Any:
+        result = bridge.wait(lambda: getattr(self._device, method)(*arguments), what)
+        bridge.warn(self._device.takeNotes())
+        return result
+
+    # memory
+
+    def allocate(self, size: int) -> Buffer:
+        size = max(4, -(-size // 4) * 4)
+        buffer = Buffer(self._call("allocate", size), size)
+        self._stats.live_buffers += 1
+        self._stats.live_bytes += size
+        return buffer
+
+    def release(self, buffer: Buffer) -> None:
+        self._call("release", buffer.id)
+        self._stats.live_buffers -= 1
+        self._stats.live_bytes -= buffer.size
+
+    def upload(self, buffer: Buffer, offset: int, array: np.ndarray) -> None:
+        if array.nbytes:
+            array = np.ascontiguousarray(array)
+            self._call("upload", buffer.id, offset, array.ctypes.data, array.nbytes)
+            self._stats.uploaded += array.nbytes
+
+    def download(self, buffer: Buffer, offset: int, size: int) -> np.ndarray:
+        data = np.empty(size, np.uint8)
+        if size:
+            self._wait("download", buffer.id, offset, size, data.ctypes.data, what="reading a value back")
+            self._stats.downloaded += size
+        return data
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        rows = np.array([word for copy in copies for word in _row(copy)], np.uint32)
+        if copies:
+            self._call("copy", rows.ctypes.data, len(copies))
+
+    # programs
+
+    def load(self, program: Program) -> int:
+        text = json.dumps({
+            "kernels": [{"name": kernel.name, "entry": kernel.entry, "code": bytes(kernel.code or b"").decode()}
+                        for kernel in program.kernels],
+            "steps": [{"kind": int(step.kind), "kernel": step.kernel, "regions": list(step.regions),
+                       "uniforms": list(step.uniforms), "scalars": list(step.scalars), "body": step.body}
+                      for step in program.steps],
+            "places": [int(region.place) for region in program.regions],
+        })
+        self._stats.programs += 1
+        if bridge.can_wait():
+            return int(self._wait("load", text, what="compiling"))
+        return int(self._call("loadNow", text))
+
+    def unload(self, loaded: int) -> None:
+        self._call("unload", loaded)
+        self._stats.programs -= 1
+
+    def bind(self, loaded: int, layout: Layout) -> Bound:
+        text = json.dumps({
+            "spans": [[span.buffer.id if span.buffer is not None else 0, int(span.offset), int(span.size)]
+                      for span in layout.spans],
+            "launches": [{"grid": [int(n) for n in launch.grid], "words": [int(word) for word in launch.words],
+                          "scalars": [int(i) for i in launch.scalars], "count": int(launch.count)}
+                         for launch in layout.launches],
+        })
+        return Bound(int(self._call("bind", loaded, text)), *_table(64), len(layout.launches))
+
+    def unbind(self, bound: Bound) -> None:
+        self._call("unbind", bound.id)
+
+    def run(self, bound: Bound, host_words: np.ndarray, feeds: Sequence[Feed], copies: Sequence[Copy]) -> None:
+        arrays = [np.ascontiguousarray(feed.array) for feed in feeds]       # alive until the call has copied them
+        words = [bound.id, len(host_words), *host_words.tolist(), len(feeds)]
+        for feed, array in zip(feeds, arrays, strict=True):
+            words += (feed.region, array.ctypes.data, array.nbytes)
+            self._stats.uploaded += array.nbytes
+        words.append(len(copies))
+        for copy in copies:
+            words += _row(copy)
+        if len(words) > len(bound.table):
+            bound.table, bound.pointer = _table(2 * len(words))
+        bound.table[: len(words)] = words
+        if self._call("run", bound.pointer) >= MOST_IN_FLIGHT and bridge.can_wait():
+            self._wait("ready", what="training")
+
+    def close(self) -> None:
+        self._device.close()
+        self._stats = Stats()
+
+
+def _table(words: int) -> tuple[np.ndarray, int]:
+    table = np.zeros(words, np.uint32)
+    return table, table.ctypes.data
+
+
+def _row(copy: Copy) -> tuple[int, int, int, int, int]:
+    return copy.source.buffer.id, copy.source.offset, copy.target.buffer.id, copy.target.offset, copy.source.size
+
+
+def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset()) -> BrowserGpu:
+    """A new device with default limits plus these. Raises NoExecutorError with the reason if there is none."""
+    runtime = bridge.runtime()
+    prepared = runtime.preparedForPython()
+    if isinstance(prepared, str):
+        raise NoExecutorError(prepared)
+    if prepared is not None:
+        device = BrowserGpu(prepared)
+        allowed = device.limits()
+        if features <= device.features and all(allowed.get(k, 0) >= v for k, v in (limits or {}).items()):
+            return device
+    options = json.dumps({"features": sorted(features),
+                          "limits": [{"name": name, "value": int(value)} for name, value in (limits or {}).items()]})
+    return BrowserGpu(bridge.wait(lambda: runtime.PythonDevice.open(options), "opening the GPU"))
