@@ -1,6 +1,6 @@
 """Takes the README's pictures from the real pages: trains in Chromium, draws a digit, hands the model over.
 
-    .venv/bin/python tools/screenshots.py [--site site] [--all]      # --all: also dark and mobile, into .cache/screenshots
+    .venv/bin/python tools/screenshots.py [--site site] [--all]    # --all: dark and mobile too, into .cache
 """
 
 import argparse
@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-
 from serve import make_server
 
 ROOT = Path(__file__).resolve().parent.parent
