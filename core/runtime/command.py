@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,32 +42,37 @@ def run(arguments: argparse.Namespace) -> int:
         model = read_model(arguments.model.read_bytes())
         signature = choose_signature(model, arguments.signature)
         inputs = read_inputs(arguments.input, signature)
-        device = arguments.device or discover.default_device()
-        started = time.perf_counter()
-        executor = execute.load(model, open_for_file(device, arguments.timeout))
-        outputs = {name: np.asarray(value) for name, value in executor.run(signature.name, inputs).items()}
-        elapsed = time.perf_counter() - started
+        name = discover.device_name(arguments.device or discover.default_device())
+        with device_for_file(name, arguments.timeout) as device:
+            started = time.perf_counter()
+            executor = execute.load(model, device)
+            outputs = {name: np.asarray(value) for name, value in executor.run(signature.name, inputs).items()}
+            elapsed = time.perf_counter() - started
+            if arguments.save:
+                save_model(arguments.save, executor.save_into(model))
+            executor.close()
     except (OpError, OSError, ValueError) as error:
         print(f"tideflow run: {error}", file=sys.stderr)
         return 1
-    print(f"{signature.name} on {discover.device_name(device)}, {elapsed * 1e3:.0f} ms with loading")
-    for name, value in outputs.items():
-        print(summary(name, value))
+    print(f"{signature.name} on {name}, {elapsed * 1e3:.0f} ms with loading")
+    for output, value in outputs.items():
+        print(summary(output, value))
     if arguments.output:
         save_outputs(arguments.output, outputs)
-    if arguments.save:
-        from ..program.write import write_model
-
-        arguments.save.write_bytes(write_model(executor.save_into(model)))
-    executor.close()
     return 0
 
 
-def open_for_file(name: str, timeout: float) -> Any:
+@contextmanager
+def device_for_file(name: str, timeout: float) -> Iterator[Any]:
     """What `execute.load` takes. WASM:0 gets a watchdog, since a file may hold any program."""
-    if discover.device_name(name) != "WASM:0" or not timeout:
-        return name
-    return discover.open_guarded(timeout)
+    if name != "WASM:0" or not timeout:
+        yield name
+        return
+    device = discover.open_guarded(timeout)
+    try:
+        yield device
+    finally:
+        device.close()
 
 
 def choose_signature(model: Model, name: str | None) -> Signature:
@@ -118,6 +124,13 @@ def save_outputs(path: Path, outputs: Mapping[str, np.ndarray]) -> None:
         np.save(path, next(iter(outputs.values())))
     else:
         raise SystemExit(f"tideflow run: {len(outputs)} outputs ({', '.join(outputs)}) need a file that ends in .npz")
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Writes a model file."""
+    from ..program.write import write_model
+
+    path.write_bytes(write_model(model))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ asks.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import re
@@ -72,6 +73,8 @@ def open_device(name: str | None = None, limits: Mapping[str, int] | None = None
             return device
     fresh: Device = _module(name).open_device(limits, wanted)
     fresh.name = name
+    if not _open:
+        atexit.register(close_devices)          # engines complain when the interpreter tears them down in any order
     _open[name, tuple(sorted(limits.items())), wanted] = fresh
     return fresh
 

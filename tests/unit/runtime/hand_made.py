@@ -5,6 +5,8 @@ total = [y[0, 0]]; w += 1; the counter advances by 1, the RNG by batch. `peek() 
 WAT text.
 """
 
+import hashlib
+
 import numpy as np
 from tideflow.program.format import (
     Advance,
@@ -115,10 +117,22 @@ PEEK_WAT = """
 
 
 def wasm(text):
-    """WAT text as module bytes."""
+    """WAT text as a module that files may hold: without the section of names."""
     import wasmtime
+    from tideflow.wasm.inplace import with_dylink
 
-    return bytes(wasmtime.wat2wasm(text))
+    data = bytes(wasmtime.wat2wasm(text))
+    kept, at = data[:8], 8
+    while at < len(data):
+        length, shift, end = 0, 0, at + 1
+        while True:
+            length |= (data[end] & 127) << shift
+            shift, end = shift + 7, end + 1
+            if data[end - 1] < 128:
+                break
+        kept += data[at : end + length] if data[at] else b""
+        at = end + length
+    return with_dylink(kept)
 
 
 def dims():
@@ -151,28 +165,31 @@ def step_program(target):
         Region(Place.INPUT, BYTES, tensor=X), Region(Place.OUTPUT, BYTES, tensor=Y),
         Region(Place.OUTPUT, FOUR, tensor=TOTAL), Region(Place.SCRATCH, BYTES),
     ]
-    grid = [GROUPS] if target == Target.WGSL else []
-    one = [ONE] if target == Target.WGSL else []
+    grid, one = ([GROUPS] if target == Target.WGSL else [ONE]), [ONE]      # a WASM kernel loops by itself
     steps = [
         Step(kernel=0, regions=[5, 2, 1], grid=grid, uniforms=[N], writes=1),
         Step(kernel=1, regions=[3, 5, 4], grid=grid, uniforms=[N], scalars=[RATE, COUNTER, RNG], writes=0b101),
         Step(kernel=2, regions=[1], grid=one, writes=1),
     ]
-    names = ("multiply", "scale", "increment")
+    kernels = [kernel(target, "multiply", 3, MULTIPLY), kernel(target, "scale", 3, SCALE),
+               kernel(target, "increment", 1, INCREMENT)]
+    module = wasm(STEP_WAT) if target == Target.WASM else None
+    return Program(target, kernels=kernels, regions=regions, steps=steps, module=module)
+
+
+def kernel(target, name, bindings, code):
+    """A kernel; a WASM program has its code in its module."""
     if target == Target.WASM:
-        return Program(target, kernels=[Kernel(n) for n in names], regions=regions, steps=steps, module=wasm(STEP_WAT))
-    texts = (MULTIPLY, SCALE, INCREMENT)
-    return Program(target, kernels=[Kernel(n, code=t.encode()) for n, t in zip(names, texts, strict=True)],
-                   regions=regions, steps=steps)
+        return Kernel(name, bindings=bindings)
+    return Kernel(name, code=code.encode(), hash=hashlib.sha256(code.encode()).digest(), bindings=bindings)
 
 
 def peek_program(target):
     regions = [Region(Place.STATE, SIXTEEN), Region(Place.STATE, SIXTEEN, tensor=W, parent=0),
                Region(Place.OUTPUT, SIXTEEN, tensor=NOW)]
-    steps = [Step(kernel=0, regions=[2, 1], grid=[ONE] if target == Target.WGSL else [], writes=1)]
-    if target == Target.WASM:
-        return Program(target, kernels=[Kernel("copy")], regions=regions, steps=steps, module=wasm(PEEK_WAT))
-    return Program(target, kernels=[Kernel("copy", code=COPY.encode())], regions=regions, steps=steps)
+    steps = [Step(kernel=0, regions=[2, 1], grid=[ONE], writes=1)]
+    module = wasm(PEEK_WAT) if target == Target.WASM else None
+    return Program(target, kernels=[kernel(target, "copy", 2, COPY)], regions=regions, steps=steps, module=module)
 
 
 def model(*targets):
@@ -203,8 +220,8 @@ struct Number { i: u32 }
     steps = [Step(kernel=1, regions=[0], grid=[ONE], writes=1),
              Step(StepKind.LOOP, count=FOUR, body=2), Step(StepKind.LOOP, count=BATCH, body=1),
              Step(kernel=0, regions=[0], grid=[ONE], writes=1)]
-    program = Program(Target.WGSL, kernels=[Kernel("count", code=code.encode()), Kernel("clear", code=clear.encode())],
-                      regions=regions, steps=steps)
+    kernels = [kernel(Target.WGSL, "count", 1, code), kernel(Target.WGSL, "clear", 1, clear)]
+    program = Program(Target.WGSL, kernels=kernels, regions=regions, steps=steps)
     return Model(symbols=[Symbol("rows", 0, limit)], dims=dims(),
                  tensors=[Tensor("rows", DType.U8, [BATCH]), Tensor("out", DType.I64, [FOUR])], programs=[program],
                  signatures=[Signature("count", programs=[0], inputs=[Port("rows", 0)], outputs=[Port("out", 1)])])
