@@ -18,6 +18,7 @@ FAMILIES = (
     "softmax",
     "losses",
     "optimizer",
+    "random",
 )
 
 for _family in FAMILIES:

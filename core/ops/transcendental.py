@@ -324,7 +324,8 @@ class Acosh(Unary):
 
     def cases(self) -> Iterator[Case]:
         yield case(linspace(1.1, 9.0, 101))
-        yield from special_values()
+        yield case(np.array([np.nan, np.inf, 1.0, 0.5, -1.0], np.float32), gradient=False)
+        yield case(np.zeros((0, 3), np.float32))
 
 
 class Atanh(Unary):

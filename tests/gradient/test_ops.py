@@ -8,6 +8,10 @@ from tideflow.ops.dispatch import apply
 from tideflow.ops.op import NoGradient, registered_ops
 
 
+# Ops whose own samples sit at kinks, and what checks their gradient instead.
+THROUGH = {"max_pool_grad": "max_pool, order 2", "max_pool_pick": "max_pool, order 2"}
+
+
 def differentiable(op):
     return op.kind == "composite" or not isinstance(op.grad, NoGradient)
 
@@ -22,13 +26,14 @@ def samples():
 
 @pytest.mark.parametrize("op, case", list(samples()))
 def test_gradient_equals_central_differences(op, case, check_gradient):
+    attrs = {k: "float64" if v == "float32" else v for k, v in case.attrs.items()}
     floating = [i for i, a in enumerate(case.arrays) if a is not None and a.dtype.kind == "f"]
 
     def run(output):
         def f(*xs):
             taken = dict(zip(floating, xs, strict=True))
             inputs = [None if a is None else taken[i] if i in taken else wrap(a) for i, a in enumerate(case.arrays)]
-            made = apply(op, *inputs, **case.attrs)
+            made = apply(op, *inputs, **attrs)
             return made[output] if isinstance(made, tuple) else made
 
         return f
@@ -45,5 +50,5 @@ def test_gradient_equals_central_differences(op, case, check_gradient):
 def test_every_op_with_a_gradient_is_checked_somewhere(op):
     if not differentiable(op):
         assert op.grad.reason, f"{op}: say why there is no gradient"
-    elif any(a is not None and a.dtype.kind == "f" for case in op.cases() for a in case.arrays):
+    elif op.name not in THROUGH and any(a is not None and a.dtype.kind == "f" for case in op.cases() for a in case.arrays):
         assert any(c.gradient for c in op.cases()), f"{op}: no sample allows a gradient check"
