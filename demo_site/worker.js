@@ -20,6 +20,7 @@ const methods = {
   async start({ interrupt }) {
     const begun = performance.now();
     send("loading", { text: "Starting Python" });
+    const gpu = runtime.preparePython(); // opens the GPU while Python loads
     const pyodide = await loadPyodide({ indexURL: new URL("pyodide/", self.location.href).href });
     pyodide.setStdout({ batched: (text) => send("printed", { text }) });
     pyodide.setStderr({ batched: (text) => send("printed", { text }) });
@@ -32,8 +33,9 @@ const methods = {
     }
     send("loading", { text: "Importing Tideflow" });
     if (interrupt) pyodide.setInterruptBuffer(new Uint8Array(interrupt));
+    await gpu;
     python = pyodide.pyimport("page");
-    const about = python.about().toJs({ dict_converter: Object.fromEntries });
+    const about = plain(await python.about.callPromising());
     return { ...about, seconds: (performance.now() - begun) / 1000, pyodide: pyodide.version };
   },
 
