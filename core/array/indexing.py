@@ -52,7 +52,8 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
     if x is None and y is None:
         if not hasattr(condition, "host"):
             raise UnimplementedError(
-                "where: the number of true elements is not known while a tf.function is traced. Use tf.where(condition, x, y), "
+                "where: the number of true elements is not known while a tf.function is traced. Use "
+                "tf.where(condition, x, y), "
                 "or call it outside the function."
             )
         return constant(np.argwhere(condition.host()).astype(np.int64))
@@ -154,7 +155,8 @@ def _check_tuples(indices: Any, sizes: Sequence[Any]) -> None:
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise InvalidArgumentError(
-            f"indices{list(place)} = {indices[place].tolist()} does not index into param shape {list(sizes)}: each index must be "
+            f"indices{list(place)} = {indices[place].tolist()} does not index into param shape {list(sizes)}: "
+            "each index must be "
             f"at least 0 and below the size of its axis."
         )
 

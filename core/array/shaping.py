@@ -131,7 +131,8 @@ def stack(values: Any, axis: int = 0, name: str = "stack") -> Any:
     for v in made[1:]:
         if tuple(v.sizes) != tuple(made[0].sizes):
             raise InvalidArgumentError(
-                f"Shapes of all inputs must match: values[0].shape = {list(made[0].sizes)} != {list(v.sizes)}; stack joins equal shapes."
+                f"Shapes of all inputs must match: values[0].shape = {list(made[0].sizes)} != {list(v.sizes)}; "
+                "stack joins equal shapes."
             )
     return movement_ops.stack(made, axis)
 

@@ -42,7 +42,7 @@ def store_graph(assembly: Assembly, source: Source, graph: Graph) -> int:
     for node in graph.nodes:
         inputs = [number(v) for v in node.inputs]
         attrs = [_attr(assembly, name, value) for name, value in sorted(node.attrs.items())]
-        made.nodes.append(fmt.Node(_opcode(assembly, node), inputs, [number(v) for v in node.outputs], [a for a in attrs if a is not None]))
+        made.nodes.append(fmt.Node(_opcode(assembly, node), inputs, [number(v) for v in node.outputs], attrs))
     written = sorted(graph.writes, key=lambda item: assembly.state(item[0]))
     made.outputs = [number(v) for v in (*graph.outputs, *(v for _, v in written))]
     assembly.model.graphs.append(made)
@@ -58,9 +58,9 @@ def _opcode(assembly: Assembly, node: Node) -> int:
     return len(codes) - 1
 
 
-def _attr(assembly: Assembly, name: str, value: Any) -> fmt.NamedAttr | None:
+def _attr(assembly: Assembly, name: str, value: Any) -> fmt.NamedAttr:
     if value is None:
-        return None
+        return fmt.NamedAttr(name + ":none", [0])
     if isinstance(value, bool | str):
         return fmt.NamedAttr(name, value)
     if isinstance(value, int):
@@ -151,6 +151,7 @@ def _load_attr(attr: fmt.NamedAttr, sizes: list[Size]) -> tuple[str, Any]:
         "sizes": lambda: tuple(sizes[i] for i in value),
         "size": lambda: sizes[value[0]],
         "empty": lambda: (),
+        "none": lambda: None,
         "tuple": lambda: tuple(value),
         "pairs": lambda: tuple(tuple(value[i: i + value[0]]) for i in range(1, len(value), value[0])),
     }

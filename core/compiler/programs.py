@@ -56,7 +56,7 @@ class _Builder:
             kernels.append(closed.kernel)
             codes.append((len(kernels) - 1, regions))
             self.program.kernels.append(fmt.Kernel(closed.kernel.name, f"k{len(kernels) - 1}", None, b"", len(regions)))
-            self._step(closed.kernel, len(kernels) - 1, regions, (), closed.kernel.sizes)
+            self._step(closed.kernel, len(kernels) - 1, regions, (1,), closed.kernel.sizes)
         self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions))
 
     def emit_wgsl(self, plan: Schedule) -> None:

@@ -262,7 +262,8 @@ class IsFinite(Test):
 
 
 class Select(Elementwise):
-    """x where `condition` (bool) holds, else y; all broadcast. The branch not taken passes no NaN and gets gradient 0."""
+    """x where `condition` (bool) holds, else y; all broadcast. The branch not taken passes no NaN and gets "
+    "gradient 0."""
 
     name, version, dtypes = "select", 1, ANY
     same = (1, 2)
@@ -270,7 +271,8 @@ class Select(Elementwise):
     def infer(self, condition: Spec, x: Spec, y: Spec) -> Spec:
         if not condition.dtype.is_bool:
             raise InvalidArgumentError(
-                f"select: the condition must be bool, received {condition.dtype.name}. Compare it first, for example x > 0."
+                f"select: the condition must be bool, received {condition.dtype.name}. Compare it first, for "
+                "example x > 0."
             )
         check_dtypes(self, condition, x, y)
         return Spec(broadcast_shapes(condition.shape, x.shape, y.shape, op="select"), x.dtype)

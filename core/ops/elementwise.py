@@ -1,4 +1,5 @@
-"""Elementwise ops of two operands, cast, identity and clipping. See also unary, transcendental, activation, comparison."""
+"""Elementwise ops of two operands, cast, identity and clipping. See also unary, transcendental, activation, "
+"comparison."""
 
 from __future__ import annotations
 

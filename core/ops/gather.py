@@ -41,7 +41,8 @@ def one_hot(
 
 
 class Gather(Pattern):
-    """The slices of x along `axis` at the indices. An index out of range is an error on the host and gives 0 on a device."""
+    """The slices of x along `axis` at the indices. An index out of range is an error on the host and gives 0 on "
+    "a device."""
 
     name, version, dtypes, cheap = "gather", 1, ANY, True
     same = (0,)
@@ -129,7 +130,8 @@ def scatter(dy: Any, indices: Any, shape: Shape, axis: int, batch_dims: int) -> 
 
 
 class UnsortedSegmentSum(Pattern):
-    """Sums the slices of x that have the same segment id. A negative id drops its slice; one too large is an error on the host."""
+    """Sums the slices of x that have the same segment id. A negative id drops its slice; one too large is an "
+    "error on the host."""
 
     name, version, dtypes = "unsorted_segment_sum", 1, NUMERIC
     same = (0,)
@@ -138,7 +140,8 @@ class UnsortedSegmentSum(Pattern):
         check_dtypes(self, x)
         if not ids.dtype.is_integer or x.shape[: len(ids.shape)] != ids.shape:
             raise InvalidArgumentError(
-                f"unsorted_segment_sum: data.shape = {list(x.shape)} does not start with segment_ids.shape = {list(ids.shape)} "
+                f"unsorted_segment_sum: data.shape = {list(x.shape)} does not start with segment_ids.shape = "
+                f"{list(ids.shape)} "
                 f"(dtype {ids.dtype.name}): expected integer ids, one for each leading position of the data."
             )
         return Spec((num_segments, *x.shape[len(ids.shape) :]), x.dtype)
@@ -182,7 +185,8 @@ class UnsortedSegmentSum(Pattern):
 
 
 class OneHot(Pattern):
-    """`on_value` where an index equals the position along a new axis, elsewhere `off_value`. An index out of range gives none."""
+    """`on_value` where an index equals the position along a new axis, elsewhere `off_value`. An index out of "
+    "range gives none."""
 
     name, version, dtypes, cheap = "one_hot", 1, INTEGER, True
     grad = no_gradient("the input is an index")

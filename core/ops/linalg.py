@@ -38,8 +38,10 @@ class MatMul(Pattern):
         inner_b, columns = b.shape[-2:][::-1] if transpose_b else b.shape[-2:]
         if inner != inner_b:
             raise InvalidArgumentError(
-                f"Matrix size-incompatible: In[0]: {list(a.shape)}, In[1]: {list(b.shape)}: the inner sizes of matmul differ: "
-                f"a has {inner} {'rows' if transpose_a else 'columns'}, b has {inner_b} {'columns' if transpose_b else 'rows'}. "
+                f"Matrix size-incompatible: In[0]: {list(a.shape)}, In[1]: {list(b.shape)}: the inner sizes of "
+                "matmul differ: "
+                f"a has {inner} {'rows' if transpose_a else 'columns'}, b has {inner_b} "
+                f"{'columns' if transpose_b else 'rows'}. "
                 f"Transpose one of them, for example matmul(a, b, transpose_b=True)."
             )
         return Spec((*broadcast_shapes(a.shape[:-2], b.shape[:-2], op="matmul"), rows, columns), a.dtype)

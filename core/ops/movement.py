@@ -52,7 +52,8 @@ def reshape(x: Any, shape: Any) -> Any:
         known, total = num_elements(d for d in wanted if not (isinstance(d, int) and d == -1)), num_elements(x.sizes)
         if known == 0 or (isinstance(known, int) and isinstance(total, int) and total % known):
             raise InvalidArgumentError(
-                f"Input to reshape is a tensor with {total} values, but the requested shape requires a multiple of {known}: "
+                f"Input to reshape is a tensor with {total} values, but the requested shape requires a multiple "
+                f"of {known}: "
                 f"received shape {tuple(x.sizes)} and the target {wanted}."
             )
         wanted = tuple(total // known if isinstance(d, int) and d == -1 else d for d in wanted)
@@ -245,7 +246,8 @@ class BroadcastTo(Moving):
         offset = len(shape) - len(x.shape)
         if offset < 0 or any(d != 1 and d != s for d, s in zip(x.shape, shape[max(offset, 0) :], strict=False)):
             raise InvalidArgumentError(
-                f"Incompatible shapes: {tuple(x.shape)} cannot be broadcast to {tuple(shape)}: sizes must be equal or 1, "
+                f"Incompatible shapes: {tuple(x.shape)} cannot be broadcast to {tuple(shape)}: sizes must be "
+                "equal or 1, "
                 f"aligned at the last axis."
             )
         return Spec(shape, x.dtype)
@@ -283,7 +285,8 @@ class Concat(Moving):
                 a != b for k, (a, b) in enumerate(zip(first, x.shape, strict=True)) if k != axis
             ):
                 raise InvalidArgumentError(
-                    f"ConcatOp : Dimension of inputs should match: input 0 has shape {tuple(first)}, input {i} has {tuple(x.shape)}; "
+                    f"ConcatOp : Dimension of inputs should match: input 0 has shape {tuple(first)}, input {i} "
+                    f"has {tuple(x.shape)}; "
                     f"they may differ on axis {axis} only."
                 )
         return Spec((*first[:axis], sum((x.shape[axis] for x in inputs), 0), *first[axis + 1 :]), inputs[0].dtype)

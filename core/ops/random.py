@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import FLOATING, as_dtype
+from ..dtypes import FLOATING, INTEGER, as_dtype
 from ..errors import InvalidArgumentError
 from ..kernel.ir import U32, Builder, Expr, View
-from ..kernel.philox import philox4x32, philox_blocks
+from ..kernel.philox import philox4x32, philox_blocks, philox_numpy
 from ..shapes import Shape, Size, ceil_div, num_elements
 from .common import ravel
 from .dispatch import apply
@@ -34,6 +34,7 @@ __all__ = [
 Array = Any
 RESERVED = 256  # blocks that TensorFlow reserves for four truncated normals
 TRIES = 4  # blocks that a kernel looks at for them: 16 normals contain fewer than four good ones once in 10^15 times
+SCRAMBLE = (0x3EC8F720, 0x02461E29)  # the key with which TensorFlow scrambles seeds
 NOT_DIFFERENTIABLE = "random numbers depend on no differentiable input"
 
 
@@ -207,12 +208,47 @@ class _Draw(Pattern, abstract=True):
 def _check_key(name: str, key_counter: Spec) -> None:
     if key_counter.dtype.name != "uint32" or key_counter.shape not in ((4,), (6,)):
         raise InvalidArgumentError(
-            f"{name}: key_counter must be uint32 of shape (4,) or (6,): two words of key, then the counter, low word first; "
-            f"received {key_counter.dtype.name} of shape {tuple(key_counter.shape)}."
+            f"{name}: key_counter must be uint32 of shape (4,) or (6,), two words of key, then the counter, low word "
+            f"first; received {key_counter.dtype.name} of shape {tuple(key_counter.shape)}."
         )
 
 
 # -- ops ---------------------------------------------------------------------------------------------------------------
+
+
+class KeyCounterFromSeed(Pattern):
+    """Two integers scrambled into a key and a counter, so that seeds close to each other give unrelated numbers."""
+
+    name, version, dtypes = "key_counter_from_seed", 1, INTEGER
+    grad = no_gradient(NOT_DIFFERENTIABLE)
+
+    def infer(self, seed: Spec) -> Spec:
+        if seed.shape != (2,) or seed.dtype not in INTEGER:
+            raise InvalidArgumentError(
+                f"seed must be two integers, received {seed.dtype.name} of shape {tuple(seed.shape)}; for example seed=[1, 2]."
+            )
+        return Spec((6,), as_dtype("uint32"))
+
+    def numpy(self, seed: Array) -> Array:
+        words = [int(seed[i]) >> shift & 0xFFFFFFFF for i in (0, 1) for shift in (0, 32)]
+        mixed = philox_numpy(SCRAMBLE, [[w] for w in words])[0]
+        return np.array([mixed[0], mixed[1], 0, 0, mixed[2], mixed[3]], np.uint32)
+
+    def lower(self, ir: Builder, at: Sequence[Expr], seed: View) -> Expr:
+        words: list[Expr] = []
+        for i in (0, 1):
+            x = seed.at(ir.const(i)) if seed.scalar_word is None else seed.scalar_word(i)
+            sign = ir.bitcast(x >> ir.const(31, x.dtype), U32) if x.dtype == "i32" else ir.const(0, U32)
+            words += [ir.bitcast(x, U32), sign]
+        first, second, third, fourth = philox4x32(ir, [ir.const(k, U32) for k in SCRAMBLE], words)
+        zero, i = ir.const(0, U32), at[0]
+        high = ir.select(i.eq(4), third, ir.select(i.eq(5), fourth, zero))
+        return ir.select(i.eq(0), first, ir.select(i.eq(1), second, high))
+
+    def cases(self) -> Iterator[Case]:
+        yield case(np.array([1, 2], np.int32), gradient=False)
+        yield case(np.array([-5, 2**31 - 1], np.int32), gradient=False)
+        yield case(np.array([2**32 - 1, 0], np.uint32), gradient=False)
 
 
 class RandomBits(_Draw):

@@ -31,7 +31,8 @@ def slice_(x: Any, begin: Sequence[Size], size: Sequence[Size]) -> Any:
 
 
 def pad(x: Any, paddings: Sequence[Sequence[Size]], mode: str = "CONSTANT", constant_value: Any = 0) -> Any:
-    """x with `paddings[i] = (before, after)` elements added along axis i: a constant, or the elements mirrored at the edge."""
+    """x with `paddings[i] = (before, after)` elements added along axis i: a constant, or the elements mirrored "
+    "at the edge."""
     pairs = tuple((before, after) for before, after in paddings)
     if len(pairs) != len(x.sizes):
         raise InvalidArgumentError(
@@ -56,7 +57,8 @@ def _mirror(x: Any, axis: int, before: Size, after: Size, skip: int) -> Any:
     for amount in (before, after):
         if isinstance(amount, int) and isinstance(size, int) and amount > size - skip:
             raise InvalidArgumentError(
-                f"pad: paddings must be no greater than {size - skip} on axis {axis} of {tuple(x.sizes)}, received {amount}."
+                f"pad: paddings must be no greater than {size - skip} on axis {axis} of {tuple(x.sizes)}, "
+                f"received {amount}."
             )
     parts = [x]
     if before != 0:
@@ -83,7 +85,8 @@ def split(x: Any, sizes: int | Sequence[Size], axis: int = 0) -> list[Any]:
     if isinstance(sizes, int | np.integer):
         if sizes < 1 or (isinstance(total, int) and total % int(sizes)):
             raise InvalidArgumentError(
-                f"Number of ways to split should evenly divide the split dimension, but got split_dim {axis} (size = {total}) "
+                f"Number of ways to split should evenly divide the split dimension, but got split_dim {axis} "
+                f"(size = {total}) "
                 f"and num_split {sizes}."
             )
         parts: list[Size] = [total // int(sizes)] * int(sizes)
@@ -195,7 +198,8 @@ def _full_key(x: Any, keys: tuple[Any, ...]) -> list[Any]:
         )
         if not (integer or scalar or k is None or k is Ellipsis or isinstance(k, slice)):
             raise TypeError(
-                f"{INDEX_HELP}, got {k!r}. For a mask use tf.boolean_mask(x, mask), for a list of indices tf.gather(x, indices)."
+                f"{INDEX_HELP}, got {k!r}. For a mask use tf.boolean_mask(x, mask), for a list of indices "
+                "tf.gather(x, indices)."
             )
     if sum(k is Ellipsis for k in keys) > 1:
         raise ValueError("Multiple ellipses are not allowed: an index may contain one `...`.")
@@ -255,7 +259,8 @@ class Slice(Pattern):
         for axis, (b, s, d) in enumerate(zip(begin, size, x.shape, strict=True)):
             if all(isinstance(v, int) for v in (b, s, d)) and not (b >= 0 and s >= 0 and b + s <= d):  # type: ignore[operator]
                 raise InvalidArgumentError(
-                    f"slice: expected size[{axis}] in [0, {d - b}], but got {s}, beginning at {b} of axis {axis} of shape {tuple(x.shape)}."
+                    f"slice: expected size[{axis}] in [0, {d - b}], but got {s}, beginning at {b} of axis {axis} "
+                    f"of shape {tuple(x.shape)}."
                 )
         return Spec(size, x.dtype)
 

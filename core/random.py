@@ -1,0 +1,169 @@
+"""tf.random: draws with and without state. Given the same seeds, eager draws give TensorFlow's numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .dtypes import as_dtype
+from .eager.generator import (
+    Generator,
+    draw_from_seeds,
+    get_global_generator,
+    key_counter_of,
+    set_global_generator,
+    set_seed,
+    uniform_between,
+)
+from .eager.tensor import constant, convert_to_tensor
+from .errors import UnimplementedError
+from .ops import random as random_ops
+from .ops.dispatch import apply
+from .ops.elementwise import cast
+from .ops.movement import expand_dims, shape_tuple
+from .ops.reduce import argmax
+
+__all__ = [
+    "Generator",
+    "categorical",
+    "get_global_generator",
+    "normal",
+    "set_global_generator",
+    "set_seed",
+    "shuffle",
+    "stateless_categorical",
+    "stateless_normal",
+    "stateless_truncated_normal",
+    "stateless_uniform",
+    "truncated_normal",
+    "uniform",
+]
+
+_UNIFORM = {True: "RandomUniformInt", False: "RandomUniform"}
+
+
+def _scaled(x: Any, mean: Any, stddev: Any) -> Any:
+    """x * stddev + mean, without arithmetic where these are 1 and 0."""
+    x = x if isinstance(stddev, float | int) and stddev == 1 else x * stddev
+    return x if isinstance(mean, float | int) and mean == 0 else x + mean
+
+
+def normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32", seed: int | None = None, name: str | None = None
+) -> Any:
+    """Normal numbers."""
+    sizes = shape_tuple(shape, "random.normal")
+    key_counter, offset = draw_from_seeds("RandomStandardNormal", dtype, sizes, seed)
+    return _scaled(random_ops.random_normal(key_counter, sizes, dtype, offset), mean, stddev)
+
+
+def truncated_normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32", seed: int | None = None, name: str | None = None
+) -> Any:
+    """Normal numbers within two standard deviations of the mean."""
+    sizes = shape_tuple(shape, "random.truncated_normal")
+    key_counter, offset = draw_from_seeds("TruncatedNormal", dtype, sizes, seed)
+    return _scaled(random_ops.truncated_normal(key_counter, sizes, dtype, offset), mean, stddev)
+
+
+def uniform(
+    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32", seed: int | None = None, name: str | None = None
+) -> Any:
+    """Numbers from minval (included) to maxval (excluded). Integers need `maxval`; otherwise it is 1."""
+    sizes = shape_tuple(shape, "random.uniform")
+    key_counter, offset = draw_from_seeds(_UNIFORM[as_dtype(dtype).is_integer], dtype, sizes, seed)
+    return uniform_between(key_counter, sizes, minval, maxval, dtype, offset)
+
+
+def categorical(logits: Any, num_samples: Any, dtype: Any = None, seed: int | None = None, name: str | None = None) -> Any:
+    """Class numbers drawn with the probabilities softmax(logits): `[batch, num_samples]`.
+
+    By the largest of logits plus Gumbel noise, so the numbers are not those of TensorFlow's sampler.
+    """
+    logits = convert_to_tensor(logits)
+    shape = (logits.sizes[0], int(num_samples), logits.sizes[1])
+    return _categorical(logits, draw_from_seeds("Multinomial", "float32", shape, seed), shape, dtype)
+
+
+def _categorical(logits: Any, source: Any, shape: Any, dtype: Any) -> Any:
+    unit = random_ops.random_uniform(source[0], shape, "float32", source[1])
+    noise = -apply("log", -apply("log", unit + np.float32(2.0**-25)))
+    return argmax(expand_dims(cast(logits, "float32"), 1) + noise, axis=-1, output_type="int64" if dtype is None else dtype)
+
+
+def shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Any:
+    """The rows of a tensor in a random order. Eager only."""
+    x = convert_to_tensor(value)
+    if not hasattr(x, "host"):
+        raise UnimplementedError("random.shuffle: not available inside a tf.function; shuffle the data before, or use tf.data.")
+    rows = x.host().copy()
+    key_counter, _ = draw_from_seeds("RandomShuffle", "uint32", (1,), seed)
+    order = np.arange(len(rows))
+    if len(rows) > 1:
+        words = random_ops.random_bits(key_counter, (len(rows) - 1,)).numpy()
+        for i, word in enumerate(words.tolist()):                # Fisher and Yates, with TensorFlow's use of the stream
+            j = i + word % (len(rows) - i)
+            order[i], order[j] = order[j], order[i]
+    return constant(rows[order], x.dtype)
+
+
+# -- stateless ---------------------------------------------------------------------------------------------------------
+
+
+def stateless_normal(
+    shape: Any,
+    seed: Any,
+    mean: Any = 0.0,
+    stddev: Any = 1.0,
+    dtype: Any = "float32",
+    name: str | None = None,
+    alg: Any = "auto_select",
+) -> Any:
+    """Normal numbers, decided by `seed` (two integers) alone."""
+    sizes = shape_tuple(shape, "random.stateless_normal")
+    return _scaled(random_ops.random_normal(key_counter_of(seed), sizes, dtype), mean, stddev)
+
+
+def stateless_truncated_normal(
+    shape: Any,
+    seed: Any,
+    mean: Any = 0.0,
+    stddev: Any = 1.0,
+    dtype: Any = "float32",
+    name: str | None = None,
+    alg: Any = "auto_select",
+) -> Any:
+    """Normal numbers within two standard deviations of the mean, decided by `seed` (two integers) alone."""
+    sizes = shape_tuple(shape, "random.stateless_truncated_normal")
+    return _scaled(random_ops.truncated_normal(key_counter_of(seed), sizes, dtype), mean, stddev)
+
+
+def stateless_uniform(
+    shape: Any,
+    seed: Any,
+    minval: Any = 0,
+    maxval: Any = None,
+    dtype: Any = "float32",
+    name: str | None = None,
+    alg: Any = "auto_select",
+) -> Any:
+    """Numbers from minval (included) to maxval (excluded), decided by `seed` (two integers) alone.
+
+    Integers need both bounds; None for both asks for all bit patterns.
+    """
+    sizes, kind = shape_tuple(shape, "random.stateless_uniform"), as_dtype(dtype)
+    key_counter = key_counter_of(seed)
+    if kind.is_integer and minval is None and maxval is None:
+        return random_ops.random_bits(key_counter, sizes, kind)
+    if kind.is_integer and (minval is None or maxval is None):
+        raise ValueError(f"For integer dtype {kind.name}, minval and maxval must be both `None` or both non-`None`; got "
+                         f"minval={minval} and maxval={maxval}.")
+    return uniform_between(key_counter, sizes, minval, maxval, kind)
+
+
+def stateless_categorical(logits: Any, num_samples: Any, seed: Any, dtype: Any = "int64", name: str | None = None) -> Any:
+    """Class numbers drawn with the probabilities softmax(logits), decided by `seed` alone."""
+    logits = convert_to_tensor(logits)
+    shape = (logits.sizes[0], int(num_samples), logits.sizes[1])
+    return _categorical(logits, (key_counter_of(seed), 0), shape, dtype)
