@@ -50,7 +50,7 @@ def _scaled(x: Any, mean: Any, stddev: Any) -> Any:
 
 
 def normal(
-    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32", seed: int | None = None, name: str | None = None
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32", seed: Any = None, name: str | None = None
 ) -> Any:
     """Normal numbers."""
     sizes = shape_tuple(shape, "random.normal")
@@ -59,7 +59,7 @@ def normal(
 
 
 def truncated_normal(
-    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32", seed: int | None = None, name: str | None = None
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32", seed: Any = None, name: str | None = None
 ) -> Any:
     """Normal numbers within two standard deviations of the mean."""
     sizes = shape_tuple(shape, "random.truncated_normal")
@@ -68,7 +68,7 @@ def truncated_normal(
 
 
 def uniform(
-    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32", seed: int | None = None, name: str | None = None
+    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = "float32", seed: Any = None, name: str | None = None
 ) -> Any:
     """Numbers from minval (included) to maxval (excluded). Integers need `maxval`; otherwise it is 1."""
     sizes = shape_tuple(shape, "random.uniform")
@@ -76,7 +76,7 @@ def uniform(
     return uniform_between(key_counter, sizes, minval, maxval, dtype, offset)
 
 
-def categorical(logits: Any, num_samples: Any, dtype: Any = None, seed: int | None = None, name: str | None = None) -> Any:
+def categorical(logits: Any, num_samples: Any, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
     """Class numbers drawn with the probabilities softmax(logits): `[batch, num_samples]`.
 
     By the largest of logits plus Gumbel noise, so the numbers are not those of TensorFlow's sampler.
@@ -89,14 +89,15 @@ def categorical(logits: Any, num_samples: Any, dtype: Any = None, seed: int | No
 def _categorical(logits: Any, source: Any, shape: Any, dtype: Any) -> Any:
     unit = random_ops.random_uniform(source[0], shape, "float32", source[1])
     noise = -apply("log", -apply("log", unit + np.float32(2.0**-25)))
-    return argmax(expand_dims(cast(logits, "float32"), 1) + noise, axis=-1, output_type="int64" if dtype is None else dtype)
+    scores = expand_dims(cast(logits, "float32"), 1) + noise
+    return argmax(scores, axis=-1, output_type="int64" if dtype is None else dtype)
 
 
 def shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Any:
     """The rows of a tensor in a random order. Eager only."""
     x = convert_to_tensor(value)
     if not hasattr(x, "host"):
-        raise UnimplementedError("random.shuffle: not available inside a tf.function; shuffle the data before, or use tf.data.")
+        raise UnimplementedError("random.shuffle: not available inside a tf.function; shuffle before, or use tf.data.")
     rows = x.host().copy()
     key_counter, _ = draw_from_seeds("RandomShuffle", "uint32", (1,), seed)
     order = np.arange(len(rows))
@@ -157,12 +158,16 @@ def stateless_uniform(
     if kind.is_integer and minval is None and maxval is None:
         return random_ops.random_bits(key_counter, sizes, kind)
     if kind.is_integer and (minval is None or maxval is None):
-        raise ValueError(f"For integer dtype {kind.name}, minval and maxval must be both `None` or both non-`None`; got "
-                         f"minval={minval} and maxval={maxval}.")
+        raise ValueError(
+            f"For integer dtype {kind.name}, minval and maxval must be both `None` or both non-`None`; got "
+            f"minval={minval} and maxval={maxval}."
+        )
     return uniform_between(key_counter, sizes, minval, maxval, kind)
 
 
-def stateless_categorical(logits: Any, num_samples: Any, seed: Any, dtype: Any = "int64", name: str | None = None) -> Any:
+def stateless_categorical(
+    logits: Any, num_samples: Any, seed: Any, dtype: Any = "int64", name: str | None = None
+) -> Any:
     """Class numbers drawn with the probabilities softmax(logits), decided by `seed` alone."""
     logits = convert_to_tensor(logits)
     shape = (logits.sizes[0], int(num_samples), logits.sizes[1])

@@ -2,8 +2,8 @@
 
 Eagerly the numbers are TensorFlow's.
 
-Inside a trace a draw reads an RNG cell, which the host advances once after each run; several draws of one trace are told
-apart by their offsets.
+Inside a trace a draw reads an RNG cell, which the host advances once after each run; several draws of one trace are
+told apart by their offsets.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ several times from one state. Nothing is stored: dropout's gradient makes its ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -188,7 +189,7 @@ class _Draw(Pattern, abstract=True):
 
     def numpy(self, key_counter: Array, *, shape: tuple[int, ...], dtype: str, offset: int, **attrs: Any) -> Array:
         kind = as_dtype(dtype).numpy
-        made = self.draw(key_counter, int(np.prod(shape, dtype=np.int64)), kind, offset, **attrs)
+        made = self.draw(key_counter, math.prod(shape), kind, offset, **attrs)
         return np.asarray(made).astype(kind, copy=False).reshape(shape)
 
     def samples(self, **attrs: Any) -> Iterator[Case]:
@@ -225,7 +226,7 @@ class KeyCounterFromSeed(Pattern):
     def infer(self, seed: Spec) -> Spec:
         if seed.shape != (2,) or seed.dtype not in INTEGER:
             raise InvalidArgumentError(
-                f"seed must be two integers, received {seed.dtype.name} of shape {tuple(seed.shape)}; for example seed=[1, 2]."
+                f"seed must be two integers, for example [1, 2]; received {seed.dtype.name} of shape {seed.shape}."
             )
         return Spec((6,), as_dtype("uint32"))
 
@@ -432,8 +433,8 @@ class Dropout(Pattern):
         self, x: Array, key_counter: Array, *, rate: float, noise_shape: tuple[int, ...] | None, offset: int
     ) -> Array:
         shape = x.shape if noise_shape is None else noise_shape
-        uniform = RandomUniform.draw(self, key_counter, int(np.prod(shape, dtype=np.int64)), x.dtype, offset)  # type: ignore[arg-type]
-        keep = (uniform >= x.dtype.type(rate)).reshape(shape)
+        words = _bits(key_counter, offset, math.prod(shape) * (2 if x.dtype == np.float64 else 1))
+        keep = (_units(words, x.dtype) >= x.dtype.type(rate)).reshape(shape)
         with np.errstate(all="ignore"):
             return np.where(keep, x * x.dtype.type(1.0 / (1.0 - rate)), x.dtype.type(0))
 
