@@ -117,7 +117,7 @@ def gather(
     batch_dims: int = 0,
     name: str | None = None,
 ) -> Any:
-    """The slices of `params` along an axis at the indices. An index out of range is an error on the host and 0 on a device.
+    """The slices of `params` along an axis at the indices. Out of range: an error on the host, 0 on a device.
 
     >>> gather([10, 20, 30], [2, 0]).numpy().tolist()
     [30, 10]
@@ -130,7 +130,7 @@ def gather(
 def gather_nd(
     params: Any, indices: Any, batch_dims: int = 0, name: str | None = None, bad_indices_policy: str = ""
 ) -> Any:
-    """The slices of `params` at index tuples: the last axis of `indices` holds one index for each leading axis of `params`.
+    """The slices of `params` at index tuples: the last axis of `indices` holds one per leading axis of `params`.
 
     >>> gather_nd([[1, 2], [3, 4]], [[0, 1], [1, 0]]).numpy().tolist()
     [2, 3]
@@ -239,8 +239,8 @@ def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Any:
 
 
 def strided_slice(
-    input_: Any, begin: Any, end: Any, strides: Any = None, begin_mask: int = 0, end_mask: int = 0, ellipsis_mask: int = 0,
-    new_axis_mask: int = 0, shrink_axis_mask: int = 0, var: Any = None, name: str | None = None,
+    input_: Any, begin: Any, end: Any, strides: Any = None, begin_mask: int = 0, end_mask: int = 0,
+    ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0, var: Any = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`input_[begin:end:strides]` with numbers, and bit masks for left-out ends, `...`, new and dropped axes."""
     starts, ends = as_sizes(begin, "strided_slice"), as_sizes(end, "strided_slice")
@@ -262,7 +262,7 @@ def strided_slice(
 def boolean_mask(tensor: Any, mask: Any, axis: int | None = None, name: str = "boolean_mask") -> Any:
     """The elements (or slices from `axis` on) where the mask is true.
 
-    The size of the result depends on the mask, so a traced function cannot do this: multiply by the mask, or use tf.where.
+    The size of the result depends on the mask, so a traced function cannot do this: use tf.where there.
 
     >>> boolean_mask([1, 2, 3], [True, False, True]).numpy().tolist()
     [1, 3]

@@ -163,8 +163,8 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = 
 
 
 def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any = 0, name: str | None = None) -> Any:
-    """Adds `paddings[i] = (before, after)` elements along axis i: a constant ("CONSTANT"), or the elements mirrored without
-    ("REFLECT") or with ("SYMMETRIC") the edge.
+    """Adds `paddings[i] = (before, after)` elements along axis i: a constant ("CONSTANT"), or the elements
+    mirrored without ("REFLECT") or with ("SYMMETRIC") the edge.
 
     >>> pad([[1, 2]], [[0, 1], [1, 1]]).numpy().tolist()
     [[0, 1, 2, 0], [0, 0, 0, 0]]
@@ -245,11 +245,11 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Any:
 
 
 def matmul(
-    a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, adjoint_a: bool = False, adjoint_b: bool = False,
-    a_is_sparse: bool = False, b_is_sparse: bool = False, output_type: Any = None, grad_a: bool = False, grad_b: bool = False,
-    name: str | None = None,
+    a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, adjoint_a: bool = False,
+    adjoint_b: bool = False, a_is_sparse: bool = False, b_is_sparse: bool = False, output_type: Any = None,
+    grad_a: bool = False, grad_b: bool = False, name: str | None = None,
 ) -> Any:  # fmt: skip
-    """The matrix product over the last two axes; the axes before them broadcast. Either operand can be transposed on the fly.
+    """The matrix product over the last two axes; the axes before them broadcast. Either can be transposed on the fly.
 
     Raises InvalidArgumentError if the inner sizes differ or a rank is below 2.
 

@@ -262,8 +262,7 @@ class IsFinite(Test):
 
 
 class Select(Elementwise):
-    """x where `condition` (bool) holds, else y; all broadcast. The branch not taken passes no NaN and gets "
-    "gradient 0."""
+    """x where `condition` (bool) holds, else y; all broadcast. The branch not taken passes no NaN."""
 
     name, version, dtypes = "select", 1, ANY
     same = (1, 2)

@@ -1,5 +1,4 @@
-"""Elementwise ops of two operands, cast, identity and clipping. See also unary, transcendental, activation, "
-"comparison."""
+"""Elementwise ops of two operands, cast, identity and clipping. See also unary, transcendental, activation."""
 
 from __future__ import annotations
 
@@ -355,7 +354,7 @@ class MultiplyNoNan(Binary):
         yield case(np.array([1.0, np.nan, np.inf], np.float32), np.zeros(3, np.float32), gradient=False)
 
 
-# -- other --------------------------------------------------------------------------------------------------------------
+# -- other -------------------------------------------------------------------------------------------------------------
 
 
 class Cast(Elementwise):

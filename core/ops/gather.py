@@ -41,8 +41,7 @@ def one_hot(
 
 
 class Gather(Pattern):
-    """The slices of x along `axis` at the indices. An index out of range is an error on the host and gives 0 on "
-    "a device."""
+    """The slices of x along `axis` at the indices. Out of range: an error on the host, 0 on a device."""
 
     name, version, dtypes, cheap = "gather", 1, ANY, True
     same = (0,)
@@ -130,8 +129,7 @@ def scatter(dy: Any, indices: Any, shape: Shape, axis: int, batch_dims: int) -> 
 
 
 class UnsortedSegmentSum(Pattern):
-    """Sums the slices of x that have the same segment id. A negative id drops its slice; one too large is an "
-    "error on the host."""
+    """Sums the slices of x that have the same segment id. A negative id drops its slice."""
 
     name, version, dtypes = "unsorted_segment_sum", 1, NUMERIC
     same = (0,)
@@ -185,8 +183,7 @@ class UnsortedSegmentSum(Pattern):
 
 
 class OneHot(Pattern):
-    """`on_value` where an index equals the position along a new axis, elsewhere `off_value`. An index out of "
-    "range gives none."""
+    """`on_value` where an index equals the position along a new axis, elsewhere `off_value`."""
 
     name, version, dtypes, cheap = "one_hot", 1, INTEGER, True
     grad = no_gradient("the input is an index")

@@ -433,8 +433,7 @@ class ArgMin(ArgReduction):
 
 
 class Cumulative(Pattern, abstract=True):
-    """Running sums or products along an axis; `exclusive` leaves the element itself out, `reverse` runs from "
-    "the end."""
+    """Running sums or products along an axis; `exclusive` leaves out the element, `reverse` runs from the end."""
 
     combine: ClassVar[str]
 

@@ -16,7 +16,10 @@ from .op import Case, Pattern, Spec, case
 
 __all__ = ["getitem", "pad", "slice_", "split", "strided_slice", "unstack"]
 
-INDEX_HELP = "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are valid indices"
+INDEX_HELP = (
+    "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are valid "
+    "indices"
+)
 
 
 def slice_(x: Any, begin: Sequence[Size], size: Sequence[Size]) -> Any:
@@ -31,8 +34,7 @@ def slice_(x: Any, begin: Sequence[Size], size: Sequence[Size]) -> Any:
 
 
 def pad(x: Any, paddings: Sequence[Sequence[Size]], mode: str = "CONSTANT", constant_value: Any = 0) -> Any:
-    """x with `paddings[i] = (before, after)` elements added along axis i: a constant, or the elements mirrored "
-    "at the edge."""
+    """x with `paddings[i] = (before, after)` elements added along axis i: a constant, or a mirror at the edge."""
     pairs = tuple((before, after) for before, after in paddings)
     if len(pairs) != len(x.sizes):
         raise InvalidArgumentError(
