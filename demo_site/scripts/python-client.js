@@ -46,7 +46,9 @@ export class PythonClient {
       this.#interrupt[0] = STOP_SIGNAL;
       const obeyed = run.then(() => true, () => true);
       const late = new Promise((resolve) => setTimeout(() => resolve(false), PATIENCE));
-      if (await Promise.race([obeyed, late])) return true;
+      const ended = await Promise.race([obeyed, late]);
+      this.#interrupt[0] = 0; // a signal that came too late must not end the next request
+      if (ended) return true;
     }
     this.end();
     return false;
