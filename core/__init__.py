@@ -1,5 +1,6 @@
 """Tideflow: TensorFlow 2 that runs and trains wherever the tide reaches."""
 
+# ruff: noqa: F401, F403, RUF100
 from __future__ import annotations
 
 if __name__ != "tideflow":
@@ -9,8 +10,10 @@ import importlib
 import sys
 from typing import Any
 
-from . import errors, version
+from . import array as _array
+from . import errors, math, version
 from . import ops as _ops
+from .array import *
 from .autodiff.tape import GradientTape, UnconnectedGradients
 from .dtypes import (
     DType,
@@ -40,7 +43,10 @@ from .function.trace import TensorSpec
 from .shapes import TensorShape
 from .version import VERSION as __version__
 
-_LAZY = ("keras",)
+globals().update({name: getattr(math, name) for name in math.TOP})
+newaxis = None
+
+_LAZY = ("keras", "nn", "random")
 
 
 def __getattr__(name: str) -> Any:
