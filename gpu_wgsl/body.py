@@ -1,8 +1,8 @@
 """Kernel expressions to WGSL statements, in nested blocks.
 
-Every expression has a home: the outermost block in which all axes it depends on are bound. It is written there once, as a `let`
-when it is used more than once or used from a deeper block, else in place. Folds with the same loop that do not need each other
-share one loop, so that the 64 sums of a register tile share their loads.
+Every expression has a home: the outermost block in which all axes it depends on are bound. It is written there once,
+as a `let` when it is used more than once or used from a deeper block, else in place. Folds with the same loop that do
+not need each other share one loop, so that the 64 sums of a register tile share their loads.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Block:
 class Body:
     """Writes the statements of one kernel."""
 
-    def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None, slots: dict[object, str]) -> None:
+    def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None,
+                 slots: dict[object, str]) -> None:
         self.stores, self.buffers, self.lane, self.slots = stores, buffers, lane, slots
         self.lanes = frozenset((lane,)) if lane else frozenset()
         self.helpers = text.Helpers()
@@ -94,7 +95,7 @@ class Body:
             wide[s.buffer] = wide[s.buffer] and not guarded and self.quarter(s.index) is not None
         return frozenset(b for b, yes in wide.items() if yes)
 
-    # -- values -----------------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------------------------
 
     def value(self, x: Expr, block: Block, *, named: bool = False) -> str:
         """Text for the value of x inside `block`; with `named`, a name or a constant, whatever it takes."""
@@ -102,7 +103,7 @@ class Body:
         if op == "const":
             return text.constant(x.attr, x.dtype, self.helpers)
         if op == "axis":
-            return f"vec4<i32>(0i, 1i, 2i, 3i)" if x.attr is self.lane else block.find("axes", x.attr)
+            return "vec4<i32>(0i, 1i, 2i, 3i)" if x.attr is self.lane else block.find("axes", x.attr)
         if op == "size":
             return self.slots[x.attr]
         if op == "scalar":
@@ -126,6 +127,8 @@ class Body:
         """The text of one node, its operands written before."""
         if x.op == "load":
             return self.load(x, block)
+        if x.op in ("min", "max") and x.dtype == F32 and any(a.op == "const" and a.attr == a.attr for a in x.args):
+            return self._bound(x, block)
         operands = [(self.value(a, block), a.dtype, self.vector(a)) for a in x.args]
         vector = self.vector(x)
         if x.op == "select":
@@ -141,6 +144,13 @@ class Body:
         if x.op == "call":
             return call_text(x.attr, [text.spread(t, d, v, vector) for t, d, v in operands], vector, self.helpers)
         return text.operation(x.op, x.dtype, operands, self.helpers)
+
+    def _bound(self, x: Expr, block: Block) -> str:
+        """Minimum or maximum with a constant: where the comparison is false, as it is for NaN, the operand stays."""
+        a, b = x.args if x.args[1].op == "const" else reversed(x.args)
+        vector = self.vector(x)
+        value, limit = self.value(a, block, named=True), text.spread(self.value(b, block), F32, False, vector)
+        return f"select({value}, {limit}, {value} {'<=' if x.op == 'max' else '>='} {limit})"
 
     def load(self, x: Expr, block: Block) -> str:
         """One element, or four: neighbours as one vec4, else one by one. 0 where the guard is false."""
@@ -173,13 +183,14 @@ class Body:
             read = text.bitcast(read, stored, x.dtype, wide)
         return read if ok is None else f"select({zero}, {read}, {ok})"
 
-    # -- folds ------------------------------------------------------------------------------------------------------------
+    # -- folds -------------------------------------------------------------------------------------------------------
 
     def fold(self, x: Expr, block: Block) -> list[str]:
-        """The names of the results of a fold; writes its loop, with all folds that can share it, if that is not done yet."""
+        """The names of the results of a fold; writes its loop, with all folds that can share it, if need be."""
         home = block.home(x.axes - self.lanes)
         if x not in home.folds:
-            members = [f for f in self.groups.get(x, [x]) if home is block.home(f.axes - self.lanes) and f not in home.folds]
+            members = [f for f in self.groups.get(x, [x])
+                       if home is block.home(f.axes - self.lanes) and f not in home.folds]
             self._write_loop(members, home)
         return home.folds[x]
 
@@ -240,7 +251,7 @@ class Body:
         new = [text.spread(self.value(v, inner, named=True), a.dtype, self.vector(v), wide)
                for a, v in zip(accumulators, values, strict=True)]
         kept = [self.fresh() for _ in new] if any(n in names for n in new) else None
-        if kept:                                              # a value that is another accumulator: read all before writing any
+        if kept:                            # a value that is another accumulator: read all before writing any
             inner.lines += [f"let {k} = {n};" for k, n in zip(kept, new, strict=True)]
         for a, name, value in zip(accumulators, names, kept or new, strict=True):
             if a.combine == "custom":
@@ -248,10 +259,10 @@ class Body:
             else:
                 inner.lines.append(text.combine(name, a.combine, a.dtype, value, wide, self.helpers))
 
-    # -- stores -----------------------------------------------------------------------------------------------------------
+    # -- stores ------------------------------------------------------------------------------------------------------
 
     def write_stores(self, block: Block) -> None:
-        """All stores: first the values at this level, so that nothing is stored before it is loaded; then the store loops."""
+        """All stores: first the values at this level, so that nothing is stored before it is loaded; then the loops."""
         tails = [self._store(s, block) for s in self.stores if not s.loops]
         block.tail += [line for lines in tails for line in lines]
         done: list[Store] = []
@@ -319,6 +330,3 @@ def _group_folds(order: Sequence[Expr]) -> dict[Expr, list[Expr]]:
         result[x] = [] if custom else groups.setdefault((x.attr.axes, depth[x]), [])
         result[x].append(x)
     return result
-
-
-__all__ = ["F32", "Block", "Body"]

@@ -1,8 +1,8 @@
 """Kernel IR to WGSL: one kernel, one compute shader.
 
-Bindings: the kernel's buffers in order, all `read_write` (a region may be loaded and stored in one dispatch), then the uniform
-`Slot` if there are sizes or scalars. Names are positions, so that equal kernels give equal text and share one pipeline.
-The work is `points` of the scheduled axes, numbered from the workgroup and the lane; grids above 65,535 fold into y.
+Bindings: the kernel's buffers in order, all `read_write` (a region may be loaded and stored in one dispatch), then the
+uniform `Slot` if there are sizes or scalars. Names are positions, so that equal kernels give equal text and share one
+pipeline. The work is `points` of the scheduled axes, numbered from the workgroup and the lane; grids above 65,535 fold into y.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..kernel.ir import BOOL, F32, I32, U32, Axis, Kernel, Scalar, store_roots, 
 from ..shapes import Dim, Size, ceil_div, smaller
 from . import text
 from .body import Block, Body
-from .lanes import LANES
 from .schedule import Options, Plan, schedule
 
 __all__ = ["Emitted", "Options", "emit"]
 
 MAX_GROUPS = 65535
+READ = {F32: "bitcast<f32>(slot.{})", I32: "bitcast<i32>(slot.{})", U32: "slot.{}", BOOL: "(slot.{} != 0u)"}
 
 
 @dataclass(frozen=True)
 class Emitted:
-    """A shader and how to launch it. `grid` counts workgroups; the uniform slot holds `sizes`, then the words of `scalars`."""
+    """A shader and how to launch it. `grid` counts workgroups; the uniform slot: `sizes`, then words of `scalars`."""
 
     code: str
     entry: str
@@ -72,8 +72,7 @@ def _slots(sizes: tuple[Dim, ...], kernel: Kernel) -> tuple[dict[object, str], s
     for scalar in kernel.scalars:
         for word in range(scalar.words):
             name = slots[(scalar, word)] = f"s{len(slots)}"
-            read = {F32: "bitcast<f32>(slot.{})", I32: "bitcast<i32>(slot.{})", U32: "slot.{}", BOOL: "(slot.{} != 0u)"}[scalar.dtype]
-            unpacked.append(f"let {name} = {read.format(name)};")
+            unpacked.append(f"let {name} = {READ[scalar.dtype].format(name)};")
     if not slots:
         return slots, "", unpacked
     fields = ", ".join(f"{name}: u32" for name in slots.values())
@@ -130,7 +129,8 @@ def _main(body: Body, plan: Plan) -> list[str]:
         return [*lines, "let p = first;", *end, *outer.lines, *content]
     end = [] if exact else ["if (p >= points) { break; }"]
     head = f"for (var e = 0i; e < {plan.elements}i; e++) {{"
-    return [*lines, *outer.lines, head, f"  let p = first + e * {plan.workgroup}i;", *("  " + line for line in (*end, *content)), "}"]
+    loop = (f"let p = first + e * {plan.workgroup}i;", *end, *content)
+    return [*lines, *outer.lines, head, *("  " + line for line in loop), "}"]
 
 
 def _points(body: Body, plan: Plan) -> list[str]:

@@ -1,6 +1,6 @@
 """Rewriting of kernels for the schedule: an axis becomes blocks of several points, or of four lanes of a vec4.
 
-`split_lanes` answers the question behind every vec4 access: is an index four neighbours, starting at a multiple of four?
+`split_lanes` answers the question behind every vec4 access: is an index four neighbours from a multiple of four on?
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def split_lanes(index: Expr, lane: Axis) -> Expr | None:
 
 
 class Substitution:
-    """Replaces axes by expressions; what does not depend on them is not even visited. `lane` enables the rules for lanes."""
+    """Replaces axes by expressions; what does not depend on them is not visited. `lane` enables the rules for lanes."""
 
     def __init__(self, swap: dict[Axis, Expr], lane: Axis | None = None) -> None:
         self.swap = swap
@@ -117,8 +117,9 @@ class Substitution:
         return replace(s, index=self(s.index), value=self(s.value), valid=None if s.valid is None else self(s.valid))
 
 
-def unroll(stores: Sequence[Store], axis: Axis, factor: int, *, lane: Axis | None = None) -> tuple[tuple[Store, ...], Axis]:
-    """Rewrites `axis` as block * factor + point, with the stores of every point of a block. Returns them and the block axis.
+def unroll(stores: Sequence[Store], axis: Axis, factor: int, *,
+           lane: Axis | None = None) -> tuple[tuple[Store, ...], Axis]:
+    """Rewrites `axis` as block * factor + point, with the stores of every point of a block. Gives them and the block axis.
 
     Points past the end of the last block load what the last point loads, and are not stored.
     """
@@ -142,7 +143,7 @@ def unroll(stores: Sequence[Store], axis: Axis, factor: int, *, lane: Axis | Non
 
 
 def vectorise(stores: Sequence[Store], axis: Axis) -> tuple[tuple[Store, ...], Axis, Axis]:
-    """Rewrites `axis`, whose extent is a multiple of 4, as 4 * block + lane. Returns the stores, the block axis and the lane."""
+    """Rewrites `axis`, whose extent is a multiple of 4, as 4 * block + lane. Gives the stores, block axis and lane."""
     ir = stores[0].index.ir
     block, lane = Axis(axis.name + "v", _blocks(axis.extent, LANES)), Axis("lane", LANES)
     swap = Substitution({axis: ir.axis(block) * LANES + ir.axis(lane)}, lane)

@@ -1,7 +1,7 @@
 """How a kernel is spread over invocations: the register tile of a contraction, vec4 lanes, elements per invocation.
 
-An invocation of a contraction computes a tile of `rows` x `columns` outputs, because every load then serves a row or a column of
-products; the tile shrinks until enough invocations remain. Elementwise kernels compute a few vec4 per invocation.
+An invocation of a contraction computes a tile of `rows` x `columns` outputs, because every load then serves a row or a
+column of products; the tile shrinks until enough invocations remain. Elementwise kernels compute a few vec4 per invocation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ..shapes import Size, num_elements
 from .lanes import LANES, multiple_of, unroll, vectorise
 
 GUESS = 64                      # what a symbolic size is taken for when a tile is chosen
+LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 TILES = (8, 7, 6, 5, 4, 3, 2, 1)
 
 
@@ -80,8 +81,8 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
 class _Shape:
     """What matters of a kernel for its schedule.
 
-    `inner` is the axis along which stores are contiguous: the columns of a tile. `outer` is the axis of the rows: one that some load
-    of a fold does not depend on, so that rows share that load.
+    `inner` is the axis along which stores are contiguous: the columns of a tile. `outer` is the axis of the rows: one that
+    some load of a fold does not depend on, so that rows share that load.
     """
 
     def __init__(self, kernel: Kernel, options: Options) -> None:
@@ -91,7 +92,8 @@ class _Shape:
         self.folds = [x for x in order if x.op == "fold"]
         inside = walk([v for f in self.folds for v in f.args[len(f.attr.accumulators):]])
         self.loads = [x for x in inside if x.op == "load"]
-        fixed = any(a.combine == "custom" for f in self.folds for a in f.attr.accumulators) or any(s.loops for s in kernel.stores)
+        fixed = any(s.loops for s in kernel.stores)
+        fixed = fixed or any(a.combine == "custom" for f in self.folds for a in f.attr.accumulators)
         self.inner = None if fixed else self._inner(kernel.stores)
         self.vector = self.inner is not None and options.vector and multiple_of(self.inner.extent, LANES)
         self.outer = None if self.inner is None else self._outer()
@@ -135,9 +137,7 @@ class _Shape:
 
     def _worth(self, rows: int, columns: int, points: int) -> float:
         """Products per instruction, less when the edges are cut or few invocations remain."""
-        lanes = LANES if self.vector and columns % LANES == 0 else 1
-        steps = rows + columns / lanes + rows * columns / lanes
-        worth, invocations = rows * columns / steps, float(points)
+        worth, invocations = rows * columns / (LOAD_COST * (rows + columns) + rows * columns), float(points)
         for axis, size in ((self.outer, rows), (self.inner, columns)):
             if axis is None or size == 1:
                 continue

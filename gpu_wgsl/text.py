@@ -1,7 +1,7 @@
 """The WGSL text of single operations: constants, operators, helper functions, on scalars and on vec4.
 
-Drivers may assume that numbers are finite, so nothing here leans on how a builtin treats NaN: NaN is found by its bits, minimum
-and maximum are selects, and constants that are not finite are made from bits inside a function (in the text they are errors).
+Drivers may assume that numbers are finite, so nothing here leans on how a builtin treats NaN: NaN is found by its bits,
+minimum and maximum are selects, constants that are not finite are made from bits in a function (literals are errors).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ SMALLEST_NORMAL = 1.1754943508222875e-38
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "div": "/", "mod": "%", "quot": "/", "rem": "%",
          "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "and": "&", "or": "|", "xor": "^"}
-MIXED = {"add", "sub", "mul", "truediv"}                  # vector with scalar is allowed; elsewhere the scalar is spread
-COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
+MIXED = {"add", "sub", "mul", "truediv"}          # vector with scalar is allowed; elsewhere the scalar is spread
 
 # Functions emitted when used, once for scalars and once for vec4. $F, $U, $I, $B: the types; $s: "" or "4".
 HELPERS = {
@@ -67,7 +66,7 @@ def type_name(dtype: str, vector: bool = False) -> str:
 
 
 def constant(value: float | int | bool, dtype: str, helpers: Helpers) -> str:
-    """A constant, exactly: f32 by the shortest decimal of the double it is, by its bits where a literal is not allowed."""
+    """A constant, exactly: f32 as the decimal of the double it is, by its bits where a literal is not allowed."""
     if dtype == BOOL:
         return "true" if value else "false"
     if dtype == U32:
@@ -131,8 +130,7 @@ def operation(op: str, dtype: str, operands: list[tuple[str, str, bool]], helper
         return f"({wide[0]} * {wide[1]} + {wide[2]})"
     if op == "abs" and of == U32:
         return a
-    names = {"abs": "abs", "sqrt": "sqrt", "rsqrt": "inverseSqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "round"}
-    return f"{names[op]}({a})"
+    return f"{'inverseSqrt' if op == 'rsqrt' else op}({a})"         # abs sqrt floor ceil trunc round
 
 
 def _shift(operand: tuple[str, str, bool], vector: bool) -> str:

@@ -140,19 +140,23 @@ def _log_special(x: Expr, result: Expr) -> Expr:
     return ir.select(x >= 0.0, result, ir.const(float("nan")))
 
 
+def _log_part(f: Expr) -> Expr:
+    """log(1 + f) - f for sqrt(1/2) <= 1 + f < sqrt(2), but for f^2 / 2"""
+    return polynomial(f, _LOG) * (f * f * f)
+
+
 def log(ir: Builder, x: Expr) -> Expr:
     """The natural logarithm; -infinity at 0, NaN below"""
     e, f = _split_log(x)
-    square = f * f
-    small = polynomial(f, _LOG) * (square * f) + e * _LN2_LOW - square * 0.5
+    small = _log_part(f) + e * _LN2_LOW - f * f * 0.5
     return _log_special(x, f + small + e * _LN2_HIGH)
 
 
 def log1p(ir: Builder, x: Expr) -> Expr:
     """log(1 + x), accurate near 0"""
-    u = x + 1.0
-    lost = (x - (u - 1.0)) / u                                                # what rounding 1 + x lost, relative to it
-    return ir.select(u.eq(_INF), u, ir.select(u.eq(1.0), x, log(ir, u) + ir.select(u.eq(0.0), ir.const(0.0), lost)))
+    # no correction by x - ((1 + x) - 1): graphics drivers simplify that to 0
+    near = (x > -0.29) & (x < 0.41)
+    return ir.select(near, x + (_log_part(x) - x * x * 0.5), log(ir, x + 1.0))
 
 
 def sigmoid(ir: Builder, x: Expr) -> Expr:
