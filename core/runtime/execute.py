@@ -15,7 +15,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,29 @@ class Bound:
     shapes: list[tuple[int, ...]]
     buffers: list[Any]
     feeds: list[tuple[int, int, DType]]                         # (port, region, storage)
+    results: list[Result]
     advance: list[tuple[int, int]]                              # (tensor, by)
+    fills: list[tuple[float, Any]]                              # per port: the default and its dtype
+    filled: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def fill(self, port: int) -> np.ndarray:
+        """The array of an optional input that was not given."""
+        if port not in self.filled:
+            value, dtype = self.fills[port]
+            self.filled[port] = np.full(self.shapes[port], value, dtype)
+        return self.filled[port]
+
+
+class Result(NamedTuple):
+    """Where an output comes from: a region (copied at once if it is state); without `span` an input or host value."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    storage: DType
+    span: Span | None
+    copied: bool
+    tensor: int
 
 
 class Entry:
@@ -90,6 +112,7 @@ class Executor:
         self._pool: dict[tuple[Hashable, ...], Any] = {}            # grow-only buffers for scratch, inputs and outputs
         self._garbage: list[Any] = []                               # buffers of outputs dropped since the last run
         self._spare: list[Any] = []
+        self._moved: weakref.WeakSet[Output] = weakref.WeakSet()        # outputs with buffers of their own
         self._closed = False
 
     def __enter__(self) -> Executor:
@@ -122,8 +145,8 @@ class Executor:
         entry = self._entry(name)
         given = self._arrays(entry, inputs or {})
         bound = self._bound(entry, given)
-        arrays = [array if array is not None else np.full(shape, port.fill, self._dtype(port))
-                  for port, shape, array in zip(entry.signature.inputs, bound.shapes, given, strict=True)]
+        arrays = [array if array is not None else bound.fill(port)
+                  for port, array in enumerate(given)]
         feeds = [Feed(region, to_storage(arrays[port], storage, entry.ports.where(entry.signature.inputs[port])))
                  for port, region, storage in bound.feeds]
         self._collect_garbage()
@@ -145,9 +168,6 @@ class Executor:
         if name not in self._entries:
             raise InvalidArgumentError(f"the model has no signature {name!r}; it has {sorted(self._entries)}.")
         return self._entries[name]
-
-    def _dtype(self, port: Port) -> Any:
-        return numpy_dtype(self.model.tensors[port.tensor].dtype)
 
     def _arrays(self, entry: Entry, inputs: Mapping[str, Any]) -> list[np.ndarray | None]:
         """The caller's values in port order, converted and range-checked; None for an optional one that is absent."""
@@ -210,8 +230,21 @@ class Executor:
         handle = self.device.bind(loaded.handle, layout)
         feeds = [(port, region, storage) for port, entry_port in enumerate(entry.signature.inputs)
                  for region, storage in regions_of(loaded.program, entry_port.tensor, Place.INPUT)]
-        return Bound(loaded, handle, layout, dims, shapes, [self._pool[key] for key in needs], feeds,
-                     [(a.tensor, dims[a.by]) for a in entry.signature.advance])
+        results = [self._result(entry, loaded.program, layout, dims, port) for port in entry.signature.outputs]
+        fills = [(port.fill, numpy_dtype(self.model.tensors[port.tensor].dtype)) for port in entry.signature.inputs]
+        return Bound(loaded, handle, layout, dims, shapes, [self._pool[key] for key in needs], feeds, results,
+                     [(a.tensor, dims[a.by]) for a in entry.signature.advance], fills)
+
+    def _result(self, entry: Entry, program: Program, layout: Layout, dims: list[int], port: Port) -> Result:
+        tensor = self.model.tensors[port.tensor]
+        shape = tuple(dims[dim] for dim in tensor.shape)
+        for places in ((Place.OUTPUT,), (Place.STATE, Place.CONSTANT)):
+            for region, storage in regions_of(program, port.tensor, *places):
+                span, state = layout.spans[region], places[0] != Place.OUTPUT
+                return Result(port.name, shape, tensor.dtype, storage, span, state, port.tensor)
+        if is_host_owned(self.model, port.tensor) or any(p.tensor == port.tensor for p in entry.signature.inputs):
+            return Result(port.name, shape, tensor.dtype, tensor.dtype, None, False, port.tensor)
+        raise InternalError(f"{entry.signature.name}: no region holds the output {port.name!r}")
 
     def _grow(self, entry: Entry, needs: Mapping[tuple[Hashable, ...], int]) -> None:
         """Makes every pooled buffer at least as large as needed; what was bound to one that is replaced is unbound."""
@@ -241,31 +274,25 @@ class Executor:
     # outputs
 
     def _outputs(self, entry: Entry, bound: Bound, arrays: list[np.ndarray]) -> dict[str, Output]:
-        outputs = {}
-        entry.unread = []
-        for port in entry.signature.outputs:
-            output = self._output(entry, bound, port, arrays)
-            if output.span is not None:
-                entry.unread.append(weakref.ref(output))
-            outputs[port.name] = output
+        outputs, unread = {}, []
+        for name, shape, dtype, storage, span, copied, tensor in bound.results:
+            if span is None:
+                outputs[name] = Output.of(name, self._host_result(entry, tensor, arrays), dtype)
+                continue
+            output = outputs[name] = Output(name, shape, dtype, storage, span, self._download)
+            if copied:
+                self.device.copy(self._move([output]))          # later runs may overwrite state
+            else:
+                unread.append(weakref.ref(output))
+        entry.unread = unread
         return outputs
 
-    def _output(self, entry: Entry, bound: Bound, port: Port, arrays: list[np.ndarray]) -> Output:
-        tensor = self.model.tensors[port.tensor]
-        shape = tuple(bound.dims[dim] for dim in tensor.shape)
-        program, spans = bound.loaded.program, bound.layout.spans
-        for region, storage in regions_of(program, port.tensor, Place.OUTPUT):
-            return Output(port.name, shape, tensor.dtype, storage, spans[region], self._download)
-        for region, storage in regions_of(program, port.tensor, Place.STATE, Place.CONSTANT):
-            output = Output(port.name, shape, tensor.dtype, storage, spans[region], self._download)
-            self.device.copy(self._move([output]))          # later runs may overwrite state
-            return output
-        for given, array in zip(entry.signature.inputs, arrays, strict=True):
-            if given.tensor == port.tensor:
-                return Output.of(port.name, array.copy(), tensor.dtype)
-        if is_host_owned(self.model, port.tensor):
-            return Output.of(port.name, self._state.host(port.tensor).copy(), tensor.dtype)
-        raise InternalError(f"{entry.signature.name}: no region holds the output {port.name!r}")
+    def _host_result(self, entry: Entry, tensor: int, arrays: list[np.ndarray]) -> np.ndarray:
+        """An output that is an input, or a host-owned value of before the run."""
+        for port, array in zip(entry.signature.inputs, arrays, strict=True):
+            if port.tensor == tensor:
+                return array.copy()
+        return self._state.host(tensor).copy()
 
     def _preserve(self, entry: Entry) -> list[Copy]:
         """Gives unread outputs of the last run buffers of their own; the copies go with the next submit."""
@@ -281,7 +308,8 @@ class Executor:
                 continue
             size = max(4, source.size)
             target = Span(self._spare_buffer(size), 0, source.size)
-            output.move(target, self._garbage.append)
+            output.move(target, self._garbage)
+            self._moved.add(output)
             if source.size:
                 copies.append(Copy(source, target))
         return copies
@@ -329,10 +357,10 @@ class Executor:
         if self._closed:
             return
         self._closed = True
-        for entry in self._entries.values():
-            for ref in entry.unread:
-                if (output := ref()) is not None:
-                    output.discard()
+        unread = [ref() for entry in self._entries.values() for ref in entry.unread]
+        for output in [*unread, *self._moved]:
+            if output is not None:
+                output.discard()
         for loaded in self._loaded.values():
             for bound in loaded.bounds.values():
                 self.device.unbind(bound.handle)

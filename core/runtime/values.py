@@ -6,7 +6,6 @@ does not fit can still be named.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +105,8 @@ def host_words(array: np.ndarray) -> np.ndarray:
 def advance_counter(value: np.ndarray, by: int, is_rng: bool) -> np.ndarray:
     """A host-owned tensor after a run: a counter plus `by`; RNG state is (key, key, low, high word of a counter)."""
     if not is_rng:
+        if value.ndim == 0 and abs(int(value)) < _FAR_FROM_WRAPPING:
+            return np.asarray(int(value) + by, value.dtype)
         limits = np.iinfo(value.dtype)
         span = int(limits.max) - int(limits.min) + 1
         total = [(int(v) + by - int(limits.min)) % span + int(limits.min) for v in value.reshape(-1)]
@@ -116,10 +117,13 @@ def advance_counter(value: np.ndarray, by: int, is_rng: bool) -> np.ndarray:
     return np.array([value[0], value[1], counter & 0xFFFF_FFFF, counter >> 32], np.uint32)
 
 
+_FAR_FROM_WRAPPING = 1 << 30
+
+
 class Output:
     """A result of a run that stays on the device until somebody looks: `numpy()`, `float()`, `np.asarray`."""
 
-    __slots__ = ("__weakref__", "_download", "_finalizer", "_span", "_storage", "_value", "dtype", "name", "shape")
+    __slots__ = ("__weakref__", "_download", "_held", "_span", "_storage", "_value", "dtype", "name", "shape")
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: DType, storage: DType, span: Span,
                  download: Callable[[Span], np.ndarray]) -> None:
@@ -128,7 +132,7 @@ class Output:
         self._span: Span | None = span
         self._download: Callable[[Span], np.ndarray] | None = download
         self._value: np.ndarray | None = None
-        self._finalizer: weakref.finalize[Any, Any] | None = None
+        self._held: tuple[list[Any], Any] | None = None          # a buffer of its own, and where to leave it
 
     @classmethod
     def of(cls, name: str, value: np.ndarray, dtype: DType) -> Output:
@@ -142,16 +146,22 @@ class Output:
         """Where the value lies on the device; None once it has been read."""
         return self._span
 
-    def move(self, span: Span, release: Callable[[Any], None]) -> None:
-        """The value now lies in a buffer of its own, to be released with this object."""
+    def move(self, span: Span, garbage: list[Any]) -> None:
+        """The value now lies in a buffer of its own, which goes to `garbage` when it is no longer needed."""
         self._span = span
-        self._finalizer = weakref.finalize(self, release, span.buffer)
-        self._finalizer.atexit = False
+        self._held = (garbage, span.buffer)
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            garbage, buffer = self._held
+            self._held = None
+            garbage.append(buffer)
 
     def discard(self) -> None:
         """The device is closing: reading raises from now on."""
         if self._value is None:
             self._span, self._download = None, None
+            self.__del__()
 
     def numpy(self) -> np.ndarray:
         """The value; waits for the device the first time."""
@@ -161,8 +171,7 @@ class Output:
                     f"output {self.name!r} was not read before its model was closed. Call numpy() before close().")
             self._value = from_storage(self._download(self._span), *self._storage, self.shape)
             self._span = self._download = None
-            if self._finalizer is not None:
-                self._finalizer()
+            self.__del__()
         return self._value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

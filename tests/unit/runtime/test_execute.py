@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 from tideflow.errors import DeviceLimitError, FailedPreconditionError, InvalidArgumentError, NoExecutorError
-from tideflow.program.format import Limit, Range, Target
+from tideflow.program.format import Limit, Port, Range, Target
 from tideflow.runtime import execute
 from tideflow.runtime.arena import StateArena
 
@@ -97,6 +97,7 @@ def test_dropped_outputs_are_released(executor):
 
 def test_closed_model_says_so(model, device):
     executor = execute.load(model, device)
+    moved = executor.run("step", {"x": batch(2)})["y"]
     output = executor.run("step", {"x": batch(2)})["y"]
     executor.close()
     executor.close()
@@ -104,6 +105,19 @@ def test_closed_model_says_so(model, device):
         executor.run("step", {"x": batch(2)})
     with pytest.raises(FailedPreconditionError, match="not read before"):
         output.numpy()
+    with pytest.raises(FailedPreconditionError, match="not read before"):
+        moved.numpy()
+
+
+def test_state_inputs_and_counters_may_be_outputs(hand, device):
+    model = hand.model(Target.WASM)
+    model.signatures[0].outputs += [Port("w", hand.W), Port("echo", hand.X), Port("step", hand.COUNTER)]
+    with execute.load(model, device) as executor:
+        results = [executor.run("step", {"x": batch(2, start)}) for start in range(3)]
+        for run, result in enumerate(results):
+            np.testing.assert_array_equal(result["w"], hand.START + run + 1)
+            np.testing.assert_array_equal(result["echo"], batch(2, run))
+            assert int(result["step"]) == run
 
 
 @pytest.mark.parametrize(("inputs", "message"), [
