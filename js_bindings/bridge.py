@@ -50,8 +50,8 @@ def wait(make_promise: Callable[[], Any], what: str) -> Any:
     if not can_wait():
         raise errors.FailedPreconditionError(
             f"{what} has to wait for the GPU, and Python was entered by a call that cannot. Enter it with "
-            "runPythonAsync or fn.callPromising(...) in a browser with JSPI (Chromium 137 or later), or use device='cpu', "
-            "which never waits.")
+            "runPythonAsync or fn.callPromising(...) in a browser with JSPI (Chromium 137 or later), or use "
+            "device='cpu', which never waits.")
     try:
         return run_sync(make_promise())
     except JsException as error:

@@ -73,7 +73,10 @@ class BrowserGpu:
         try:
             return getattr(self._device, method)(*arguments)
         except JsException as error:
-            bridge.raise_from(error)
+            if self._device.restoring is None or not bridge.can_wait():
+                bridge.raise_from(error)
+        self._wait("restored", what="restoring the GPU")        # a lost device: the call was refused, nothing has happened
+        return getattr(self._device, method)(*arguments)
 
     def _wait(self, method: str, *arguments: Any, what: str) -> Any:
         result = bridge.wait(lambda: getattr(self._device, method)(*arguments), what)

@@ -116,6 +116,7 @@ export class PythonDevice {
 
   /** @param {number} id @param {number} offset @param {number} pointer @param {number} size */
   upload(id, offset, pointer, size) {
+    this.check();
     const held = this.held(id);
     const bytes = this.memory.HEAPU8.slice(pointer, pointer + size);
     held.uploads.set(offset, bytes);
@@ -130,6 +131,7 @@ export class PythonDevice {
 
   /** @param {number} pointer  rows of 5 words: source, offset, target, offset, size @param {number} count */
   copy(pointer, count) {
+    this.check();
     this.device.copy(this.copies(this.memory.HEAPU32.slice(pointer >> 2, (pointer >> 2) + 5 * count)));
   }
 
@@ -254,6 +256,12 @@ export class PythonDevice {
     await this.persist(async () => {
       while (this.inFlight.size >= MOST_IN_FLIGHT) await Promise.race(this.inFlight);
     });
+  }
+
+  /** Waits for the device that replaces a lost one. */
+  async restored() {
+    await this.restoring;
+    if (this.failure) throw this.failure;
   }
 
   check() {

@@ -1,9 +1,13 @@
-"""The JavaScript runtime in a real Chromium on software WebGPU, in a page that allows no scripts but its own."""
+"""The JavaScript runtime in a real Chromium on software WebGPU, in a page that allows no scripts but its own, and
+Python in the tab driving it."""
 
 import functools
 import http.server
+import io
+import json
 import shutil
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}
 
     def end_headers(self):
-        self.send_header("Content-Security-Policy", "default-src 'self'; script-src 'self'")
+        wasm = "'wasm-unsafe-eval'" if "pyodide.html" in self.path else ""
+        self.send_header("Content-Security-Policy", f"default-src 'self'; script-src 'self' {wasm}")
         super().end_headers()
 
     def log_message(self, *args):
@@ -91,3 +96,104 @@ def test_nested_loops_get_their_iteration_numbers(page):
 def test_a_kernel_that_does_not_compile_is_named(page):
     answer = page.evaluate("runtime.broken()")
     assert answer.startswith('ModelError: kernel: kernel "count"')
+
+
+PACKAGE = {"tideflow": "core", "tideflow/gpu_wgsl": "gpu_wgsl", "tideflow/wasm": "wasm",
+           "tideflow/js_bindings": "js_bindings"}
+START = """
+import json
+import numpy as np, hand_made
+from tideflow.js_bindings import browser
+from tideflow.program.format import Target
+from tideflow.runtime import execute
+device = browser.open_device()
+executor = execute.load(hand_made.model(Target.WGSL), device)
+x = np.arange(8, dtype=np.float32).reshape(2, 4)
+"""
+
+
+def package() -> bytes:
+    """The working tree as a zip to unpack into Pyodide's site-packages."""
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for target, folder in PACKAGE.items():
+            for path in (ROOT / folder).rglob("*.py"):
+                archive.write(path, f"{target}/{path.relative_to(ROOT / folder)}")
+        archive.write(ROOT / "tests/unit/runtime/hand_made.py", "hand_made.py")
+    return memory.getvalue()
+
+
+@pytest.fixture(scope="module")
+def python(browser, address, require):
+    """A page with Python in it; `python(code)` runs code so that it may wait."""
+    wheels = sorted((ROOT / ".cache" / "wheels").glob("*.whl"))
+    require("node", None if (ROOT / "node_modules/pyodide").is_dir() and len(wheels) > 1 else
+            "Pyodide or its wheels are missing: run `make setup`")
+    page = browser.new_page()
+    page.route("**/package.zip", lambda route: route.fulfill(body=package(), content_type="application/zip"))
+    page.goto(f"{address}/tests/e2e/pages/pyodide.html")
+    page.wait_for_function("() => Boolean(globalThis.start)")
+    page.evaluate("addresses => start(addresses)",
+                  [*(f"{address}/{wheel.relative_to(ROOT)}" for wheel in wheels), f"{address}/package.zip"])
+
+    def run(code: str, function: str = "run"):
+        return page.evaluate(f"code => {function}(code)", code)
+
+    run.page = page
+    yield run
+    page.close()
+
+
+def test_python_in_the_tab_runs_programs_on_the_gpu(python):
+    answer = json.loads(python(START + """
+first = executor.run("step", {"x": x})
+second = executor.run("step", {"x": x, "learning_rate": 1.0})       # first is unread: its outputs are copied aside
+json.dumps([first["y"].numpy().tolist(), second["y"].numpy().tolist(), executor.run("peek")["w_now"].numpy().tolist(),
+            device.description, device.software])
+"""))
+    assert answer[:3] == [
+        [[0.0, 1.0, 3.0, 6.0], [2.0, 5.0, 9.0, 14.0]],
+        [[3.0, 6.0, 11.0, 18.0], [11.0, 18.0, 27.0, 38.0]],
+        [3.0, 4.0, 5.0, 6.0],
+    ]
+    assert "swiftshader" in answer[3] and answer[4] is True
+
+
+def test_a_step_from_python_is_one_submit_and_creates_nothing(python):
+    python(START + "for _ in range(3): executor.run('step', {'x': x})")
+    python.page.evaluate("() => { globalThis.calls = count(); }")
+    python("executor.run('step', {'x': x}); None")      # a result that JavaScript keeps would be copied aside
+    calls = python.page.evaluate("calls")
+    assert calls.pop("writeBuffer") == 2            # the input, and the uniform slots
+    assert calls == {"createBuffer": 0, "createBindGroup": 0, "createBindGroupLayout": 0,
+                     "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1}
+
+
+def test_python_that_cannot_wait_is_told_how_to_enter(python):
+    python(START)
+    answer = python("""
+try:
+    executor.run("peek")["w_now"].numpy()
+    answer = "no error"
+except Exception as error:
+    answer = f"{type(error).__name__}: {error}"
+answer
+""", "runNow")
+    assert answer.startswith("FailedPreconditionError: reading a value back has to wait for the GPU")
+    assert "runPythonAsync" in answer
+
+
+def test_python_trains_on_after_the_gpu_device_is_lost(python):
+    python(START + "for _ in range(3): last = executor.run('step', {'x': x})\nlast['total'].numpy()")
+    python.page.evaluate("loseDevice()")
+    answer = json.loads(python("""
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    after = executor.run("step", {"x": x})["y"].numpy().tolist()
+    w = executor.run("peek")["w_now"].numpy().tolist()
+json.dumps([after, w, [str(w.message) for w in caught]])
+"""))
+    assert answer[1] == [3.0, 4.0, 5.0, 6.0]        # no snapshot: from the start, the last step again, and this one
+    assert answer[0] == [[9.0, 10.5, 13.0, 16.5], [13.0, 16.5, 21.0, 26.5]]     # counters are Python's and go on
+    assert len(answer[2]) == 1 and "steps are lost" in answer[2][0]

@@ -4,27 +4,7 @@ import { LocalEngine } from "/js_bindings/runtime/local.js";
 import { Session } from "/js_bindings/runtime/session.js";
 import { WebGpuDevice } from "/js_bindings/runtime/webgpu.js";
 import { trainModel } from "/tests/js/helpers/models.js";
-
-const COUNTED = [
-  [GPUDevice, ["createBuffer", "createBindGroup", "createBindGroupLayout", "createComputePipelineAsync", "createCommandEncoder"]],
-  [GPUQueue, ["submit", "writeBuffer"]],
-];
-
-/** Counts the calls of WebGPU's methods from now on. */
-function count() {
-  const calls = {};
-  for (const [type, names] of COUNTED) {
-    for (const name of names) {
-      const original = type.prototype[name];
-      calls[name] = 0;
-      type.prototype[name] = function (...args) {
-        calls[name]++;
-        return original.apply(this, args);
-      };
-    }
-  }
-  return calls;
-}
+import { count } from "./count.js";
 
 async function open(options = {}) {
   const events = [];

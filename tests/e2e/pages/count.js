@@ -1,0 +1,22 @@
+// Counts the calls of WebGPU's own methods.
+
+const COUNTED = [
+  [GPUDevice, ["createBuffer", "createBindGroup", "createBindGroupLayout", "createComputePipelineAsync", "createCommandEncoder"]],
+  [GPUQueue, ["submit", "writeBuffer"]],
+];
+
+/** An object whose numbers grow from now on. */
+export function count() {
+  const calls = {};
+  for (const [type, names] of COUNTED) {
+    for (const name of names) {
+      const original = type.prototype[name];
+      calls[name] = 0;
+      type.prototype[name] = function (...args) {
+        calls[name]++;
+        return original.apply(this, args);
+      };
+    }
+  }
+  return calls;
+}
