@@ -75,7 +75,7 @@ class BrowserGpu:
         except JsException as error:
             if self._device.restoring is None or not bridge.can_wait():
                 bridge.raise_from(error)
-        self._wait("restored", what="restoring the GPU")        # a lost device: the call was refused, nothing has happened
+        self._wait("restored", what="restoring the GPU")        # the call was refused: nothing has happened yet
         return getattr(self._device, method)(*arguments)
 
     def _wait(self, method: str, *arguments: Any, what: str) -> Any:
