@@ -28,6 +28,11 @@ export class ModelError extends TideflowError {
   }
 }
 
+/** Throws a ModelError unless `ok`. */
+export function check(ok, rule, where, why) {
+  if (!ok) throw new ModelError(rule, where, why);
+}
+
 /** Nothing here can run this program; the message names what to install or switch on. */
 export class NoExecutorError extends TideflowError {}
 

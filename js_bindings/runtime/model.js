@@ -2,17 +2,14 @@
 // class P (rules.js). `docs/format.md` numbers the rules; `core/program/read.py` is the twin of this file and checks
 // the same things in the same order. Loading executes nothing. Tensors, code and modules are views, not copies.
 
-import { ModelError } from "./errors.js";
+import { check } from "./errors.js";
 import { verifyModel } from "./rules.js";
 import { sha256 } from "./sha256.js";
 import { ENUMS, IDENTIFIER, STRUCTS, TABLES, UNIONS } from "./tables.js";
 
 const SCHEMA_VERSION = 1;
-const HEADER_SIZE = 56;
-const SEGMENT_ALIGNMENT = 4096;
-const TENSOR_ALIGNMENT = 256;
-const LARGEST_SEGMENT = 128 * 2 ** 20;
-const LONGEST_NAME = 512;
+const START = 64;                           // bytes of root offset, identifier and header
+const PAGE = 4096;                          // segments start on multiples of it
 const LARGEST = Number.MAX_SAFE_INTEGER;
 
 // control characters, and those that reorder text on a terminal
@@ -36,9 +33,8 @@ export function readModel(file, { maxItems = 65536, maxRegionBytes = 2 ** 32 } =
   resolve(model, file);
   model.segments.forEach((segment, i) => {
     segment.hashAt = segment.sha256.byteOffset - file.byteOffset;
-    if (!equal(sha256(segmentBytes(file, segment)), segment.sha256)) {
-      throw new ModelError("C15-hash", `segments[${i}]`, "the SHA-256 differs: the bytes were changed or damaged");
-    }
+    const hash = sha256(segmentBytes(file, segment));
+    check(hash.every((byte, b) => byte === segment.sha256[b]), "C15-hash", `segments[${i}]`, "changed or damaged: the SHA-256 differs");
   });
   verifyModel(model, maxRegionBytes);
   return model;
@@ -56,124 +52,90 @@ export function patchTensors(file, model, changes) {
   const touched = new Set();
   for (const [index, bytes] of changes) {
     const { slice, name } = model.tensors[index] ?? {};
-    if (!slice || bytes.length !== slice.size) {
-      throw new ModelError("P04-tensor", `tensors[${index}]`, slice
-        ? `${name} has ${slice.size} bytes in the file, received ${bytes.length}`
-        : "has no data in the file to be replaced");
-    }
-    patched.set(bytes, model.segments[slice.segment].offset + slice.offset);
-    touched.add(model.segments[slice.segment]);
+    check(slice?.size === bytes.length, "P04-tensor", `tensors[${index}]`,
+      `${name} has ${slice?.size ?? "no"} bytes in the file, received ${bytes.length}`);
+    const segment = model.segments[slice.segment];
+    patched.set(bytes, segment.offset + slice.offset);
+    touched.add(segment);
   }
-  for (const segment of touched) rehash(patched, segment);
+  for (const segment of touched) patched.set(sha256(segmentBytes(patched, segment)), segment.hashAt);
   return patched;
-}
-
-/**
- * Writes the SHA-256 of a segment's bytes to where the file keeps it.
- * @param {Uint8Array} file
- * @param {{offset: number, size: number, hashAt: number}} segment
- */
-export function rehash(file, segment) {
-  file.set(sha256(segmentBytes(file, segment)), segment.hashAt);
 }
 
 const segmentBytes = (file, { offset, size }) => file.subarray(offset, offset + size);
 const align = (n, alignment) => Math.ceil(n / alignment) * alignment;
-const equal = (a, b) => a.length === b.length && a.every((byte, i) => byte === b[i]);
-const isZero = (bytes) => bytes.every((byte) => byte === 0);
 
 /** Checks identifier and header; returns the size of the flatbuffer and the offset of the first segment. */
 function header(file) {
-  const found = String.fromCharCode(...file.subarray(4, 8));
-  if (found !== IDENTIFIER) {
-    const newer = found.slice(0, 3) === IDENTIFIER.slice(0, 3) && found.slice(3) > IDENTIFIER.slice(3);
-    const why = newer ? "made for a newer reader: update tideflow" : "not a model.tide";
-    throw new ModelError("C01-identifier", "bytes 4-7", `${why} (expected ${IDENTIFIER}, found ${JSON.stringify(found)})`);
-  }
-  const refuse = (why) => { throw new ModelError("C02-header", "header", why); };
-  if (file.length < 8 + HEADER_SIZE) refuse(`the file has only ${file.length} bytes (truncated download?)`);
+  const found = String.fromCharCode(...file.subarray(4, 8)), newer = found.startsWith("TID") && found > IDENTIFIER;
+  check(found === IDENTIFIER, "C01-identifier", "bytes 4-7",
+    newer ? "made for a newer reader: update tideflow" : `not a model.tide, which has ${IDENTIFIER} here`);
+  const need = (ok, why) => check(ok, "C02-header", "header", why);
+  need(file.length >= START, "the file ends inside it (truncated download?)");
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   const big = (at) => view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
-  if (view.getUint32(8) !== 0x74646831 || view.getUint32(12, true) !== HEADER_SIZE) refuse("does not start with tdh1, 56");
-  if (!isZero(file.subarray(40, 64))) refuse("reserved bytes are not zero");
   const flat = big(16), first = big(24), body = big(32);
-  if (flat < 8 + HEADER_SIZE || flat > file.length || (first !== flat && first !== align(flat, SEGMENT_ALIGNMENT)) ||
-      first + body !== file.length) {
-    refuse(`a flatbuffer of ${flat} bytes, then ${body} bytes from ${first}: that is not this file of ${file.length} ` +
-      "bytes (truncated download?)");
-  }
-  if (!isZero(file.subarray(flat, first))) refuse("padding after the flatbuffer is not zero");
+  need(view.getUint32(8) === 0x74646831 && view.getUint32(12, true) === START - 8, "does not start with tdh1, 56");
+  needZeros(file, 40, START, "C02-header", "header");
+  need(flat >= START && flat <= file.length && (first === flat || first === align(flat, PAGE)) && first + body === file.length,
+    `${flat} bytes, then ${body} from ${first}: not this file of ${file.length} bytes (truncated download?)`);
+  needZeros(file, flat, first, "C02-header", "header");
   return { flat, first };
+}
+
+function needZeros(file, start, end, rule, where) {
+  check(file.subarray(start, end).every((byte) => byte === 0), rule, where, "padding is not zero");
 }
 
 /** Segments follow each other on multiples of 4096 without holes and end with the file. */
 function checkSegments(segments, first, end) {
   let at = first;
   segments.forEach(({ offset, size, sha256: hash }, i) => {
-    const refuse = (why) => { throw new ModelError("C13-segment", `segments[${i}]`, why); };
-    if (hash.length !== 32) refuse(`sha256 has ${hash.length} bytes, expected 32`);
-    if (at % SEGMENT_ALIGNMENT || offset !== at) refuse(`starts at ${offset}, expected the next multiple of 4096, ${at}`);
-    const stop = at + size, last = i === segments.length - 1;
-    if (stop > end || (last && stop !== end)) refuse(`ends at byte ${stop} of a file of ${end} bytes`);
-    at = last ? stop : align(stop, SEGMENT_ALIGNMENT);
+    const stop = offset + size, next = i + 1 < segments.length ? align(stop, PAGE) : end;
+    check(hash.length === 32 && at % PAGE === 0 && offset === at && stop <= (at = next) && (i + 1 < segments.length || stop === end),
+      "C13-segment", `segments[${i}]`, `bytes ${offset}..${stop} do not follow the one before, or do not end with the file`);
   });
-  if (at !== end) throw new ModelError("C13-segment", "segments", `cover the file up to byte ${at} of ${end}`);
+  check(at === end, "C13-segment", "segments", "do not end with the file");
 }
 
 /** Checks that slices tile their segments and replaces each one by a view of its bytes. */
 function resolve(model, file) {
-  const owned = [], shared = [], seen = new Set();
-  model.tensors.forEach((t, i) => { if (t.data) owned.push([`tensors[${i}].data`, t, "data"]); });
+  const all = [], seen = new Set(), { segments } = model;
+  const add = (where, item, field, isCode) => {
+    if (!item[field]) return;
+    const { segment, offset, size } = item[field], key = `${segment} ${offset} ${size}`;
+    const isNew = !isCode || !seen.has(key);        // equal code may be stored once; nothing else is shared
+    if (isCode) seen.add(key);
+    all.push({ where, item, field, segment, offset, size, isNew });
+  };
+  model.tensors.forEach((tensor, i) => add(`tensors[${i}].data`, tensor, "data"));
   model.programs.forEach((program, p) => {
-    program.kernels.forEach((kernel, k) => {
-      if (kernel.code) shared.push([`programs[${p}].kernels[${k}].code`, kernel, "code"]);
-    });
-    if (program.module) owned.push([`programs[${p}].module`, program, "module"]);
+    program.kernels.forEach((kernel, k) => add(`programs[${p}].kernels[${k}].code`, kernel, "code", true));
+    add(`programs[${p}].module`, program, "module");
   });
-  const all = [...owned, ...shared].map(([where, item, field]) => ({ where, item, field, ...item[field] }));
-  const uses = all.filter((use, i) => {     // equal code may be stored once; nothing else is shared
-    if (i < owned.length) return true;
-    const key = `${use.segment} ${use.offset} ${use.size}`;
-    return !seen.has(key) && seen.add(key);
-  });
-  for (const { where, segment } of uses) {
-    if (segment >= model.segments.length) {
-      throw new ModelError("C14-slice", where, `segment ${segment} of ${model.segments.length}`);
-    }
-  }
-  checkTiling(uses, model.segments, file);
+  const uses = all.filter((use) => use.isNew);
+  for (const { where, segment } of uses) check(segment < segments.length, "C14-slice", where, `segment ${segment} of ${segments.length}`);
+  checkTiling(uses, segments, file);
   for (const { item, field, segment, offset, size } of all) {
-    const start = model.segments[segment].offset + offset;
     item.slice = { segment, offset, size };
-    item[field] = file.subarray(start, start + size);
+    item[field] = segmentBytes(file, { offset: segments[segment].offset + offset, size });
   }
 }
 
 function checkTiling(uses, segments, file) {
   uses.sort((a, b) => a.segment - b.segment || a.offset - b.offset || a.size - b.size);
-  const used = new Set();
-  let at = 0, count = 0;
-  uses.forEach(({ where, segment, offset, size }, i) => {
-    const refuse = (why) => { throw new ModelError("C14-slice", where, why); };
-    if (!used.has(segment)) at = count = 0;
-    used.add(segment);
-    const start = align(at, TENSOR_ALIGNMENT);
-    if (offset !== start) {
-      refuse(`at ${offset} of segment ${segment}, expected ${start}: slices start on multiples of 256 without overlap or hole`);
+  segments.forEach(({ offset: base, size: room }, i) => {
+    const held = uses.filter((use) => use.segment === i);
+    let at = 0;
+    for (const { where, offset, size } of held) {
+      check(offset === align(at, 256) && offset + size <= room, "C14-slice", where,
+        `bytes ${offset}..${offset + size} of ${room}: slices start on multiples of 256 without overlap or hole`);
+      needZeros(file, base + at, base + offset, "C14-slice", where);
+      at = offset + size;
     }
-    const { offset: base, size: room } = segments[segment];
-    if (start + size > room) refuse(`ends at ${start + size} of a segment of ${room} bytes`);
-    if (!isZero(file.subarray(base + at, base + start))) refuse("padding before it is not zero");
-    at = start + size;
-    count++;
-    if (uses[i + 1]?.segment === segment) return;
-    if (at !== room) refuse(`is the last of segment ${segment} but ends at ${at} of ${room} bytes`);
-    if (room > LARGEST_SEGMENT && count > 1) refuse(`segment ${segment} has ${room} bytes; above 128 MiB it may hold one slice`);
-  });
-  segments.forEach(({ offset, size }, i) => {
-    const refuse = (why) => { throw new ModelError("C14-slice", `segments[${i}]`, why); };
-    if (!used.has(i)) refuse("nothing refers to it");
-    if (!isZero(file.subarray(offset + size, segments[i + 1]?.offset ?? offset + size))) refuse("padding after it is not zero");
+    check(held.length && at === room && (room <= 128 * 2 ** 20 || held.length === 1), "C14-slice", `segments[${i}]`,
+      `${room} bytes, used up to ${at} (above 128 MiB by one slice)`);
+    if (segments[i + 1]) needZeros(file, base + room, segments[i + 1].offset, "C14-slice", `segments[${i}]`);
   });
 }
 
@@ -189,27 +151,22 @@ function parse(text) {
   const widths = [];
   const fields = text.split(" ").map((part) => {
     const [, name, kind, required, value] = /^(\w+):([\w[\]]+)(!?)=?(.*)$/.exec(part);
-    const union = kind in UNIONS;
+    const union = UNIONS[kind]?.split(" ");
     if (union) widths.push(1);
-    const width = WIDTHS[kind] ?? (kind in ENUMS ? 1 : 4);
-    const field = { name, kind, width, slot: widths.length, union, required: Boolean(required) || union, value: Number(value) };
-    widths.push(width);
-    return field;
+    return { name, kind, slot: widths.push(WIDTHS[kind] ?? (kind in ENUMS ? 1 : 4)) - 1, union, required: required || union, value: Number(value) };
   });
   return { fields, widths };
 }
 
-const SPECS = {};
+const SPECS = { Version: parse("schema_version:u16") };
 for (const name in TABLES) SPECS[name] = parse(TABLES[name]);
-SPECS.Version = parse(TABLES.Model.split(" ", 1)[0]);
 
 /** One pass over a flatbuffer by the field lists of tables.js; every access is checked first. */
 class Decoder {
   constructor(bytes, maxItems) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.end = bytes.length;
-    this.budget = this.end;                 // bytes that objects may still cover
+    this.end = this.budget = bytes.length;  // budget: bytes that objects may still cover
     this.items = maxItems;
     this.objects = 8 * maxItems;
     this.path = [];
@@ -217,16 +174,24 @@ class Decoder {
     this.utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   }
 
-  /** @returns {never} */
-  fail(rule, why) {
+  need(ok, rule, why) {
+    if (ok) return;
     const where = this.path.map((part) => typeof part === "number" ? `[${part}]` : `.${part}`).join("").slice(1);
-    throw new ModelError(rule, where || "root", why);
+    check(false, rule, where || "root", why);
+  }
+
+  /** Reads one thing below the present one. */
+  below(part, read) {
+    this.path.push(part);
+    const value = read();
+    this.path.pop();
+    return value;
   }
 
   model() {
     const root = this.view.getUint32(0, true);
-    const version = this.table("Version", root).schema_version;
-    if (version === 0) this.fail("C12-version", "schema_version is 0");
+    const { schema_version: version } = this.table("Version", root);
+    this.need(version > 0, "C12-version", "schema_version is 0");
     this.newer = version > SCHEMA_VERSION;
     this.budget = this.end;
     this.objects++;
@@ -235,135 +200,127 @@ class Decoder {
 
   charge(size) {
     this.budget -= size;
-    if (this.budget < 0) this.fail("C10-shared", "objects overlap: together they are larger than the flatbuffer");
+    this.need(this.budget >= 0, "C10-shared", "objects overlap: together they are larger than the flatbuffer");
   }
 
-  count(key, n, what) {
+  count(key, n) {
     this[key] -= n;
-    if (this[key] < 0) this.fail("C09-count", `more ${what} than accepted: raise maxItems if the file is trusted`);
+    this.need(this[key] >= 0, "C09-count", "more objects than accepted: raise maxItems if the file is trusted");
   }
 
   table(kind, at) {
-    const { view, end, path } = this, { fields, widths } = SPECS[kind];
-    if (at & 3 || at < 64 || at + 4 > end) this.fail("C03-table", `table at ${at} of ${end}`);
+    const { view, end } = this, { fields, widths } = SPECS[kind];
+    const need = (ok) => this.need(ok, "C03-table", "outside the flatbuffer, or not aligned");
+    need(at % 4 === 0 && at >= START && at + 4 <= end);
     const vtable = at - view.getInt32(at, true);
-    if (vtable & 1 || vtable < 64 || vtable + 4 > end) this.fail("C03-table", `vtable at ${vtable}`);
+    need(vtable % 2 === 0 && vtable >= START && vtable + 4 <= end);
     const length = view.getUint16(vtable, true), size = view.getUint16(vtable + 2, true);
-    if (length < 4 || length & 1 || vtable + length > end || size < 4) {
-      this.fail("C03-table", `vtable at ${vtable} of ${length} bytes for a table of ${size}`);
+    need(length >= 4 && length % 2 === 0 && vtable + length <= end && size >= 4);
+    const slot = (i) => 2 * i + 4 < length ? view.getUint16(vtable + 4 + 2 * i, true) : 0;
+    for (let i = widths.length; 2 * i + 4 < length && !this.newer; i++) {
+      this.need(slot(i) === 0, "C12-version", `fields that schema version ${SCHEMA_VERSION} does not know`);
     }
-    const offsets = [], slots = length / 2 - 2;
-    for (let i = widths.length; i < slots && !this.newer; i++) {
-      if (view.getUint16(vtable + 4 + 2 * i, true)) {
-        this.fail("C12-version", `has fields that schema version ${SCHEMA_VERSION} does not know`);
-      }
-    }
-    for (let i = 0; i < widths.length; i++) {
-      const offset = i < slots ? view.getUint16(vtable + 4 + 2 * i, true) : 0;
-      if (offset && (offset < 4 || offset + widths[i] > size || (at + offset) & (widths[i] - 1))) {
-        this.fail("C03-table", `field at ${offset} of a table of ${size} bytes, or not aligned`);
-      }
-      offsets.push(offset);
-    }
-    if (at + size > end) this.fail("C03-table", `table at ${at} of ${size} bytes ends after ${end}`);
+    const places = widths.map((width, i) => {
+      const offset = slot(i);
+      if (offset) need(offset >= 4 && offset + width <= size && (at + offset) % width === 0);
+      return offset && at + offset;
+    });
+    need(at + size <= end);
     this.charge(size);
-    this.count("objects", 1, "objects");
+    this.count("objects", 1);
     const result = {};
-    for (const field of fields) {
-      const offset = offsets[field.slot];
-      path.push(field.name);
-      if (offset) {
-        const type = field.union && offsets[field.slot - 1];
-        const value = field.union ? this.union(field.kind, type && at + type, at + offset) : this.field(field.kind, at + offset);
-        if (field.required && value === "" && !field.union) this.fail("C06-required", "is empty");
-        result[field.name] = value;
-      } else if (field.required) {
-        this.fail("C06-required", "is absent");
-      } else {
-        result[field.name] = absent(field);
-      }
-      path.pop();
-    }
+    for (const field of fields) result[field.name] = this.below(field.name, () => this.member(field, places));
     return result;
   }
 
-  union(kind, typeAt, at) {
-    const kinds = UNIONS[kind].split(" "), type = typeAt && this.bytes[typeAt];
-    if (type < 1 || type > kinds.length) this.fail("C08-enum", `unknown type ${type}`);
-    const { v } = this.table(kinds[type - 1], this.target(at));
-    return type === kinds.length ? { v } : v;       // a GraphRef stays an object
+  member({ kind, slot, union, required, value }, places) {
+    const at = places[slot];
+    this.need(at || !required, "C06-required", "is absent");
+    if (!at) return absent(kind, value);
+    if (union) {
+      const type = places[slot - 1] && this.bytes[places[slot - 1]];
+      this.need(type > 0 && type <= union.length, "C08-enum", `unknown type ${type}`);
+      const content = this.table(union[type - 1], this.target(at));
+      return type === union.length ? content : content.v;       // a GraphRef stays an object
+    }
+    const found = this.field(kind, at);
+    this.need(!required || found, "C06-required", "is empty");
+    return found;
   }
 
   target(at) {
     const offset = this.view.getUint32(at, true);
-    if (offset === 0) this.fail("C03-table", "the offset is 0");
+    this.need(offset, "C03-table", "the offset is 0");
     return at + offset;
   }
 
   /** The start and length of the vector that `at` refers to, for elements of `size` bytes. */
-  vector(at, size, alignment) {
-    at = this.target(at);
-    if (at & 3 || at + 4 > this.end) this.fail("C04-vector", `vector at ${at} of ${this.end}`);
-    const count = this.view.getUint32(at, true);
-    if ((at + 4) & (alignment - 1) || at + 4 + count * size > this.end) {
-      this.fail("C04-vector", `vector at ${at} of ${count} elements ends after ${this.end}, or is not aligned`);
-    }
+  vector(at, size, alignment = size) {
+    const from = this.target(at);
+    const need = (ok) => this.need(ok, "C04-vector", "outside the flatbuffer, or not aligned");
+    need(from % 4 === 0 && from + 4 <= this.end);
+    const count = this.view.getUint32(from, true), start = from + 4;
+    need(start % alignment === 0 && start + count * size <= this.end);
     this.charge(4 + count * size);
-    return { start: at + 4, count };
+    return { start, count };
   }
 
   text(at, longest) {
-    const { start, count } = this.vector(at, 1, 1);
-    if (count > longest) this.fail("C11-name", `has more than ${longest} bytes`);
-    if (start + count >= this.end || this.bytes[start + count]) this.fail("C05-string", "does not end with a zero byte");
+    const { start, count } = this.vector(at, 1);
+    this.need(count <= longest, "C11-name", `has more than ${longest} bytes`);
+    this.need(this.bytes[start + count] === 0, "C05-string", "does not end with a zero byte");
     try {
       return this.utf8.decode(this.bytes.subarray(start, start + count));
     } catch {
-      return this.fail("C05-string", "is not UTF-8");
+      return this.need(false, "C05-string", "is not UTF-8");
     }
   }
 
   field(kind, at) {
+    if (kind === "text") return this.text(at, LARGEST);
     if (kind === "name") {
-      const text = this.text(at, LONGEST_NAME);
-      if (UNPRINTABLE.test(text)) this.fail("C11-name", "contains control characters");
+      const text = this.text(at, 512);
+      this.need(!UNPRINTABLE.test(text), "C11-name", "contains control characters");
       return text;
     }
-    if (kind === "text") return this.text(at, LARGEST);
     if (kind in TABLES) return this.table(kind, this.target(at));
     if (kind[0] !== "[") return this.scalar(kind, at);
-    const element = kind.slice(1, -1);
-    if (element === "DimExpr") return this.dims(at);
-    const size = WIDTHS[element] ?? 4;
-    const { start, count } = this.vector(at, size, size);
+    const element = kind.slice(1, -1), isStruct = element in STRUCTS;
+    const size = isStruct ? 24 : WIDTHS[element] ?? 4;
+    const { start, count } = this.vector(at, size, isStruct ? 8 : size);
     if (element === "u8") return this.bytes.subarray(start, start + count);
-    if (COUNTED.includes(element)) this.count("items", count, "tensors, nodes and steps");
-    const items = new Array(count);
-    for (let i = 0; i < count; i++) {
-      this.path.push(i);
-      items[i] = element === "i64" ? this.big(start + 8 * i, true) : this.field(element, start + size * i);
-      this.path.pop();
-    }
-    return items;
+    if (COUNTED.includes(element)) this.count("items", count);
+    if (isStruct) this.count("objects", count);
+    return Array.from({ length: count }, (_, i) => this.below(i, () => {
+      const place = start + size * i;
+      return isStruct ? this.struct(place) : element === "i64" ? this.big(place, true) : this.field(element, place);
+    }));
+  }
+
+  /** DimExpr, the one struct of the schema. */
+  struct(at) {
+    return { op: this.scalar("DimOp", at), a: this.scalar("u64", at + 8), b: this.scalar("u64", at + 16) };
   }
 
   scalar(kind, at) {
     const { view } = this;
     switch (kind) {
+      case "u8": return view.getUint8(at);
       case "u16": return view.getUint16(at, true);
       case "u32": return view.getUint32(at, true);
       case "i32": return view.getInt32(at, true);
       case "f32": return view.getFloat32(at, true);
       case "f64": return view.getFloat64(at, true);
-      case "u8": return view.getUint8(at);
-      case "u64": case "i64": return this.checked(this.big(at, kind === "i64"));
+    }
+    if (WIDTHS[kind] === 8) {
+      const value = this.big(at, kind === "i64");
+      this.need(Math.abs(value) <= LARGEST, "C07-number", "is not within 2^53-1");
+      return value;
     }
     const value = view.getUint8(at);
-    if (kind === "bool") {
-      if (value > 1) this.fail("C07-number", `${value} is neither false nor true`);
-      return value === 1;
-    }
-    if (value >= ENUMS[kind]) this.fail("C08-enum", `unknown ${kind} ${value}`);
+    this.need(kind !== "bool" || value < 2, "C07-number", "is neither false nor true");
+    if (kind === "bool") return value === 1;
+    this.need(value < ENUMS[kind], "C08-enum", `unknown ${kind} ${value}`);
     return value;
   }
 
@@ -372,29 +329,10 @@ class Decoder {
     const high = signed ? this.view.getInt32(at + 4, true) : this.view.getUint32(at + 4, true);
     return high * 2 ** 32 + this.view.getUint32(at, true);
   }
-
-  checked(value) {
-    if (Math.abs(value) > LARGEST) this.fail("C07-number", `${value} is not within 2^53-1`);
-    return value;
-  }
-
-  /** The vector of DimExpr, the one struct of the schema. */
-  dims(at) {
-    const { start, count } = this.vector(at, 24, 8);
-    this.count("objects", count, "objects");
-    const result = [];
-    for (let i = 0; i < count; i++) {
-      this.path.push(i);
-      const place = start + 24 * i;
-      result.push({ op: this.scalar("DimOp", place), a: this.scalar("u64", place + 8), b: this.scalar("u64", place + 16) });
-      this.path.pop();
-    }
-    return result;
-  }
 }
 
 /** The value of a field that the file leaves out. */
-function absent({ kind, value }) {
+function absent(kind, value) {
   if (kind === "[u8]") return new Uint8Array(0);
   if (kind[0] === "[") return [];
   if (kind === "name" || kind === "text") return "";
