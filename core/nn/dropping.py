@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..eager.generator import draw_from_seeds, key_counter_of
+from ..eager.generator import draw_from_seeds
 from ..eager.tensor import convert_to_tensor
 from ..ops import random as random_ops
 
@@ -25,14 +25,6 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: int | None = None,
         return x
     key_counter, offset = draw_from_seeds("RandomUniform", x.dtype, x.sizes if shape is None else shape, seed)
     return random_ops.dropout(x, key_counter, share, shape, offset)
-
-
-def stateless_dropout(
-    x: Any, rate: Any, seed: Any, rng_alg: Any = "auto_select", noise_shape: Any = None, name: str | None = None
-) -> Any:
-    """Dropout decided by `seed`, two integers, alone."""
-    x, share, shape = _checked(x, rate, noise_shape)
-    return x if share == 0.0 else random_ops.dropout(x, key_counter_of(seed), share, shape)
 
 
 def _checked(x: Any, rate: Any, noise_shape: Any) -> tuple[Any, float, Any]:
