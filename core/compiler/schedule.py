@@ -20,13 +20,20 @@ from .lower import Lowering
 LANES = 64                # elements of one aligned block: what a row of a merged optimizer step covers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """A key for memory: "input", "constant" and "scratch" hold `what` (a Value), "output" has a position, "state" a State,
     "gradient" is (chunk key, State), "chunk" a chunk's key, "private" the key of a chunk of gradients."""
 
     kind: str
     what: Any
+
+    def __eq__(self, other: object) -> bool:
+        # tuples ask for identity first: what dataclasses of Python 3.13 generate would build an `equal` of two Values
+        return isinstance(other, Place) and (self.kind, self.what) == (other.kind, other.what)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.what))
 
 
 @dataclass
