@@ -27,7 +27,7 @@ from .nest import VALUE, Bound, Nests
 __all__ = ["Blocks", "blocks", "emit", "pays", "workspace"]
 
 ROWS, COLUMNS = 5, 8                      # the register tile
-_K, _M, _N = 640, 100, 1024               # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
+_K, _M, _N = 640, 100, 1024             # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
 _WHOLE_B = 8 << 20                        # bytes of packed B up to which it is packed at once
 _MIN_WORK = 4096                          # multiplications below which the plain loops win
 

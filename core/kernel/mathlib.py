@@ -349,8 +349,8 @@ def _pow_positive(a: Expr, y: Expr) -> Expr:
     high = f - top * top * 0.5
     low = (f - high) - top * top * 0.5 + (polynomial(f, _LOG) * (f * f * f) - (f - top) * (f + top) * 0.5)
     top = _top(high)
-    log_high = top * 1.4426269531250                                          # 12 bits of log2 e
-    log_low = (high - top) * 1.4426269531250 + high * 6.8087639e-05 + low * _LOG2E
+    log_high = top * 1.4423828125                                              # 12 bits of log2 e
+    log_low = (high - top) * 1.4423828125 + high * 3.1222838896e-04 + low * _LOG2E
     total = e + log_high
     log_low = log_low + (log_high - (total - e))
     y = _clamp(y, -3.4e10, 3.4e10)

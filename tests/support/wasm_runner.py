@@ -1,8 +1,9 @@
-"""Runs kernels through wasmtime, and compares with the interpreter."""
+"""Runs kernels of the IR as WebAssembly through wasmtime, and compares with the interpreter."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,13 @@ from tideflow.kernel.ir import Builder, Expr, Kernel, Scalar, Store, store_roots
 from tideflow.shapes import Dim, evaluate
 from tideflow.wasm.emit import StepCode, emit_module, workspace
 
-_ENGINE = None
 _SENTINEL = np.uint32(0xABCDEF12)
 
 
+@cache
 def engine() -> wasmtime.Engine:
     """One engine for all tests."""
-    global _ENGINE
-    if _ENGINE is None:
-        _ENGINE = wasmtime.Engine()
-    return _ENGINE
+    return wasmtime.Engine()
 
 
 def close(name: str, axes: Sequence[Any], stores: Sequence[Store], buffers: Sequence[Any]) -> Kernel:
@@ -123,11 +121,6 @@ def check(kernel: Kernel, arrays: Sequence[np.ndarray], symbols: Mapping[str, in
             np.testing.assert_allclose(a, e, rtol=rtol, atol=atol, err_msg=f"{kernel.name}: buffer {i}")
         else:
             np.testing.assert_array_equal(a, e, err_msg=f"{kernel.name}: buffer {i}")
-
-
-def builder() -> Builder:
-    """A fresh builder."""
-    return Builder()
 
 
 def axes_of(ir: Builder, *extents: Any) -> tuple[list[Any], list[Expr]]:

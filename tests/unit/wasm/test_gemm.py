@@ -1,0 +1,103 @@
+"""Contractions: shapes that do not fit the tile, both orders of memory, symbolic sizes, side sums, several blocks."""
+
+from __future__ import annotations
+
+import kernel_samples as samples
+import numpy as np
+import pytest
+
+pytest.importorskip("wasmtime", reason="needs wasmtime")
+from tideflow.kernel.contract import find_contract
+from tideflow.shapes import symbol
+from tideflow.wasm import gemm
+from tideflow.wasm.emit import workspace
+from wasm_runner import check
+
+BATCH = symbol("batch")
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def full(*shape):
+    return np.full(shape, 7, np.float32)
+
+
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("m, k, n", [(1, 5, 3), (7, 33, 10), (64, 64, 64), (13, 300, 17), (20, 10, 64), (1, 784, 256), (100, 20, 1),
+                                     (33, 1500, 40), (210, 6, 1100)])
+def test_matmul(m, k, n, transpose_a, transpose_b):
+    a, b = normal(k, m) if transpose_a else normal(m, k), normal(n, k) if transpose_b else normal(k, n)
+    check(samples.matmul(m, k, n, transpose_a, transpose_b), [a, b, full(m, n)], **TOLERANCE)
+
+
+@pytest.mark.parametrize("m, k, n", [(7, 33, 10), (64, 64, 64), (33, 1500, 40)])
+def test_sums_beside_a_product(m, k, n):
+    kernel = samples.matmul(m, k, n, transpose_a=True, side=True)
+    check(kernel, [normal(k, m), normal(k, n), full(m, n), full(n)], **TOLERANCE)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 64, 203])
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_symbolic_rows(rows, transpose_a):
+    kernel = samples.matmul(BATCH, 70, 33, transpose_a)
+    assert workspace(kernel) != 0
+    check(kernel, [normal(70, rows) if transpose_a else normal(rows, 70), normal(70, 33), full(rows, 33)], {"batch": rows}, **TOLERANCE)
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 128, 700])
+def test_symbolic_inner_size(k):
+    kernel = samples.matmul(37, BATCH, 20, transpose_a=True, side=True)
+    assert workspace(kernel) != 0
+    check(kernel, [normal(k, 37), normal(k, 20), full(37, 20), full(20)], {"batch": k}, **TOLERANCE)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 30, 600])
+def test_symbolic_columns(columns):
+    kernel = samples.matmul(24, 40, BATCH)
+    assert workspace(kernel) != 0
+    check(kernel, [normal(24, 40), normal(40, columns), full(24, columns)], {"batch": columns}, **TOLERANCE)
+
+
+def test_batches_with_a_prologue():
+    kernel = samples.batched_matmul(3, 20, 16, 24)
+    assert workspace(kernel) != 0
+    check(kernel, [normal(3, 20, 16), normal(3, 16, 24), full(3, 20, 24)], **TOLERANCE)
+
+
+CONVOLUTIONS = [(2, 5, 6, 3, 7), (1, 8, 8, 1, 32), (2, 4, 4, 8, 8), (3, 9, 7, 32, 12), (2, 5, 5, 100, 6)]
+
+
+@pytest.mark.parametrize("n, h, w, i, o", CONVOLUTIONS)
+def test_convolution_and_both_gradients(n, h, w, i, o):
+    x, dy, f = normal(n, h, w, i), normal(n, h, w, o), normal(3, 3, i, o)
+    check(samples.conv(n, h, w, i, o), [x, f, normal(o), full(n, h, w, o)], **TOLERANCE)
+    check(samples.conv_filter_gradient(n, h, w, i, o), [x, dy, full(3, 3, i, o), full(o)], **TOLERANCE)
+    check(samples.conv_input_gradient(n, h, w, i, o), [dy, f, full(n, h, w, i)], **TOLERANCE)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_convolutions_over_a_symbolic_batch(n):
+    h, w, i, o = 6, 5, 8, 12
+    x, dy, f = normal(n, h, w, i), normal(n, h, w, o), normal(3, 3, i, o)
+    for kernel, arrays in (
+        (samples.conv(BATCH, h, w, i, o), [x, f, normal(o), full(n, h, w, o)]),
+        (samples.conv_filter_gradient(BATCH, h, w, i, o), [x, dy, full(3, 3, i, o), full(o)]),
+        (samples.conv_input_gradient(BATCH, h, w, i, o), [dy, f, full(n, h, w, i)]),
+    ):
+        assert workspace(kernel) != 0
+        check(kernel, arrays, {"batch": n}, **TOLERANCE)
+
+
+def test_small_products_stay_plain_loops():
+    assert workspace(samples.matmul(1, 784, 256)) == 0
+    assert workspace(samples.matmul(2, 3, 4)) == 0
+
+
+def test_blocks_cover_the_inner_size():
+    for k in (10, 640, 641, 784, 5000):
+        cut = gemm.blocks(find_contract(samples.matmul(64, k, 64)))
+        assert cut.count * cut.k >= k and cut.k <= 640
