@@ -1,0 +1,44 @@
+"""The examples under Pyodide in Node: Python 3.13, 32 bits, compiled programs in place on numpy's memory."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pyodide(require):
+    """Runs a script under Pyodide with the working tree as the package; returns what it printed."""
+    missing = not (ROOT / "node_modules" / "pyodide").is_dir()
+    require("node", "node_modules/pyodide is missing: run `make setup`" if missing else None)
+    subprocess.run([sys.executable, str(ROOT / "tools" / "fetch.py")], check=True, capture_output=True)
+
+    def run(script: Path, *arguments: str) -> str:
+        done = subprocess.run(["node", str(ROOT / "tools" / "pyodide_run.mjs"), str(script), *arguments], cwd=ROOT,
+                              capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+def test_custom_loop_compiles_and_learns(pyodide):
+    output = pyodide(ROOT / "examples" / "custom_loop.py")
+    assert abs(float(re.search(r"slope (\S+),", output).group(1)) - 3) < 0.1
+
+
+def test_digits_learns(pyodide):
+    output = pyodide(ROOT / "examples" / "digits.py", "2", "/home/pyodide/digits.tide")
+    assert float(re.search(r"accuracy (0\.\d+); saved", output).group(1)) > 0.85
+
+
+def test_import_takes_little_time_after_numpy(pyodide, tmp_path):
+    """Of source; the site's byte code takes a fraction. In seconds of the best of two processes."""
+    script = tmp_path / "time_import.py"
+    script.write_text("import time, numpy, flatbuffers\nt = time.perf_counter()\nimport tideflow\n"
+                      "print(time.perf_counter() - t)\n")
+    assert min(float(pyodide(script)) for _ in range(2)) < 1.2
