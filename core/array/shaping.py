@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-def tensors(values: Any, op: str) -> list[Any]:
+def _tensors(values: Any, op: str) -> list[Any]:
     """A list of values as tensors of one dtype: what is no tensor takes the dtype of one that is."""
     if isinstance(values, Value) or not isinstance(values, list | tuple):
         values = list(values) if not isinstance(values, Value) else slicing_ops.unstack(values)
@@ -118,7 +118,7 @@ def concat(values: Any, axis: Any, name: str = "concat") -> Any:
     >>> concat([[[1, 2]], [[3, 4]]], axis=0).numpy().tolist()
     [[1, 2], [3, 4]]
     """
-    return movement_ops.concat(tensors(values, "concat"), as_index(axis, "concat"))
+    return movement_ops.concat(_tensors(values, "concat"), as_index(axis, "concat"))
 
 
 def stack(values: Any, axis: int = 0, name: str = "stack") -> Any:
@@ -127,7 +127,7 @@ def stack(values: Any, axis: int = 0, name: str = "stack") -> Any:
     >>> stack([[1, 2], [3, 4]], axis=1).numpy().tolist()
     [[1, 3], [2, 4]]
     """
-    made = tensors(values, "stack")
+    made = _tensors(values, "stack")
     for v in made[1:]:
         if tuple(v.sizes) != tuple(made[0].sizes):
             raise InvalidArgumentError(

@@ -187,9 +187,10 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
 
 def from_python(value: Any, dtype: DType | None) -> Any:
     """The conversion that `apply` uses for plain values beside tensors of `dtype`."""
-    if dtype is None or isinstance(value, np.ndarray):
-        made = convert_to_tensor(value)
-        return made
+    if dtype is None or (isinstance(value, np.ndarray) and dtype is string):
+        return convert_to_tensor(value)
+    if isinstance(value, np.ndarray):
+        return EagerTensor(value.astype(dtype.numpy), dtype)       # TensorFlow casts arrays, even a float one to integers
     array = np.asarray(value) if not isinstance(value, list | tuple) else to_array(value)
     if dtype.is_integer and array.dtype.kind == "f":
         raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype {dtype.name}; cast the tensor first: tf.cast(x, tf.float32)")

@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 
-def operands(x: Any, y: Any) -> tuple[Any, Any]:
+def _operands(x: Any, y: Any) -> tuple[Any, Any]:
     """Two values as tensors: what is none yet takes the dtype of the other one, and y that of x if neither is."""
     if isinstance(x, Value) or isinstance(y, Value):
         return x, y
@@ -273,117 +273,117 @@ def tanh(x: Any, name: str | None = None) -> Any:
 
 def add(x: Any, y: Any, name: str | None = None) -> Any:
     """x + y. The dtypes must agree; Python numbers and arrays take the dtype of the other operand."""
-    return apply("add", *operands(x, y))
+    return apply("add", *_operands(x, y))
 
 
 def atan2(y: Any, x: Any, name: str | None = None) -> Any:
     """The angle of the point (x, y), from -pi to pi."""
-    return apply("atan2", *operands(y, x))
+    return apply("atan2", *_operands(y, x))
 
 
 def divide_no_nan(x: Any, y: Any, name: str | None = None) -> Any:
     """x / y, and 0 where y is 0."""
-    return apply("divide_no_nan", *operands(x, y))
+    return apply("divide_no_nan", *_operands(x, y))
 
 
 def equal(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x equals y. NaN equals nothing."""
-    return apply("equal", *operands(x, y))
+    return apply("equal", *_operands(x, y))
 
 
 def floordiv(x: Any, y: Any, name: str | None = None) -> Any:
     """x / y, rounded towards minus infinity."""
-    return apply("floordiv", *operands(x, y))
+    return apply("floordiv", *_operands(x, y))
 
 
 def floormod(x: Any, y: Any, name: str | None = None) -> Any:
     """The remainder of `floordiv`, with the sign of y."""
-    return apply("floormod", *operands(x, y))
+    return apply("floormod", *_operands(x, y))
 
 
 def greater(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x > y."""
-    return apply("greater", *operands(x, y))
+    return apply("greater", *_operands(x, y))
 
 
 def greater_equal(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x >= y."""
-    return apply("greater_equal", *operands(x, y))
+    return apply("greater_equal", *_operands(x, y))
 
 
 def less(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x < y."""
-    return apply("less", *operands(x, y))
+    return apply("less", *_operands(x, y))
 
 
 def less_equal(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x <= y."""
-    return apply("less_equal", *operands(x, y))
+    return apply("less_equal", *_operands(x, y))
 
 
 def logical_and(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether both x and y are true."""
-    return apply("logical_and", *operands(x, y))
+    return apply("logical_and", *_operands(x, y))
 
 
 def logical_or(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x or y is true."""
-    return apply("logical_or", *operands(x, y))
+    return apply("logical_or", *_operands(x, y))
 
 
 def logical_xor(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether just one of x and y is true."""
-    return apply("not_equal", *operands(x, y))
+    return apply("not_equal", *_operands(x, y))
 
 
 def maximum(x: Any, y: Any, name: str | None = None) -> Any:
     """The larger of x and y, NaN if one is NaN."""
-    return apply("maximum", *operands(x, y))
+    return apply("maximum", *_operands(x, y))
 
 
 def minimum(x: Any, y: Any, name: str | None = None) -> Any:
     """The smaller of x and y, NaN if one is NaN."""
-    return apply("minimum", *operands(x, y))
+    return apply("minimum", *_operands(x, y))
 
 
 def mod(x: Any, y: Any, name: str | None = None) -> Any:
     """The remainder of `floordiv`, with the sign of y."""
-    return apply("floormod", *operands(x, y))
+    return apply("floormod", *_operands(x, y))
 
 
 def multiply(x: Any, y: Any, name: str | None = None) -> Any:
     """x * y."""
-    return apply("multiply", *operands(x, y))
+    return apply("multiply", *_operands(x, y))
 
 
 def multiply_no_nan(x: Any, y: Any, name: str | None = None) -> Any:
     """x * y, and 0 where y is 0, even if x is infinite or NaN."""
-    return apply("multiply_no_nan", *operands(x, y))
+    return apply("multiply_no_nan", *_operands(x, y))
 
 
 def not_equal(x: Any, y: Any, name: str | None = None) -> Any:
     """Whether x differs from y. NaN differs from everything."""
-    return apply("not_equal", *operands(x, y))
+    return apply("not_equal", *_operands(x, y))
 
 
 def pow(x: Any, y: Any, name: str | None = None) -> Any:
     """x to the power of y. Integers: y must not be negative."""
-    return apply("pow", *operands(x, y))
+    return apply("pow", *_operands(x, y))
 
 
 def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
     """(x - y) * (x - y)."""
-    return apply("squared_difference", *operands(x, y))
+    return apply("squared_difference", *_operands(x, y))
 
 
 def subtract(x: Any, y: Any, name: str | None = None) -> Any:
     """x - y."""
-    return apply("subtract", *operands(x, y))
+    return apply("subtract", *_operands(x, y))
 
 
 def truediv(x: Any, y: Any, name: str | None = None) -> Any:
     """x / y. Integers of 32 and 64 bits give float64, as in Python 3."""
-    return apply("truediv", *operands(x, y))
+    return apply("truediv", *_operands(x, y))
 
 
 def divide(x: Any, y: Any, name: str | None = None) -> Any:
@@ -411,19 +411,19 @@ def log_sigmoid(x: Any, name: str | None = None) -> Any:
 
 def xlogy(x: Any, y: Any, name: str | None = None) -> Any:
     """x * log(y), and 0 where x is 0."""
-    x, y = (convert_to_tensor(v) for v in operands(x, y))
+    x, y = (convert_to_tensor(v) for v in _operands(x, y))
     return x * apply("log", select(apply("equal", x, 0), 1, y))
 
 
 def xlog1py(x: Any, y: Any, name: str | None = None) -> Any:
     """x * log1p(y), and 0 where x is 0."""
-    x, y = (convert_to_tensor(v) for v in operands(x, y))
+    x, y = (convert_to_tensor(v) for v in _operands(x, y))
     return x * apply("log1p", select(apply("equal", x, 0), 0, y))
 
 
 def xdivy(x: Any, y: Any, name: str | None = None) -> Any:
     """x / y, and 0 where x is 0."""
-    x, y = (convert_to_tensor(v) for v in operands(x, y))
+    x, y = (convert_to_tensor(v) for v in _operands(x, y))
     return x / select(apply("equal", x, 0), 1, y)
 
 

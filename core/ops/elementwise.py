@@ -435,7 +435,7 @@ class ClipByValue(Elementwise):
 
     def grad(self, dy: Any, x: Any, low: Any, high: Any, *, out: Any) -> Any:
         below, above = x < low, x > high
-        inside = apply("logical_not", apply("logical_or", below, above))
+        inside = apply("logical_and", x >= low, x <= high)  # false for NaN
         return select(inside, dy, 0), select(below, dy, 0), select(above, dy, 0)
 
     def lower(self, ir: Any, x: Any, low: Any, high: Any) -> Any:

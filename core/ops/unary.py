@@ -110,7 +110,7 @@ class Sqrt(Unary):
         return quiet(np.sqrt, x)
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
-        return (dy * 0.5 / out,)
+        return (apply("multiply_no_nan", 0.5 / out, dy),)  # 0 where dy is 0, so that a masked NaN stays masked
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("sqrt", x)
@@ -129,7 +129,7 @@ class Rsqrt(Unary):
         return quiet(lambda a: 1 / np.sqrt(a), x)
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
-        return (dy * (-0.5 * out * out * out),)
+        return (apply("multiply_no_nan", -0.5 * out * out * out, dy),)
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("rsqrt", x)
