@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { load, ModelError } from "../../js_bindings/runtime/index.js";
+
+const file = () => new Uint8Array(readFileSync(new URL("./data/step.tide", import.meta.url)));
+const x = { data: Float32Array.of(0, 1, 2, 3, 4, 5, 6, 7), shape: [2, 4] };
+
+test("a file runs from its bytes and says where", async () => {
+  const model = await load(file(), { device: "auto" });
+  assert.equal(model.device.kind, "wasm");
+  assert.match(model.device.reason, /no WebGPU here/);
+  const { y, total } = await model.run("step", { x });
+  assert.deepEqual([...y.data], [0, 1, 3, 6, 2, 5, 9, 14]);
+  assert.deepEqual([y.shape, y.dtype, total.data[0]], [[2, 4], "float32", 0]);
+  assert.deepEqual(model.signatures[0].inputs[0], { name: "x", dtype: "float32", shape: ["batch", 4], optional: false });
+  await model.close();
+  await assert.rejects(model.run("step", { x }), { name: "DeviceLostError", message: /closed/ });
+});
+
+test("what is saved goes on where it stopped", async () => {
+  const model = await load(file(), { device: "wasm" });
+  await model.run("step", { x });
+  await model.run("step", { x });
+  const saved = await model.save();
+  assert.equal(saved.length, file().length);
+  const again = await load(saved, { device: "wasm" });
+  const [here, there] = [await model.run("step", { x }), await again.run("step", { x })];
+  assert.deepEqual(there.y.data, here.y.data);
+  assert.equal((await again.run("peek")).w_now.data[0], 4);
+});
+
+test("an untouched model saves to the same bytes", async () => {
+  assert.deepEqual(await (await load(file(), { device: "wasm" })).save(), file());
+});
+
+test("a file is fetched with progress, and can be aborted", async (t) => {
+  const bytes = file();
+  t.mock.method(globalThis, "fetch", async (_, { signal }) => {
+    signal?.throwIfAborted();
+    return new Response(bytes, { headers: { "content-length": String(bytes.length) } });
+  });
+  const seen = [];
+  const model = await load("model.tide", { device: "wasm", onProgress: ({ loaded, total }) => seen.push([loaded, total]) });
+  assert.deepEqual(seen.at(-1), [bytes.length, bytes.length]);
+  assert.equal(model.device.kind, "wasm");
+  await assert.rejects(load("model.tide", { signal: AbortSignal.abort() }), { name: "AbortError" });
+});
+
+test("a server's refusal is named", async (t) => {
+  t.mock.method(globalThis, "fetch", async () => new Response("no", { status: 404, statusText: "Not Found" }));
+  await assert.rejects(load("gone.tide"), /gone.tide: the server answered 404 Not Found/);
+});
+
+test("a truncated download is refused by name", async () => {
+  await assert.rejects(load(file().subarray(0, 4000), { device: "wasm" }), ModelError);
+});
+
+test("an unknown device is refused", async () => {
+  await assert.rejects(load(file(), { device: "tpu" }), { name: "InvalidArgumentError", message: /"tpu" is unknown/ });
+  await assert.rejects(load(file(), { device: "webgpu" }), { name: "NoExecutorError", message: /no WebGPU here/ });
+});
