@@ -17,10 +17,18 @@ PYTHON = ROOT / "core" / "program" / "tables.py"
 JAVASCRIPT = ROOT / "js_bindings" / "runtime" / "tables.js"
 
 SCALARS = {
-    "ubyte": "u8", "ushort": "u16", "uint": "u32", "uint64": "u64", "int": "i32", "int64": "i64", "long": "i64",
-    "float": "f32", "double": "f64", "bool": "bool",
+    "ubyte": "u8",
+    "ushort": "u16",
+    "uint": "u32",
+    "uint64": "u64",
+    "int": "i32",
+    "int64": "i64",
+    "long": "i64",
+    "float": "f32",
+    "double": "f64",
+    "bool": "bool",
 }
-FREE_TEXT = {("Text", "v"), ("KeyValue", "value")}      # not names: any UTF-8
+FREE_TEXT = {("Text", "v"), ("KeyValue", "value")}  # not names: any UTF-8
 
 
 def parse(text: str) -> tuple[dict, dict, dict, dict, str]:
@@ -60,7 +68,10 @@ def field(table: str, declaration: str, known: tuple[dict, dict, dict, dict]) ->
 
 
 def python_source(enums: dict, unions: dict, structs: dict, tables: dict, identifier: str) -> str:
-    lines = ['"""Generated from schema/model.fbs by tools/generate_tables.py: do not edit. See there for the notation."""', ""]
+    lines = [
+        '"""Generated from schema/model.fbs by tools/generate_tables.py: do not edit. See there for the notation."""',
+        "",
+    ]
     lines += [f'IDENTIFIER = b"{identifier}"', "", "ENUMS = {"]
     lines += [f'    "{name}": {len(members)},' for name, members in enums.items()] + ["}", "", "UNIONS = {"]
     lines += [f'    "{name}": "{" ".join(members)}",' for name, members in unions.items()] + ["}"]
@@ -71,18 +82,28 @@ def python_source(enums: dict, unions: dict, structs: dict, tables: dict, identi
             if len(parts) == 1:
                 lines.append(f'    "{name}": "{text}",')
             else:
-                lines += [f'    "{name}": "{parts[0]} "'] + [f'        "{p} "' for p in parts[1:-1]] + [f'        "{parts[-1]}",']
+                lines += (
+                    [f'    "{name}": "{parts[0]} "']
+                    + [f'        "{p} "' for p in parts[1:-1]]
+                    + [f'        "{parts[-1]}",']
+                )
         lines.append("}")
     return "\n".join(lines) + "\n"
 
 
 def javascript_source(enums: dict, unions: dict, structs: dict, tables: dict, identifier: str) -> str:
-    lines = ["// Generated from core/program/schema/model.fbs by tools/generate_tables.py: do not edit. See there for the notation.", ""]
+    lines = [
+        "// Generated from core/program/schema/model.fbs by tools/generate_tables.py: do not edit.",
+        "",
+    ]
     lines += [f'export const IDENTIFIER = "{identifier}";', ""]
     for name, members in enums.items():
         body = ", ".join(f"{m}: {i}" for i, m in enumerate(members))
-        lines += [f"export const {name} = {{ {body} }};"] if len(body) < 90 else [
-            f"export const {name} = {{", *(f"  {p}" for p in wrap(body, 100)), "};"]
+        lines += (
+            [f"export const {name} = {{ {body} }};"]
+            if len(body) < 90
+            else [f"export const {name} = {{", *(f"  {p}" for p in wrap(body, 100)), "};"]
+        )
     lines += ["", "/** How many values each enum has. */", "export const ENUMS = {"]
     lines += [f"  {name}: {len(members)}," for name, members in enums.items()] + ["};", "", "export const UNIONS = {"]
     lines += [f'  {name}: "{" ".join(members)}",' for name, members in unions.items()] + ["};"]
@@ -90,7 +111,9 @@ def javascript_source(enums: dict, unions: dict, structs: dict, tables: dict, id
         lines += ["", f"export const {title} = {{"]
         for name, text in group.items():
             parts = wrap(text, 100)
-            lines.append(f"  {name}: " + " +\n    ".join(f'"{p}{" " if p is not parts[-1] else ""}"' for p in parts) + ",")
+            lines.append(
+                f"  {name}: " + " +\n    ".join(f'"{p}{" " if p is not parts[-1] else ""}"' for p in parts) + ","
+            )
         lines.append("};")
     return "\n".join(lines) + "\n"
 
@@ -108,7 +131,9 @@ def main() -> int:
     parsed = parse(SCHEMA.read_text(encoding="utf-8"))
     wanted = {PYTHON: python_source(*parsed), JAVASCRIPT: javascript_source(*parsed)}
     if "--check" in sys.argv[1:]:
-        stale = [str(p.relative_to(ROOT)) for p, t in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != t]
+        stale = [
+            str(p.relative_to(ROOT)) for p, t in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != t
+        ]
         if stale:
             print(f"out of date: {', '.join(stale)}; run tools/generate_tables.py")
         return 1 if stale else 0

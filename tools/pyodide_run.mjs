@@ -6,7 +6,7 @@
 // the folder of the script is the current one. `python tools/fetch.py` must have filled .cache/wheels.
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const REPOSITORY = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -77,10 +77,13 @@ async function main(argv) {
   const script = argv[0] && resolve(argv[0]);
   if (!script || !existsSync(script)) throw new Error("usage: node tools/pyodide_run.mjs [--wheel FILE] script.py [arguments]");
   const pyodide = await makePyodide(options);
-  const folder = "/script";
-  pyodide.FS.mkdirTree(folder);
-  pyodide.mountNodeFS(folder, dirname(script));
-  const filename = `${folder}/${script.slice(dirname(script).length + 1)}`;
+  const inside = script.startsWith(REPOSITORY + sep);
+  const folder = inside ? `/repo/${relative(REPOSITORY, dirname(script)).split(sep).join("/")}` : "/script";
+  if (!inside) {
+    pyodide.FS.mkdirTree(folder);
+    pyodide.mountNodeFS(folder, dirname(script));
+  }
+  const filename = `${folder}/${basename(script)}`;
   pyodide.globals.set("_argv", pyodide.toPy([filename, ...argv.slice(1)]));
   pyodide.runPython("import os, sys; sys.argv = _argv; del _argv");
   pyodide.runPython(`os.chdir(${JSON.stringify(folder)}); sys.path.insert(0, ${JSON.stringify(folder)})`);
