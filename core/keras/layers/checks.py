@@ -1,0 +1,49 @@
+"""Checks of arguments that several layers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def positive_int(name: str, value: Any, owner: Any) -> int:
+    """An int above 0. Raises ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        import operator
+
+        try:
+            value = operator.index(value)
+        except TypeError:
+            value = -1 if not isinstance(value, int) else value
+        if value <= 0:
+            raise ValueError(f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. Received: {name}={value}")
+    return int(value)
+
+
+def known_size(shape: Any, axis: int, owner: Any) -> int:
+    """The size of an axis that must be known to make weights. Raises ValueError."""
+    size = shape[axis] if len(shape) >= abs(axis) else None
+    if size is None:
+        raise ValueError(f"Layer {owner.name!r} ({type(owner).__name__}) needs a known size on axis {axis} of its input. Received: input shape {tuple(shape)}. Give the size in `Input`.")
+    return int(size)
+
+
+def rank(shape: Any, wanted: int, owner: Any) -> None:
+    """Raises ValueError if an input has another number of axes."""
+    if len(shape) != wanted:
+        raise ValueError(f"Input 0 of layer \"{owner.name}\" is incompatible with the layer: expected ndim={wanted}, found ndim={len(shape)}. Full shape received: {tuple(shape)}")
+
+
+def pair(value: Any, name: str) -> tuple[int, int]:
+    """Two positive ints from one or two."""
+    made = (value, value) if isinstance(value, int) else tuple(value)
+    if len(made) != 2 or any(not isinstance(v, int) or v <= 0 for v in made):
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 positive integers. Received: {name}={value}")
+    return made
+
+
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    """A value among the allowed ones (text in lower case). Raises ValueError."""
+    value = value.lower() if isinstance(value, str) else value
+    if value not in allowed:
+        raise ValueError(f"Invalid value for argument `{name}`: {value!r}; expected one of {', '.join(map(repr, allowed))}")
+    return value

@@ -1,0 +1,108 @@
+"""Normalization by the statistics of a batch or of a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ops.dispatch import apply
+from ...ops.reduce import reduce_mean
+from .. import initializers, regularizers
+from .checks import known_size
+from .layer import Layer
+
+__all__ = ["BatchNormalization", "LayerNormalization"]
+
+
+class BatchNormalization(Layer):
+    """Normalizes each channel by mean and variance of the batch in training, by moving averages of them otherwise."""
+
+    def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 0.001, center: bool = True, scale: bool = True,
+                 beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", moving_mean_initializer: Any = "zeros",
+                 moving_variance_initializer: Any = "ones", beta_regularizer: Any = None, gamma_regularizer: Any = None,
+                 beta_constraint: Any = None, gamma_constraint: Any = None, synchronized: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, float(momentum), float(epsilon), center, scale
+        self.beta_initializer, self.gamma_initializer = initializers.get(beta_initializer), initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer, self.gamma_regularizer = regularizers.get(beta_regularizer), regularizers.get(gamma_regularizer)
+        self.gamma: Any = None
+        self.beta: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        shape = (known_size(input_shape, self.axis, self),)
+        if self.scale:
+            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer)
+        if self.center:
+            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
+        self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, name="moving_mean", trainable=False)
+        self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, name="moving_variance", trainable=False)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        rank = len(inputs.sizes)
+        axis = self.axis % rank
+        others = tuple(i for i in range(rank) if i != axis)
+        if training and self._trainable:
+            mean = reduce_mean(inputs, others)
+            centered = inputs - self._spread(mean, rank, axis)
+            variance = reduce_mean(centered * centered, others)
+            self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1.0 - self.momentum))
+            self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1.0 - self.momentum))
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+            centered = inputs - self._spread(mean, rank, axis)
+        factor = apply("rsqrt", variance + self.epsilon)
+        if self.gamma is not None:
+            factor = factor * self.gamma
+        outputs = centered * self._spread(factor, rank, axis)
+        return outputs if self.beta is None else outputs + self._spread(self.beta, rank, axis)
+
+    def _spread(self, x: Any, rank: int, axis: int) -> Any:
+        """Per-channel values in a shape that broadcasts."""
+        if axis == rank - 1:
+            return x
+        return apply("reshape", x, shape=tuple(x.sizes[0] if i == axis else 1 for i in range(rank)))
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("beta_initializer", "gamma_initializer", "moving_mean_initializer", "moving_variance_initializer")
+        return {**super().get_config(), "axis": self.axis, "momentum": self.momentum, "epsilon": self.epsilon, "center": self.center,
+                "scale": self.scale, **{n: initializers.serialize(getattr(self, n)) for n in names},
+                "beta_regularizer": regularizers.serialize(self.beta_regularizer), "gamma_regularizer": regularizers.serialize(self.gamma_regularizer)}
+
+
+class LayerNormalization(Layer):
+    """Normalizes each sample over some axes (the last by default)."""
+
+    def __init__(self, axis: Any = -1, epsilon: float = 0.001, center: bool = True, scale: bool = True, beta_initializer: Any = "zeros",
+                 gamma_initializer: Any = "ones", beta_regularizer: Any = None, gamma_regularizer: Any = None, beta_constraint: Any = None,
+                 gamma_constraint: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
+        self.epsilon, self.center, self.scale = float(epsilon), center, scale
+        self.beta_initializer, self.gamma_initializer = initializers.get(beta_initializer), initializers.get(gamma_initializer)
+        self.beta_regularizer, self.gamma_regularizer = regularizers.get(beta_regularizer), regularizers.get(gamma_regularizer)
+        self.gamma: Any = None
+        self.beta: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        self._axes = tuple(sorted(a % len(input_shape) for a in self.axis))
+        shape = tuple(known_size(input_shape, a, self) for a in self._axes)
+        if self.scale:
+            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer)
+        if self.center:
+            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
+
+    def call(self, inputs: Any) -> Any:
+        rank = len(inputs.sizes)
+        centered = inputs - reduce_mean(inputs, self._axes, True)
+        outputs = centered * apply("rsqrt", reduce_mean(centered * centered, self._axes, True) + self.epsilon)
+        for weight, combine in ((self.gamma, "multiply"), (self.beta, "add")):
+            if weight is not None:
+                shape = tuple(inputs.sizes[i] if i in self._axes else 1 for i in range(rank))
+                outputs = apply(combine, outputs, weight if self._axes == (rank - 1,) else apply("reshape", weight, shape=shape))
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": list(self.axis), "epsilon": self.epsilon, "center": self.center, "scale": self.scale,
+                "beta_initializer": initializers.serialize(self.beta_initializer), "gamma_initializer": initializers.serialize(self.gamma_initializer),
+                "beta_regularizer": regularizers.serialize(self.beta_regularizer), "gamma_regularizer": regularizers.serialize(self.gamma_regularizer)}
