@@ -1,7 +1,7 @@
 """The command line: `python -m tideflow inspect model.tide`, `python -m tideflow run model.tide --input digits.npy`.
 
-A command is a module with `add_arguments(parser)` and `run(arguments) -> exit status`; to add one, add a line to COMMANDS.
-Only the module of the chosen command is imported.
+A command is a module with `add_arguments(parser)` and `run(arguments) -> exit status`; to add one, add a line to
+COMMANDS. Only the module of the chosen command is imported.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from . import version
 
 COMMANDS = {
     "inspect": ("program.inspect", "print what a model file holds: signatures, kernels, steps, memory"),
-    "run": ("runtime.command", "run one signature of a model file on arrays"),
+    "run": ("run_command", "run one signature of a model file on arrays"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="tideflow", description="TensorFlow 2 in a browser tab, on a GPU and at the edge.")
+    parser = argparse.ArgumentParser(
+        prog="tideflow", description="TensorFlow 2 in a browser tab, on a GPU and at the edge."
+    )
     parser.add_argument("--version", action="version", version=f"tideflow {version.RELEASE}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((a for a in arguments if not a.startswith("-")), None)

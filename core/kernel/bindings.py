@@ -7,6 +7,7 @@ Twin: `js_bindings/runtime/bindings.js`. Models and programs are those of `progr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..errors import ModelError
@@ -38,8 +39,11 @@ def check_bindings(model: Any, program: Any, where: str = "program") -> None:
         if len(bound) > MAX_BINDINGS:
             raise ModelError("P08-binding", at, f"binds {len(bound)} regions, at most {MAX_BINDINGS} are portable")
         if len(bound) != program.kernels[step.kernel].bindings:
-            raise ModelError("P08-binding", at, f"binds {len(bound)} regions, the kernel has "
-                             f"{program.kernels[step.kernel].bindings} bindings")
+            raise ModelError(
+                "P08-binding",
+                at,
+                f"binds {len(bound)} regions, the kernel has {program.kernels[step.kernel].bindings} bindings",
+            )
         if step.writes >> len(bound):
             raise ModelError("P08-binding", at, f"writes {step.writes:#x} names more than its {len(bound)} regions")
         taken = set(bound)
@@ -49,11 +53,15 @@ def check_bindings(model: Any, program: Any, where: str = "program") -> None:
             parent = regions[region].parent
             while parent >= 0:
                 if parent in taken:
-                    raise ModelError("P08-binding", at, f"binds region {region} beside region {parent} that contains it")
+                    raise ModelError(
+                        "P08-binding", at, f"binds region {region} beside region {parent} that contains it"
+                    )
                 parent = regions[parent].parent
         words = len(step.uniforms) + sum(scalar_words(model, tensor) for tensor in step.scalars)
         if words > MAX_WORDS:
-            raise ModelError("P08-binding", at, f"has {words} words of uniforms and scalars, the slot holds {MAX_WORDS}")
+            raise ModelError(
+                "P08-binding", at, f"has {words} words of uniforms and scalars, the slot holds {MAX_WORDS}"
+            )
 
 
 def scalar_words(model: Any, tensor: int) -> int:
@@ -68,7 +76,7 @@ def scalar_words(model: Any, tensor: int) -> int:
 def check_bound(
     model: Any, program: Any, sizes: Sequence[int | None], where: str = "program", max_bytes: int | None = None
 ) -> int:
-    """Checks a program for known sizes (the values of `model.dims`): at load for the extremes, at each binding for real.
+    """Checks a program for known sizes (the values of `model.dims`): at load for the extremes, then at each binding.
 
     Children lie inside their parents, tensors fit their regions, no step binds overlapping bytes, and memory and the
     number of steps are bounded. Returns the bytes of all root regions.
@@ -78,8 +86,10 @@ def check_bound(
     """
     for index in _dims_of(program):
         if sizes[index] is None:
-            raise ModelError("P13-unbound", where, f"uses dims[{index}], whose symbol occurs in no input shape of the signature")
-    starts: list[tuple[int, int]] = []      # (root, first byte inside it) of each region
+            raise ModelError(
+                "P13-unbound", where, f"uses dims[{index}], whose symbol occurs in no input shape of the signature"
+            )
+    starts: list[tuple[int, int]] = []  # (root, first byte inside it) of each region
     total = 0
     for number, region in enumerate(program.regions):
         at = f"{where}.regions[{number}]"
@@ -90,8 +100,12 @@ def check_bound(
         else:
             root, start = starts[region.parent]
             if offset % REGION_ALIGNMENT or offset + size > sizes[program.regions[region.parent].bytes]:
-                raise ModelError("P06-region", at, f"bytes {offset}..{offset + size} of its parent: not a multiple of 256, or "
-                                 f"outside its {sizes[program.regions[region.parent].bytes]} bytes")
+                raise ModelError(
+                    "P06-region",
+                    at,
+                    f"bytes {offset}..{offset + size} of its parent: not a multiple of 256, or "
+                    f"outside its {sizes[program.regions[region.parent].bytes]} bytes",
+                )
             starts.append((root, start + offset))
         if region.tensor >= 0:
             needed = ITEM_SIZES[region.storage]
@@ -120,9 +134,11 @@ def _check_overlap(program: Any, sizes: Sequence[Any], starts: Sequence[tuple[in
         if len(children) < 2:
             continue
         spans = sorted((*starts[r], starts[r][1] + max(sizes[program.regions[r].bytes], 1)) for r in children)
-        for (root, _, end), (next_root, start, _) in zip(spans, spans[1:], strict=False):
+        for (root, _, end), (next_root, start, _) in pairwise(spans):
             if root == next_root and start < end:
-                raise ModelError("P08-binding", f"{where}.steps[{number}]", f"binds byte {start} of region {root} twice")
+                raise ModelError(
+                    "P08-binding", f"{where}.steps[{number}]", f"binds byte {start} of region {root} twice"
+                )
 
 
 def _check_steps(program: Any, sizes: Sequence[Any], where: str) -> None:
@@ -138,5 +154,7 @@ def _check_steps(program: Any, sizes: Sequence[Any], where: str) -> None:
         else:
             total += times
         if total > MAX_EXPANDED_STEPS:
-            raise ModelError("P09-budget", f"{where}.steps", f"more than {MAX_EXPANDED_STEPS} steps with loops written out")
+            raise ModelError(
+                "P09-budget", f"{where}.steps", f"more than {MAX_EXPANDED_STEPS} steps with loops written out"
+            )
         index += 1

@@ -1,8 +1,8 @@
 """Builds a flatbuffer from dataclasses by the field lists of `tables.py`.
 
-Written for speed in Pyodide, where a trace goes through here: every table is one `struct.pack`, with a layout cached for
-each set of present fields; the library's builder makes a dozen calls per field and is five times slower. Like it, this
-one works from the end of the buffer to its start, so children come first; positions count from the end.
+Written for speed in Pyodide, where a trace goes through here: every table is one `struct.pack`, with a layout cached
+for each set of present fields; the library's builder makes a dozen calls per field and is three times slower. Like it,
+this one works from the end of the buffer to its start, so children come first; positions count from the end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class FlatBuilder:
     """`build` returns the flatbuffer with room for the header; one builder makes one buffer."""
 
     def __init__(self) -> None:
-        self.chunks: list[bytes] = []       # last first
+        self.chunks: list[bytes] = []  # last first
         self.size = 0
         self.vtables: dict[bytes, int] = {}
-        self.tables: dict[str, list[int]] = {"Segment": []}     # positions of the tables of a kind
+        self.tables: dict[str, list[int]] = {"Segment": []}  # positions of the tables of a kind
 
     def build(self, model: Any, header_size: int) -> bytearray:
         """The whole buffer, a multiple of 8 bytes: root offset, identifier, `header_size` zero bytes, objects."""
@@ -106,18 +106,18 @@ class _Layout(NamedTuple):
 
     vtable: bytes
     size: int
-    alignment: int                          # of byte 4, where the widest fields begin
+    alignment: int  # of byte 4, where the widest fields begin
     pack: Callable[..., bytes]
-    order: list[int]                        # which value goes where
-    references: list[tuple[int, int]]       # (place in that order, offset in the table) of offsets to children
+    order: list[int]  # which value goes where
+    references: list[tuple[int, int]]  # (place in that order, offset in the table) of offsets to children
 
 
 class _Spec:
     """One kind of table: its fields, and the layouts used so far."""
 
     def __init__(self, name: str) -> None:
-        self.fields: list[tuple[int, Any, Encode | None]] = []      # (bits of its slots, default, encoder of a child)
-        self.slots: list[tuple[str, bool]] = []                     # (struct code, refers to a child) per vtable slot
+        self.fields: list[tuple[int, Any, Encode | None]] = []  # (bits of its slots, default, encoder of a child)
+        self.slots: list[tuple[str, bool]] = []  # (struct code, refers to a child) per vtable slot
         self.layouts: dict[int, _Layout] = {}
         names = []
         for part in TABLES[name].split():
@@ -170,7 +170,9 @@ def _encoder(kind: str) -> Encode:
     if element in _CODES:
         code = _CODES[element]
         width = _WIDTHS[code]
-        return lambda builder, value: value and builder.vector(struct.pack(f"<{len(value)}{code}", *value), len(value), width)
+        return lambda builder, value: (
+            value and builder.vector(struct.pack(f"<{len(value)}{code}", *value), len(value), width)
+        )
     if element in STRUCTS:
         return lambda builder, value: builder.vector(b"".join([_DIM(d.op, d.a, d.b) for d in value]), len(value), 8)
     if element == "name":

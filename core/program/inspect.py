@@ -1,4 +1,4 @@
-"""`python -m tideflow inspect model.tide`: what a file holds, for people: entry points, kernels, steps, memory, bytes."""
+"""`python -m tideflow inspect model.tide`: what a file holds, for people: entry points, kernels, steps, memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,25 @@ from .sizes import evaluate, symbol_range
 
 __all__ = ["add_arguments", "describe", "run"]
 
-INFIX = {DimOp.ADD: "{} + {}", DimOp.SUB: "{} - {}", DimOp.MUL: "{}*{}", DimOp.FLOORDIV: "{} // {}", DimOp.MOD: "{} % {}",
-         DimOp.CEILDIV: "ceil({} / {})", DimOp.MIN: "min({}, {})", DimOp.MAX: "max({}, {})"}
-ROLES = {Role.WEIGHT: "weights", Role.OPTIMIZER_SLOT: "optimizer slots", Role.METRIC: "metrics", Role.COUNTER: "counters",
-         Role.RNG: "random generators", Role.CONSTANT: "constants", Role.VALUE: "values with data"}
+INFIX = {
+    DimOp.ADD: "{} + {}",
+    DimOp.SUB: "{} - {}",
+    DimOp.MUL: "{}*{}",
+    DimOp.FLOORDIV: "{} // {}",
+    DimOp.MOD: "{} % {}",
+    DimOp.CEILDIV: "ceil({} / {})",
+    DimOp.MIN: "min({}, {})",
+    DimOp.MAX: "max({}, {})",
+}
+ROLES = {
+    Role.WEIGHT: "weights",
+    Role.OPTIMIZER_SLOT: "optimizer slots",
+    Role.METRIC: "metrics",
+    Role.COUNTER: "counters",
+    Role.RNG: "random generators",
+    Role.CONSTANT: "constants",
+    Role.VALUE: "values with data",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
             status = 1
             continue
         if arguments.code:
-            found = {bytes(k.code) for p in model.programs for k in p.kernels if k.code is not None and k.name == arguments.code}
+            found = {
+                bytes(k.code)
+                for p in model.programs
+                for k in p.kernels
+                if k.code is not None and k.name == arguments.code
+            }
             print("\n".join(str(code, "utf-8") for code in sorted(found)) or f"no kernel {arguments.code!r} with code")
             status = status or not found
             continue
@@ -96,7 +116,11 @@ class _Text:
 
     def tensors(self, indices: Iterable[int], most: int = 8) -> str:
         names = [self.tensor(i) for i in indices]
-        return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") if names else "nothing"
+        return (
+            ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+            if names
+            else "nothing"
+        )
 
     def region(self, program: Program, index: int, written: bool = False) -> str:
         region = program.regions[index]
@@ -114,53 +138,89 @@ def _overview(text: _Text) -> list[str]:
         held = [model.tensors[i] for i in text.with_data if model.tensors[i].role == role]
         if held:
             trainable = sum(t.trainable for t in held)
-            rows.append([name, str(len(held)), _bytes(sum(len(t.data) for t in held))
-                         + (f", {trainable} trainable" if trainable else "")])
+            rows.append(
+                [
+                    name,
+                    str(len(held)),
+                    _bytes(sum(len(t.data) for t in held)) + (f", {trainable} trainable" if trainable else ""),
+                ]
+            )
     for index, segment in enumerate(model.segments):
-        rows.append(["segment", str(index), f"{_bytes(segment.size)} from byte {segment.offset:,}, SHA-256 {segment.sha256.hex()[:16]}"])
+        rows.append(
+            [
+                "segment",
+                str(index),
+                f"{_bytes(segment.size)} from byte {segment.offset:,}, SHA-256 {segment.sha256.hex()[:16]}",
+            ]
+        )
     code = {bytes(k.code) for p in model.programs for k in p.kernels if k.code is not None}
     if code:
         rows.append(["WGSL", f"{len(code)}", f"{_bytes(sum(map(len, code)))} of different kernels"])
     if model.base:
         rows.append(["checkpoint of", "", model.base.hex()])
-    rows += [["metadata", key, value if len(value) < 60 and value.isprintable() else f"{len(value):,} characters"]
-             for key, value in model.metadata]
+    rows += [
+        ["metadata", key, value if len(value) < 60 and value.isprintable() else f"{len(value):,} characters"]
+        for key, value in model.metadata
+    ]
     return _table(rows)
 
 
 def _tensor_row(text: _Text, index: int) -> list[str]:
     tensor = text.model.tensors[index]
-    return [str(index), text.tensor(index), text.shape(index), tensor.role.name.lower(),
-            "trainable" if tensor.trainable else "", _bytes(len(tensor.data))]
+    return [
+        str(index),
+        text.tensor(index),
+        text.shape(index),
+        tensor.role.name.lower(),
+        "trainable" if tensor.trainable else "",
+        _bytes(len(tensor.data)),
+    ]
 
 
 def _signature(text: _Text, signature: Signature) -> list[str]:
     def port(port: Port) -> str:
         extra = f" = {port.fill:g}" if port.optional else ""
-        return f"{port.name}: {text.shape(port.tensor)}{extra}" + (f" in {port.min}..{port.max}" if port.bounded else "")
+        return f"{port.name}: {text.shape(port.tensor)}{extra}" + (
+            f" in {port.min}..{port.max}" if port.bounded else ""
+        )
 
     programs = ", ".join(f"{i} ({text.model.programs[i].target.name})" for i in signature.programs) or "none"
-    lines = [f"signature {signature.name}({', '.join(map(port, signature.inputs))}) -> {', '.join(map(port, signature.outputs))}"]
-    lines += [f"  programs {programs}" + (f", graph {text.model.graphs[signature.graph].name}" if signature.graph >= 0 else ""),
-              f"  reads {text.tensors(signature.reads)}", f"  writes {text.tensors(signature.writes)}"]
+    lines = [
+        f"signature {signature.name}({', '.join(map(port, signature.inputs))}) -> "
+        + ", ".join(map(port, signature.outputs))
+    ]
+    lines += [
+        f"  programs {programs}"
+        + (f", graph {text.model.graphs[signature.graph].name}" if signature.graph >= 0 else ""),
+        f"  reads {text.tensors(signature.reads)}",
+        f"  writes {text.tensors(signature.writes)}",
+    ]
     if signature.advance:
-        lines.append("  advances " + ", ".join(f"{text.tensor(a.tensor)} by {text.dim(a.by)}" for a in signature.advance))
+        lines.append(
+            "  advances " + ", ".join(f"{text.tensor(a.tensor)} by {text.dim(a.by)}" for a in signature.advance)
+        )
     return lines
 
 
 def _program(text: _Text, index: int, program: Program, brief: bool) -> list[str]:
     users = [s.name for s in text.model.signatures if index in s.programs]
     launches = sum(step.kind == StepKind.DISPATCH for step in program.steps)
-    lines = [f"program {index} {program.target.name} for {', '.join(users) or 'nobody'}: {launches} dispatches of "
-             f"{len(program.kernels)} kernels, {len(program.regions)} regions"
-             + (f", module of {_bytes(len(program.module))}" if program.module is not None else "")]
+    lines = [
+        f"program {index} {program.target.name} for {', '.join(users) or 'nobody'}: {launches} dispatches of "
+        f"{len(program.kernels)} kernels, {len(program.regions)} regions"
+        + (f", module of {_bytes(len(program.module))}" if program.module is not None else "")
+    ]
     lines += [f"  needs {need}" for need in _needs(text, program)]
     memory: Counter[str] = Counter()
     for region in program.regions:
         if region.parent < 0:
             memory[region.place.name.lower()] += text.lowest[region.bytes]
     sizes = ", ".join(f"{s.name}={symbol_range(s)[0]}" for s in text.model.symbols)
-    lines.append("  memory (before scratch is shared) " + ", ".join(f"{place} {_bytes(n)}" for place, n in memory.items()) + (f" at {sizes}" if sizes else ""))
+    lines.append(
+        "  memory (before scratch is shared) "
+        + ", ".join(f"{place} {_bytes(n)}" for place, n in memory.items())
+        + (f" at {sizes}" if sizes else "")
+    )
     if brief:
         return lines
     lines += ["  regions", *_table([_region_row(text, program, i, r) for i, r in enumerate(program.regions)], "    ")]
@@ -179,8 +239,14 @@ def _needs(text: _Text, program: Program) -> Iterable[str]:
 def _region_row(text: _Text, program: Program, index: int, region: Region) -> list[str]:
     place = region.place.name.lower()
     inside = f"in {region.parent} at {text.dim(region.offset)}" if region.parent >= 0 else ""
-    return [str(index), place, text.tensor(region.tensor) if region.tensor >= 0 else "", region.storage.name.lower(),
-            f"{text.dim(region.bytes)} B", inside]
+    return [
+        str(index),
+        place,
+        text.tensor(region.tensor) if region.tensor >= 0 else "",
+        region.storage.name.lower(),
+        f"{text.dim(region.bytes)} B",
+        inside,
+    ]
 
 
 def _step_rows(text: _Text, program: Program) -> Iterable[list[str]]:
@@ -200,13 +266,19 @@ def _step_row(text: _Text, program: Program, step: Step) -> list[str]:
     regions = [text.region(program, r, bool(step.writes >> bit & 1)) for bit, r in enumerate(step.regions)]
     words = [text.dim(d) for d in step.uniforms] + [text.tensor(t) for t in step.scalars]
     flops = text.lowest[step.flops]
-    return [" x ".join(text.dim(d) for d in step.grid), ", ".join(regions), f"({', '.join(words)})" if words else "",
-            f"{flops:,} flops" if flops else ""]
+    return [
+        " x ".join(text.dim(d) for d in step.grid),
+        ", ".join(regions),
+        f"({', '.join(words)})" if words else "",
+        f"{flops:,} flops" if flops else "",
+    ]
 
 
 def _graph(text: _Text, index: int, graph: Graph, brief: bool) -> list[str]:
     ops = Counter(text.model.opcodes[node.op].name for node in graph.nodes)
-    lines = [f"graph {index} {graph.name}: {len(graph.nodes)} nodes, {', '.join(f'{n} {c}' for n, c in ops.most_common())}"]
+    lines = [
+        f"graph {index} {graph.name}: {len(graph.nodes)} nodes, {', '.join(f'{n} {c}' for n, c in ops.most_common())}"
+    ]
     if brief:
         return lines
     rows = []
@@ -222,7 +294,9 @@ def _table(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     if not rows:
         return []
     widths = [min(max(len(row[c]) for row in rows), 44) for c in range(len(rows[0]))]
-    return [indent + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        indent + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _bytes(n: int) -> str:

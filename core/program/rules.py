@@ -1,7 +1,8 @@
-"""The rules for what a file says (class P, and names): indices, sizes, programs, signatures. `docs/format.md` lists them.
+"""The rules for what a file says (class P, and names): indices, sizes, programs, signatures: see `docs/format.md`.
 
-They hold for models in memory too, so the writer checks them as well. `js_bindings/runtime/rules.js` is the twin of this
-file, with the same checks in the same order. The shape rules of ops (class G) live with the graph: `graph/verify.py`.
+They hold for models in memory too, so the writer checks them as well. `js_bindings/runtime/rules.js` is the twin of
+this file, with the same checks in the same order. The shape rules of ops (class G) live with the graph, in
+`graph/verify.py`.
 """
 
 from __future__ import annotations
@@ -92,8 +93,11 @@ def _symbols(symbols: Sequence[Symbol]) -> None:
             raise ModelError("P02-symbol", f"symbols[{index}]", "multiple_of is 0")
         low, high = symbol_range(symbol)
         if low > high:
-            raise ModelError("P02-symbol", f"symbols[{index}]", f"no multiple of {symbol.multiple_of} lies in "
-                             f"{symbol.min}..{symbol.max}")
+            raise ModelError(
+                "P02-symbol",
+                f"symbols[{index}]",
+                f"no multiple of {symbol.multiple_of} lies in {symbol.min}..{symbol.max}",
+            )
 
 
 def _tensors(model: Model, ranges: Sequence[tuple[int, int]]) -> None:
@@ -114,7 +118,9 @@ def _tensors(model: Model, ranges: Sequence[tuple[int, int]]) -> None:
             if any(ranges[d][0] != ranges[d][1] for d in tensor.shape):
                 raise ModelError("P04-tensor", where, "has data, so its shape must be constant")
             if len(tensor.data) != smallest:
-                raise ModelError("P04-tensor", where, f"has {len(tensor.data)} bytes of data, its shape and dtype say {smallest}")
+                raise ModelError(
+                    "P04-tensor", where, f"has {len(tensor.data)} bytes of data, its shape and dtype say {smallest}"
+                )
         if tensor.quant is not None:
             _index(tensor.quant.axis, len(tensor.shape), where, "quant: axis", -1)
             if len(tensor.quant.zero_point) not in (0, len(tensor.quant.scale)):
@@ -134,7 +140,9 @@ def _graphs(model: Model) -> None:
             _indices(node.outputs, num_tensors, at, "outputs: tensor")
             for attr in node.attrs:
                 if isinstance(attr.value, GraphRef) and attr.value.v >= g:
-                    raise ModelError("P01-index", at, f"{attr.name}: graph {attr.value.v}, only earlier ones than {g} may be used")
+                    raise ModelError(
+                        "P01-index", at, f"{attr.name}: graph {attr.value.v}, only earlier ones than {g} may be used"
+                    )
 
 
 def _program(model: Model, program: Program, where: str, ranges: Sequence[tuple[int, int]]) -> None:
@@ -148,7 +156,9 @@ def _program(model: Model, program: Program, where: str, ranges: Sequence[tuple[
     for k, kernel in enumerate(program.kernels):
         _kernel(kernel, is_wasm, f"{where}.kernels[{k}]")
     if is_wasm != (program.module is not None):
-        raise ModelError("P10-module", where, "a WASM program needs a module" if is_wasm else "a WGSL program has no module")
+        raise ModelError(
+            "P10-module", where, "a WASM program needs a module" if is_wasm else "a WGSL program has no module"
+        )
     _regions(model, program, where, ranges)
     _steps(model, program, where, len(ranges))
     check_bindings(model, program, where)
@@ -193,7 +203,7 @@ def _regions(model: Model, program: Program, where: str, ranges: Sequence[tuple[
 
 
 def _steps(model: Model, program: Program, where: str, num_dims: int) -> None:
-    blocks = [len(program.steps)]           # where each open loop ends
+    blocks = [len(program.steps)]  # where each open loop ends
     for s, step in enumerate(program.steps):
         at = f"{where}.steps[{s}]"
         while len(blocks) > 1 and s >= blocks[-1]:
@@ -203,7 +213,9 @@ def _steps(model: Model, program: Program, where: str, num_dims: int) -> None:
             if step.kernel or step.regions or step.grid or step.uniforms or step.scalars or step.flops or step.writes:
                 raise ModelError("P07-step", at, "a LOOP has only count and body")
             if step.body < 1 or s + 1 + step.body > blocks[-1]:
-                raise ModelError("P07-step", at, f"a body of {step.body} entries, {blocks[-1] - s - 1} are left in its block")
+                raise ModelError(
+                    "P07-step", at, f"a body of {step.body} entries, {blocks[-1] - s - 1} are left in its block"
+                )
             blocks.append(s + 1 + step.body)
             if len(blocks) - 1 > MAX_LOOP_DEPTH:
                 raise ModelError("P07-step", at, f"loops nest more than {MAX_LOOP_DEPTH} deep")
@@ -224,7 +236,9 @@ def _when(model: Model, program: Program, where: str) -> list[tuple[int, int]]:
         symbol = model.symbols[r.symbol]
         low, high = symbol_range(Symbol("", max(r.min, symbol.min), min(r.max, symbol.max), symbol.multiple_of))
         if low > high:
-            raise ModelError("P12-requirement", f"{where}.requires", f"when: symbol {r.symbol} can have no value in {r.min}..{r.max}")
+            raise ModelError(
+                "P12-requirement", f"{where}.requires", f"when: symbol {r.symbol} can have no value in {r.min}..{r.max}"
+            )
         result[r.symbol] = (low, high)
     return result
 
@@ -270,7 +284,9 @@ def _entry(model: Model, program: Program, signature: Signature, inputs: set[int
     for region in program.regions:
         held.add(region.tensor)
         if region.place == Place.INPUT and region.tensor not in inputs:
-            raise ModelError("P11-signature", where, f"reads tensor {region.tensor}, which is no input of the signature")
+            raise ModelError(
+                "P11-signature", where, f"reads tensor {region.tensor}, which is no input of the signature"
+            )
     for port in signature.outputs:
         if port.tensor not in held:
             raise ModelError("P11-signature", where, f"has no region for the output {port.name!r}")
@@ -278,7 +294,9 @@ def _entry(model: Model, program: Program, signature: Signature, inputs: set[int
     for step in program.steps:
         for tensor in step.scalars:
             if tensor not in inputs and model.tensors[tensor].role not in HOST_OWNED:
-                raise ModelError("P11-signature", where, f"tensor {tensor} is a scalar but neither an input nor a counter")
+                raise ModelError(
+                    "P11-signature", where, f"tensor {tensor} is a scalar but neither an input nor a counter"
+                )
         for bit, number in enumerate(step.regions):
             region = program.regions[number]
             if not step.writes >> bit & 1 or region.place in (Place.SCRATCH, Place.OUTPUT):
@@ -286,4 +304,6 @@ def _entry(model: Model, program: Program, signature: Signature, inputs: set[int
             if region.place != Place.STATE:
                 raise ModelError("P11-signature", where, f"writes region {number}, an input or a constant")
             if region.tensor >= 0 and region.tensor not in writes:
-                raise ModelError("P11-signature", where, f"writes tensor {region.tensor}, which the signature does not declare")
+                raise ModelError(
+                    "P11-signature", where, f"writes tensor {region.tensor}, which the signature does not declare"
+                )

@@ -106,7 +106,9 @@ def bounds(dims: Sequence[DimExpr], symbols: Sequence[Symbol]) -> list[tuple[int
             why = _unused(b)
             low, high = ranges[a]
         elif a >= index or b >= index:
-            raise ModelError("P03-size", f"dims[{index}]", f"refers to dims[{max(a, b)}], only earlier ones may be used")
+            raise ModelError(
+                "P03-size", f"dims[{index}]", f"refers to dims[{max(a, b)}], only earlier ones may be used"
+            )
         else:
             why, low, high = _interval(op, *result[a], *result[b])
         if why or low < 0 or high > LARGEST:

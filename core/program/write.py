@@ -84,13 +84,13 @@ def _place(model: Model) -> tuple[Model, list[_SegmentBytes]]:
 
     tensors = list(model.tensors)
     for mutable in (True, False):
-        fresh = True                        # a new segment starts with the first tensor of each kind
+        fresh = True  # a new segment starts with the first tensor of each kind
         for index, tensor in enumerate(tensors):
             is_state = index in changed or tensor.role not in (Role.VALUE, Role.CONSTANT)
             if is_state == mutable and tensor.data is not None and not isinstance(tensor.data, Slice):
                 tensors[index] = replace(tensor, data=put(tensor.data, fresh))
                 fresh = False
-    shared: dict[bytes, Slice] = {}         # equal code is stored once
+    shared: dict[bytes, Slice] = {}  # equal code is stored once
     programs = []
     for program in model.programs:
         kernels = []
@@ -118,7 +118,7 @@ def _build(placed: Model, pieces: list[_SegmentBytes]) -> bytearray:
     for piece, position in zip(pieces, builder.tables["Segment"], strict=True):
         table = len(buffer) - position
         vtable = table - struct.unpack_from("<i", buffer, table)[0]
-        field, = struct.unpack_from("<H", buffer, vtable + 4)
+        (field,) = struct.unpack_from("<H", buffer, vtable + 4)
         struct.pack_into("<Q", buffer, table + field, at)
         at = _align(at + piece.size, SEGMENT_ALIGNMENT)
     return buffer

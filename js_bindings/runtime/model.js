@@ -150,7 +150,7 @@ const WIDTHS = { u8: 1, u16: 2, u32: 4, u64: 8, i32: 4, i64: 8, f32: 4, f64: 8, 
 function parse(text) {
   const widths = [];
   const fields = text.split(" ").map((part) => {
-    const [, name, kind, required, value] = /^(\w+):([\w[\]]+)(!?)=?(.*)$/.exec(part);
+    const [, name, kind, required, value] = /** @type {string[]} */ (/^(\w+):([\w[\]]+)(!?)=?(.*)$/.exec(part));
     const union = UNIONS[kind]?.split(" ");
     if (union) widths.push(1);
     return { name, kind, slot: widths.push(WIDTHS[kind] ?? (kind in ENUMS ? 1 : 4)) - 1, union, required: required || union, value: Number(value) };
@@ -269,11 +269,13 @@ class Decoder {
     const { start, count } = this.vector(at, 1);
     this.need(count <= longest, "C11-name", `has more than ${longest} bytes`);
     this.need(this.bytes[start + count] === 0, "C05-string", "does not end with a zero byte");
+    let text = "";
     try {
-      return this.utf8.decode(this.bytes.subarray(start, start + count));
+      text = this.utf8.decode(this.bytes.subarray(start, start + count));
     } catch {
-      return this.need(false, "C05-string", "is not UTF-8");
+      this.need(false, "C05-string", "is not UTF-8");
     }
+    return text;
   }
 
   field(kind, at) {

@@ -9,10 +9,10 @@ import { DimOp } from "./tables.js";
 export const LARGEST = Number.MAX_SAFE_INTEGER;
 const { CONST, SYMBOL, SUB, FLOORDIV, CEILDIV, MOD } = DimOp;
 
-/** The operators by number, from ADD on; -1 stands for a division by zero, so that the caller reports it. */
+/** The operators by number (CONST and SYMBOL are not applied); -1 stands for a division by zero, so that the caller reports it. */
 const APPLY = [
-  null, null, (x, y) => x + y, (x, y) => x - y, (x, y) => x * y,
-  (x, y) => y === 0 ? -1 : (x - x % y) / y, (x, y) => y === 0 ? -1 : (x - x % y) / y + (x % y > 0), (x, y) => y === 0 ? -1 : x % y,
+  Number, Number, (x, y) => x + y, (x, y) => x - y, (x, y) => x * y,
+  (x, y) => y === 0 ? -1 : (x - x % y) / y, (x, y) => y === 0 ? -1 : (x - x % y) / y + Math.sign(x % y), (x, y) => y === 0 ? -1 : x % y,
   Math.min, Math.max,
 ];
 
@@ -62,6 +62,7 @@ export function boundDims(dims, symbols) {
     const need = (ok, why) => check(ok, "P03-size", `dims[${i}]`, why);
     if (op <= SYMBOL) need(b === 0 && (op === CONST || a < ranges.length), "unknown symbol, or a second operand");
     else need(a < i && b < i, "refers to itself or a later one");
+    /** @type {[number, number]} */
     const range = op === CONST ? [a, a] : op === SYMBOL ? ranges[a] : interval(op, ...result[a], ...result[b]);
     need(range[0] >= 0 && range[1] <= LARGEST, `may be ${range[0]}..${range[1]}, allowed is 0..2^53-1, no divisor 0`);
     result.push(range);
@@ -69,7 +70,10 @@ export function boundDims(dims, symbols) {
   return result;
 }
 
-/** The range of `op` for operands in a..aa and b..bb; negative if it may divide by zero. */
+/**
+ * The range of `op` for operands in a..aa and b..bb; negative if it may divide by zero.
+ * @returns {[number, number]}
+ */
 function interval(op, a, aa, b, bb) {
   if (b === 0 && op >= FLOORDIV && op <= MOD) return [-1, -1];
   if (op === MOD && aa >= b) return a === aa && b === bb ? [a % b, a % b] : [0, Math.min(aa, bb - 1)];

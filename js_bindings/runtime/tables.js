@@ -1,4 +1,4 @@
-// Generated from core/program/schema/model.fbs by tools/generate_tables.py: do not edit. See there for the notation.
+// Generated from core/program/schema/model.fbs by tools/generate_tables.py: do not edit.
 
 export const IDENTIFIER = "TID1";
 

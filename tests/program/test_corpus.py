@@ -1,4 +1,4 @@
-"""The corpus of broken files: both readers give the expected outcome, the same from both, and never anything but a rule."""
+"""The corpus of broken files: both readers give the expected outcome, the same from both, and only ever a rule."""
 
 import os
 import shutil
@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tideflow.errors import ModelError
 from tideflow.program.read import read_model
 
@@ -19,7 +18,7 @@ from .samples import SAMPLES
 
 NODE = shutil.which("node")
 READ_ALL = Path(__file__).parents[1] / "js" / "read_all.mjs"
-LONGEST = 1.0       # seconds per file
+LONGEST = 1.0  # seconds per file
 
 
 def read_in_python(data: bytes) -> tuple[str, str | None]:
@@ -51,12 +50,16 @@ def judge_corpus(mutants, folder: Path) -> tuple[dict, list[str]]:
     answers = read_in_javascript(pack)
     assert len(answers) == len(records)
     wrong = slow
-    counts = {reader: {"tried": 0, "refused": 0, "accepted, harmless": 0, "wrongly accepted": 0}
-              for reader in ("Python", "JavaScript")}
+    counts = {
+        reader: {"tried": 0, "refused": 0, "accepted, harmless": 0, "wrongly accepted": 0}
+        for reader in ("Python", "JavaScript")
+    }
     for (name, expected, outcome, harm), (seconds, other) in zip(records, answers, strict=True):
         must_refuse = expected != "either"
         for reader, found in (("Python", outcome), ("JavaScript", other)):
-            kind = "refused" if found != "accept" else "wrongly accepted" if must_refuse or harm else "accepted, harmless"
+            kind = (
+                "refused" if found != "accept" else "wrongly accepted" if must_refuse or harm else "accepted, harmless"
+            )
             counts[reader]["tried"] += 1
             counts[reader][kind] += 1
             if kind == "wrongly accepted" or (expected not in ("either", "refuse") and found != expected):

@@ -26,7 +26,7 @@ SAMPLES = load("samples").SAMPLES
 def test_read_gives_back_what_was_written(name):
     model = SAMPLES[name]()
     again = read_model(write_model(model))
-    for program in again.programs:                      # the writer fills these in
+    for program in again.programs:  # the writer fills these in
         for kernel in program.kernels:
             assert len(kernel.hash) == (32 if kernel.code is not None else 0)
             kernel.hash = b""

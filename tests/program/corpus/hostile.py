@@ -1,4 +1,4 @@
-"""Broken files made by hand, each with the rule that both readers must name: lies that no single changed field tells."""
+"""Broken files made by hand, each with the rule that both readers must name: lies that no one changed field tells."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def _set(**changes):
             target = target[part] if isinstance(part, int) else getattr(target, part)
         for key, value in changes.items():
             setattr(target, key, value)
+
     return change
 
 
@@ -63,21 +64,25 @@ def _append(path, *items):
         for part in path:
             target = target[part] if isinstance(part, int) else getattr(target, part)
         target.extend(items)
+
     return change
 
 
 def _bytes(edit):
     """A change of the written file: `edit(bytearray, flatbuffer size, first segment)`."""
+
     def change(model):
         data = bytearray(write_model(model))
         flat, first = struct.unpack_from("<QQ", data, 16)
         return bytes(edit(data, flat, first) or data)
+
     return change
 
 
 def _put(at, new):
     def edit(data, flat, first):
-        data[at:at + len(new)] = new
+        data[at : at + len(new)] = new
+
     return _bytes(edit)
 
 
@@ -98,16 +103,18 @@ def _header():
 
     def unhashed(data, flat, first):
         """Weights in the padding between two tensors, with a hash that fits."""
-        old = hashlib.sha256(data[first:first + 1296]).digest()
+        old = hashlib.sha256(data[first : first + 1296]).digest()
         data[first + 30] = 1
         at = data.index(old)
-        data[at:at + 32] = hashlib.sha256(data[first:first + 1296]).digest()
+        data[at : at + 32] = hashlib.sha256(data[first : first + 1296]).digest()
+
     yield "hidden bytes in padding", _bytes(unhashed), "C14-slice"
 
 
 def _sizes():
     def dims(*new):
         return _append(["dims"], *new)
+
     square = [DimExpr(SYMBOL, 0)] + [DimExpr(MUL, 23 + i, 23 + i) for i in range(30)]
     yield "thirty squarings", dims(*square), "P03-size"
     yield "refers to itself", dims(DimExpr(ADD, 23, 1)), "P03-size"
@@ -127,13 +134,18 @@ def _sizes():
     yield "symbol in steps of 0", _append(["symbols"], Symbol("s", 1, 5, 0)), "P02-symbol"
     yield "symbol up to 2^53", _append(["symbols"], Symbol("s", 1, 2**53)), "C07-number"
     yield "symbol at the edge of numbers", _append(["symbols"], Symbol("s", 2**53 - 1, 2**53 - 1, 2)), "P02-symbol"
-    yield "when excludes everything", _append(["programs", 0, "requires", "when"], Range(0, 2000, 3000)), "P12-requirement"
+    yield (
+        "when excludes everything",
+        _append(["programs", 0, "requires", "when"], Range(0, 2000, 3000)),
+        "P12-requirement",
+    )
     yield "equal has an odd one", _append(["programs", 0, "requires", "equal"], 1), "P12-requirement"
 
 
 def _tensors():
     def tensor(*arguments, **named):
         return _append(["tensors"], Tensor(*arguments, **named))
+
     yield "nine axes", tensor("t", DType.F32, [15] * 9), "C16-rank"
     yield "huge tensor", tensor("t", DType.F64, [11] * 8), "P04-tensor"
     yield "name twice", tensor("w", DType.F32, [15]), "C11-name"
@@ -145,8 +157,9 @@ def _tensors():
     def same_slice(model):
         data = bytearray(write_model(model))
         places = [at for where, at, _ in walk(bytes(data)) if where == "Slice.offset"]
-        data[places[1]:places[1] + 8] = struct.pack("<Q", 0)        # that of the second tensor with data
+        data[places[1] : places[1] + 8] = struct.pack("<Q", 0)  # that of the second tensor with data
         return bytes(data)
+
     yield "two tensors share bytes", same_slice, "C14-slice"
 
     def shared_vector(model):
@@ -161,6 +174,7 @@ def _tensors():
             place = vector + 4 + 4 * i
             struct.pack_into("<I", data, place, first - place)
         return bytes(data)
+
     yield "sixty references to one object", shared_vector, "C10-shared"
 
 
@@ -191,17 +205,27 @@ def _programs():
     yield "smaller than its tensor", _set(path=["programs", 0, "regions", 0], bytes=15), "P06-region"
     yield "tensor placed twice", _append(["programs", 0, "regions"], Region(Place.STATE, 13, tensor=3)), "P06-region"
     yield "input without tensor", _append(["programs", 0, "regions"], Region(Place.INPUT, 13)), "P06-region"
-    yield "constant without data", _append(["programs", 0, "regions"], Region(Place.CONSTANT, 8, tensor=10)), "P06-region"
+    yield (
+        "constant without data",
+        _append(["programs", 0, "regions"], Region(Place.CONSTANT, 8, tensor=10)),
+        "P06-region",
+    )
 
     def overlapping(model):
         program = model.programs[0]
-        program.regions += [Region(Place.SCRATCH, 12), Region(Place.SCRATCH, 12, parent=7), Region(Place.SCRATCH, 13, parent=7)]
+        program.regions += [
+            Region(Place.SCRATCH, 12),
+            Region(Place.SCRATCH, 12, parent=7),
+            Region(Place.SCRATCH, 13, parent=7),
+        ]
         program.steps[0].regions = [0, 8, 9]
+
     yield "children that overlap", overlapping, "P08-binding"
 
     def large(model):
         model.dims.append(DimExpr(CONST, 2**33))
         model.programs[0].regions.append(Region(Place.SCRATCH, 23))
+
     yield "8 GiB of scratch", large, "P09-budget"
 
 
@@ -212,6 +236,7 @@ def _loops():
         def change(model):
             loops = [Step(StepKind.LOOP, count=4, body=depth - i) for i in range(depth)]
             model.programs[2].steps += [*loops, Step(kernel=1, regions=[5, 9], grid=[15], writes=2)]
+
         return change
 
     def repeated(count, times):
@@ -219,6 +244,7 @@ def _loops():
             model.dims.append(DimExpr(CONST, count))
             loops = [Step(StepKind.LOOP, count=23, body=times - i) for i in range(times)]
             model.programs[2].steps += [*loops, Step(kernel=1, regions=[5, 9], grid=[15], writes=2)]
+
         return change
 
     yield "loops four deep", nested(4), "either"
@@ -249,7 +275,8 @@ def _signatures():
     yield "label range of 2^53", _set(path=[*train, "inputs", 1], max=2**53), "C07-number"
 
     def unbound(model):
-        model.programs[2].steps[0].uniforms = [22]      # the symbol `time` occurs in no input
+        model.programs[2].steps[0].uniforms = [22]  # the symbol `time` occurs in no input
+
     yield "a symbol that no input binds", unbound, "P13-unbound"
 
 
@@ -261,7 +288,11 @@ def _graphs():
     yield "input -2", _set(path=node, inputs=[-2]), "P01-index"
     yield "output -1", _set(path=node, outputs=[-1]), "P01-index"
     yield "unknown opcode", _set(path=node, op=3), "P01-index"
-    yield "kernels that share nothing", _append(["programs", 0, "kernels"], Kernel("k", code=b"x", bindings=255)), "either"
+    yield (
+        "kernels that share nothing",
+        _append(["programs", 0, "kernels"], Kernel("k", code=b"x", bindings=255)),
+        "either",
+    )
     yield "unknown role", _append(["tensors"], Tensor("t", DType.F32, [], 7)), "C08-enum"
     yield "state of a known role", _append(["tensors"], Tensor("t", DType.F32, [], Role.METRIC)), "either"
 
@@ -270,7 +301,7 @@ def wasm_modules(good: bytes) -> Iterator[tuple[str, bytes, str]]:
     """A module that is fine, and changed ones that are not."""
     head, dylink, rest = good[:8], good[8:25], good[25:]
     imports = rest.index(b"\2\x0f\1\3env")
-    types, after = rest[:imports], rest[imports + 17:]
+    types, after = rest[:imports], rest[imports + 17 :]
     function, export, code = after[:4], after[4:13], after[13:]
     start = head + dylink + types
 
@@ -279,23 +310,36 @@ def wasm_modules(good: bytes) -> Iterator[tuple[str, bytes, str]]:
 
     memory = b"\3env\6memory\2"
     refused = {
-        "not WASM": b"\x7fELF" + good[4:], "empty": b"", "only a header": head, "newer version": head[:4] + b"\2\0\0\0" + good[8:],
+        "not WASM": b"\x7fELF" + good[4:],
+        "empty": b"",
+        "only a header": head,
+        "newer version": head[:4] + b"\2\0\0\0" + good[8:],
         "without dylink.0": head + rest,
         "dylink.0 that asks for memory": good.replace(dylink, dylink[:13] + b"\x10\0\0\0"),
         "dylink.0 that needs a library": head + b"\0\x15\x08dylink.0\1\4\0\0\0\0\2\4\1\2so" + rest,
-        "memory of its own": start + rest[imports:imports + 17] + function + section(5, b"\1\0\1") + export + code,
-        "4 GiB of memory of its own": start + rest[imports:imports + 17] + function + section(5, b"\1\0\x80\x80\4") + export + code,
-        "a table": start + rest[imports:imports + 17] + function + section(4, b"\1\x70\0\x80\xad\xe2\4") + export + code,
-        "a global": start + rest[imports:imports + 17] + function + section(6, b"\1\x7f\0\x41\0\x0b") + export + code,
-        "a start function": start + rest[imports:imports + 17] + function + export + section(8, b"\0") + code,
-        "elements": start + rest[imports:imports + 17] + function + export + section(9, b"\0") + code,
-        "a data count": start + rest[imports:imports + 17] + function + export + section(12, b"\0") + code,
+        "memory of its own": start + rest[imports : imports + 17] + function + section(5, b"\1\0\1") + export + code,
+        "4 GiB of memory of its own": start
+        + rest[imports : imports + 17]
+        + function
+        + section(5, b"\1\0\x80\x80\4")
+        + export
+        + code,
+        "a table": start
+        + rest[imports : imports + 17]
+        + function
+        + section(4, b"\1\x70\0\x80\xad\xe2\4")
+        + export
+        + code,
+        "a global": start + rest[imports : imports + 17] + function + section(6, b"\1\x7f\0\x41\0\x0b") + export + code,
+        "a start function": start + rest[imports : imports + 17] + function + export + section(8, b"\0") + code,
+        "elements": start + rest[imports : imports + 17] + function + export + section(9, b"\0") + code,
+        "a data count": start + rest[imports : imports + 17] + function + export + section(12, b"\0") + code,
         "data": good + section(11, b"\0"),
         "a name section": good + section(0, b"\4name"),
         "a custom section": start + section(0, b"\1x") + rest[imports:],
-        "a tag": start + rest[imports:imports + 17] + function + section(13, b"\0") + export + code,
+        "a tag": start + rest[imports : imports + 17] + function + section(13, b"\0") + export + code,
         "a section twice": start + types + rest[imports:],
-        "sections out of order": start + function + rest[imports:imports + 17] + export + code,
+        "sections out of order": start + function + rest[imports : imports + 17] + export + code,
         "an unknown section": good + section(99, b""),
         "shared memory": start + section(2, b"\1" + memory + b"\3\1\1") + after,
         "memory with a maximum": start + section(2, b"\1" + memory + b"\1\1\2") + after,
@@ -306,14 +350,32 @@ def wasm_modules(good: bytes) -> Iterator[tuple[str, bytes, str]]:
         "an imported table": start + section(2, b"\1\3env\6memory\1\x70\0\0") + after,
         "another module's memory": start + section(2, b"\1\3abc\6memory\2\0\1") + after,
         "no import": start + section(2, b"\0") + after,
-        "no export": start + rest[imports:imports + 17] + function + section(7, b"\0") + code,
-        "exports its memory": start + rest[imports:imports + 17] + function + section(7, b"\2\3run\0\0\1m\2\0") + code,
-        "exports another name": start + rest[imports:imports + 17] + function + section(7, b"\1\3ran\0\0") + code,
-        "exports too many": start + rest[imports:imports + 17] + function + section(7, b"\xff\xff\xff\xff\x0f\3run\0\0") + code,
-        "export section with a rest": start + rest[imports:imports + 17] + function + section(7, b"\1\3run\0\0\0") + code,
-        "number of six bytes": start + rest[imports:imports + 17] + function + b"\7\x87\x80\x80\x80\x80\0" + export[2:] + code,
+        "no export": start + rest[imports : imports + 17] + function + section(7, b"\0") + code,
+        "exports its memory": start
+        + rest[imports : imports + 17]
+        + function
+        + section(7, b"\2\3run\0\0\1m\2\0")
+        + code,
+        "exports another name": start + rest[imports : imports + 17] + function + section(7, b"\1\3ran\0\0") + code,
+        "exports too many": start
+        + rest[imports : imports + 17]
+        + function
+        + section(7, b"\xff\xff\xff\xff\x0f\3run\0\0")
+        + code,
+        "export section with a rest": start
+        + rest[imports : imports + 17]
+        + function
+        + section(7, b"\1\3run\0\0\0")
+        + code,
+        "number of six bytes": start
+        + rest[imports : imports + 17]
+        + function
+        + b"\7\x87\x80\x80\x80\x80\0"
+        + export[2:]
+        + code,
         "section longer than the module": good[:-7] + b"\x7f" + good[-6:],
-        "cut in the middle": good[:-3], "bytes after the end": good + b"\0",
+        "cut in the middle": good[:-3],
+        "bytes after the end": good + b"\0",
     }
     yield "the good one", good, "either"
     for name, module in refused.items():

@@ -6,12 +6,24 @@ Written apart from the readers on purpose. It looks at the contents, tries real 
 from __future__ import annotations
 
 import itertools
+import operator
 from math import prod
 from typing import Any
 
 from tideflow.program.format import DimOp, DType, GraphRef, Model, Place, Role, StepKind, Target
 
 BYTES = dict(zip(DType, (4, 2, 2, 8, 1, 1, 2, 2, 4, 4, 8, 8, 1, 0), strict=True))
+
+OPERATORS = {
+    DimOp.ADD: operator.add,
+    DimOp.SUB: operator.sub,
+    DimOp.MUL: operator.mul,
+    DimOp.FLOORDIV: operator.floordiv,
+    DimOp.CEILDIV: lambda x, y: -(-x // y),
+    DimOp.MOD: operator.mod,
+    DimOp.MIN: min,
+    DimOp.MAX: max,
+}
 
 
 def harm_in(model: Model) -> str | None:
@@ -25,11 +37,11 @@ def harm_in(model: Model) -> str | None:
 
 def _judge(model: Model) -> None:
     tensors, dims = len(model.tensors), len(model.dims)
-    _fixed = [_values(model, symbols) for symbols in _symbol_values(model)]
+    fixed = [_values(model, symbols) for symbols in _symbol_values(model)]
     for tensor in model.tensors:
         assert len(tensor.shape) <= 8 and all(0 <= d < dims for d in tensor.shape), "shape"
         if tensor.data is not None:
-            for sizes in _fixed:
+            for sizes in fixed:
                 assert len(tensor.data) == BYTES[tensor.dtype] * prod(sizes[d] for d in tensor.shape), "data size"
     for g, graph in enumerate(model.graphs):
         assert all(0 <= t < tensors for t in graph.inputs + graph.outputs), "graph"
@@ -52,7 +64,9 @@ def _judge(model: Model) -> None:
                     region = model.programs[number].regions[index]
                     if step.writes & 1 << bit and region.place == Place.STATE and region.tensor >= 0:
                         assert region.tensor in signature.writes, "undeclared write"
-                    assert not (step.writes & 1 << bit and region.place in (Place.INPUT, Place.CONSTANT)), "constant written"
+                    assert not (step.writes & 1 << bit and region.place in (Place.INPUT, Place.CONSTANT)), (
+                        "constant written"
+                    )
                 for t in step.scalars:
                     assert t in declared or model.tensors[t].role in (Role.COUNTER, Role.RNG), "scalar"
 
@@ -62,7 +76,9 @@ def _judge_program(model: Model, program: Any, sizes: list[int]) -> None:
     for region in program.regions:
         size, offset = sizes[region.bytes], sizes[region.offset]
         if region.tensor >= 0:
-            assert size >= BYTES[region.storage] * prod(sizes[d] for d in model.tensors[region.tensor].shape), "too small"
+            assert size >= BYTES[region.storage] * prod(sizes[d] for d in model.tensors[region.tensor].shape), (
+                "too small"
+            )
         if region.parent < 0:
             spans.append((len(spans), 0, size))
         else:
@@ -73,7 +89,9 @@ def _judge_program(model: Model, program: Any, sizes: list[int]) -> None:
     for step in program.steps:
         if step.kind == StepKind.LOOP:
             continue
-        assert len(step.regions) == program.kernels[step.kernel].bindings <= 8 and step.writes < 1 << len(step.regions), "bindings"
+        assert len(step.regions) == program.kernels[step.kernel].bindings <= 8 and step.writes < 1 << len(
+            step.regions
+        ), "bindings"
         assert all(0 <= d < len(sizes) for d in step.grid + step.uniforms), "dims"
         bound = [spans[r] for r in step.regions]
         for (root, start, end), (other, begin, stop) in itertools.combinations(bound, 2):
@@ -115,11 +133,6 @@ def _values(model: Model, symbols: list[int]) -> list[int]:
         elif dim.op == DimOp.SYMBOL:
             values.append(symbols[dim.a])
         else:
-            x, y = values[dim.a], values[dim.b]
-            values.append({
-                DimOp.ADD: lambda: x + y, DimOp.SUB: lambda: x - y, DimOp.MUL: lambda: x * y, DimOp.FLOORDIV: lambda: x // y,
-                DimOp.CEILDIV: lambda: -(-x // y), DimOp.MOD: lambda: x % y, DimOp.MIN: lambda: min(x, y),
-                DimOp.MAX: lambda: max(x, y),
-            }[dim.op]())
+            values.append(OPERATORS[dim.op](values[dim.a], values[dim.b]))
         assert 0 <= values[-1] < 2**53, "size"
     return values

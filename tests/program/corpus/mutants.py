@@ -22,18 +22,36 @@ Mutant = tuple[str, bytes, str]
 
 LARGEST = {"u8": 2**8 - 1, "u16": 2**16 - 1, "u32": 2**32 - 1, "u64": 2**64 - 1, "i32": 2**31 - 1, "i64": 2**63 - 1}
 KINDS = {
-    table: {f.split(":")[0]: f.split(":")[1].split("=")[0].rstrip("!") for f in text.split()} for table, text in TABLES.items()
+    table: {f.split(":")[0]: f.split(":")[1].split("=")[0].rstrip("!") for f in text.split()}
+    for table, text in TABLES.items()
 }
 KINDS["DimExpr"] = {"op": "DimOp", "a": "u64", "b": "u64"}
 # which list an index points into, and the lowest value that is no index; the rest of the integers are no indices
 INDICES = {
-    ("Tensor", "shape"): "dims", ("Node", "op"): "opcodes", ("Node", "inputs"): "tensors", ("Node", "outputs"): "tensors",
-    ("Graph", "inputs"): "tensors", ("Graph", "outputs"): "tensors", ("Range", "symbol"): "symbols",
-    ("Requirement", "equal"): "dims", ("Region", "bytes"): "dims", ("Region", "offset"): "dims",
-    ("Region", "tensor"): "tensors", ("Step", "grid"): "dims", ("Step", "uniforms"): "dims", ("Step", "scalars"): "tensors",
-    ("Step", "flops"): "dims", ("Step", "count"): "dims", ("Program", "graph"): "graphs", ("Port", "tensor"): "tensors",
-    ("Advance", "tensor"): "tensors", ("Advance", "by"): "dims", ("Signature", "graph"): "graphs",
-    ("Signature", "programs"): "programs", ("Signature", "reads"): "tensors", ("Signature", "writes"): "tensors",
+    ("Tensor", "shape"): "dims",
+    ("Node", "op"): "opcodes",
+    ("Node", "inputs"): "tensors",
+    ("Node", "outputs"): "tensors",
+    ("Graph", "inputs"): "tensors",
+    ("Graph", "outputs"): "tensors",
+    ("Range", "symbol"): "symbols",
+    ("Requirement", "equal"): "dims",
+    ("Region", "bytes"): "dims",
+    ("Region", "offset"): "dims",
+    ("Region", "tensor"): "tensors",
+    ("Step", "grid"): "dims",
+    ("Step", "uniforms"): "dims",
+    ("Step", "scalars"): "tensors",
+    ("Step", "flops"): "dims",
+    ("Step", "count"): "dims",
+    ("Program", "graph"): "graphs",
+    ("Port", "tensor"): "tensors",
+    ("Advance", "tensor"): "tensors",
+    ("Advance", "by"): "dims",
+    ("Signature", "graph"): "graphs",
+    ("Signature", "programs"): "programs",
+    ("Signature", "reads"): "tensors",
+    ("Signature", "writes"): "tensors",
     ("GraphRef", "v"): "graphs",
 }
 
@@ -42,7 +60,11 @@ def all_mutants(samples: dict[str, Callable[[], Model]], every: int = 1) -> Iter
     """All changed fields, and one of `every` changes of bytes."""
     for name, make in samples.items():
         data = write_model(make())
-        for label, mutant, expected in (*fields_mutated(make), *list(bytes_mutated(data))[::every], *fuzzed(data, 600 // every)):
+        for label, mutant, expected in (
+            *fields_mutated(make),
+            *list(bytes_mutated(data))[::every],
+            *fuzzed(data, 600 // every),
+        ):
             yield f"{name}: {label}", mutant, expected
 
 
@@ -65,7 +87,7 @@ def fields_mutated(make: Callable[[], Model]) -> Iterator[Mutant]:
                 setattr(owner, key, value)
             try:
                 data = write_model(model, verify=False)
-            except (struct.error, TypeError, IndexError, ModelError):       # a value that the writer cannot express
+            except (struct.error, TypeError, IndexError, ModelError):  # a value that the writer cannot express
                 continue
             yield f"{where} {label}", data, expected
 
@@ -102,10 +124,19 @@ def _changes(owner: Any, key: Any, table: str, field: str, model: Model) -> Iter
     elif isinstance(value, int):
         limit = len(getattr(model, INDICES[table, field])) if (table, field) in INDICES else None
         lowest = -1 if kind == "i32" else 0
-        others = {0, value + 1, value - 1, LARGEST.get(kind, 2**31 - 1), 2**53 if kind in ("u64", "i64") else 0, limit or 0, -2}
+        others = {
+            0,
+            value + 1,
+            value - 1,
+            LARGEST.get(kind, 2**31 - 1),
+            2**53 if kind in ("u64", "i64") else 0,
+            limit or 0,
+            -2,
+        }
         for other in sorted(others - {value}):
             outside = limit is not None and not lowest <= other < limit
-            yield f"= {other}", other, "refuse" if outside or abs(other) >= 2**53 and table != "NamedAttr" else "either"
+            too_large = abs(other) >= 2**53 and table != "NamedAttr"
+            yield f"= {other}", other, "refuse" if outside or too_large else "either"
     elif isinstance(value, float):
         for other in (0.0, float("nan"), float("inf"), -value):
             yield f"= {other}", other, "either"
@@ -160,11 +191,13 @@ def _flipped(data: bytes) -> Iterator[Mutant]:
     bits += [8 * rng.randrange(flat, len(data)) + rng.randrange(8) for _ in range(60) if flat < len(data)]
     for bit in bits:
         byte = bit // 8
-        rule = "C01-identifier" if 4 <= byte < 8 else "C02-header" if 8 <= byte < 64 or flat <= byte < first else "either"
-        if 16 <= byte < 18:                 # a flatbuffer size that takes in some of the padding, or leaves some out
+        rule = (
+            "C01-identifier" if 4 <= byte < 8 else "C02-header" if 8 <= byte < 64 or flat <= byte < first else "either"
+        )
+        if 16 <= byte < 18:  # a flatbuffer size that takes in some of the padding, or leaves some out
             rule = "either"
         if byte >= first:
-            rule = "refuse"                 # a hash, or padding that is not zero
+            rule = "refuse"  # a hash, or padding that is not zero
         yield f"bit {bit} flipped", _with(data, byte, bytes([data[byte] ^ 1 << bit % 8])), rule
 
 
@@ -172,12 +205,25 @@ def _structure(data: bytes) -> Iterator[Mutant]:
     """Offsets, vtables, lengths, and the scalars of Slice and Segment, each replaced by lies."""
     for where, at, kind in walk(data):
         size = 8 if kind in ("u64", "i64") else 2 if kind == "u16" else 4
-        value = int.from_bytes(data[at:at + size], "little")
+        value = int.from_bytes(data[at : at + size], "little")
         top = 256**size
-        lies = {0, 1, 4, value + 1, value - 1, value + 4, value - 4, value * 2, top - 1, top // 2, len(data), len(data) - at}
+        lies = {
+            0,
+            1,
+            4,
+            value + 1,
+            value - 1,
+            value + 4,
+            value - 4,
+            value * 2,
+            top - 1,
+            top // 2,
+            len(data),
+            len(data) - at,
+        }
         for lie in sorted({x % top for x in lies} - {value}):
             fixed = kind in ("u64", "u32") and not where.endswith(("offset", "length"))
-            expected = "refuse" if fixed or lie >= len(data) and kind == "u32" else "either"
+            expected = "refuse" if fixed or (lie >= len(data) and kind == "u32") else "either"
             yield f"{where} at {at} = {lie}", _with(data, at, lie.to_bytes(size, "little")), expected
 
 
@@ -191,13 +237,17 @@ def fuzzed(data: bytes, count: int) -> Iterator[Mutant]:
             at = rng.randrange(64, flat)
             if rng.random() < 0.3:
                 at = at // 4 * 4
-                mutant[at:at + 4] = struct.pack("<I", rng.choice((0, 1, 4, flat, rng.randrange(flat), 2**31, 2**32 - 1)))
+                mutant[at : at + 4] = struct.pack(
+                    "<I", rng.choice((0, 1, 4, flat, rng.randrange(flat), 2**31, 2**32 - 1))
+                )
             else:
                 mutant[at] = rng.choice((0, 1, 255, rng.randrange(256)))
         yield f"fuzz {number}", bytes(mutant), "either"
     for number in range(count):
         noise = rng.randbytes(rng.randrange(64, 600) // 8 * 8)
-        start = struct.pack("<I4s4sIQQQ24x", rng.randrange(64, len(noise) + 64), b"TID1", b"tdh1", 56, *[len(noise) + 64] * 2, 0)
+        start = struct.pack(
+            "<I4s4sIQQQ24x", rng.randrange(64, len(noise) + 64), b"TID1", b"tdh1", 56, *[len(noise) + 64] * 2, 0
+        )
         yield f"noise {number}", start + noise, "refuse"
 
 
@@ -246,4 +296,4 @@ def walk(data: bytes) -> list[tuple[str, int, str]]:
 
 
 def _with(data: bytes, at: int, new: bytes) -> bytes:
-    return data[:at] + new + data[at + len(new):]
+    return data[:at] + new + data[at + len(new) :]

@@ -28,24 +28,44 @@ from tideflow.program.write import write_model
 def model():
     return Model(
         symbols=[Symbol("batch", 1, 64)],
-        dims=[DimExpr(DimOp.CONST, 0), DimExpr(DimOp.SYMBOL, 0), DimExpr(DimOp.CONST, 4), DimExpr(DimOp.MUL, 1, 2),
-              DimExpr(DimOp.ADD, 1, 2), DimExpr(DimOp.CEILDIV, 4, 2)],
-        tensors=[Tensor("x", DType.F32, [1]), Tensor("y", DType.F32, [1]),
-                 Tensor("w", DType.F32, [2], Role.WEIGHT, True, bytes(16))],
-        programs=[Program(
-            Target.WGSL, kernels=[Kernel("double", code=b"@compute fn main() {}", bindings=2)],
-            regions=[Region(Place.INPUT, 3, tensor=0), Region(Place.OUTPUT, 3, tensor=1)],
-            steps=[Step(StepKind.LOOP, count=2, body=1), Step(kernel=0, regions=[0, 1], grid=[5], writes=2)],
-        )],
+        dims=[
+            DimExpr(DimOp.CONST, 0),
+            DimExpr(DimOp.SYMBOL, 0),
+            DimExpr(DimOp.CONST, 4),
+            DimExpr(DimOp.MUL, 1, 2),
+            DimExpr(DimOp.ADD, 1, 2),
+            DimExpr(DimOp.CEILDIV, 4, 2),
+        ],
+        tensors=[
+            Tensor("x", DType.F32, [1]),
+            Tensor("y", DType.F32, [1]),
+            Tensor("w", DType.F32, [2], Role.WEIGHT, True, bytes(16)),
+        ],
+        programs=[
+            Program(
+                Target.WGSL,
+                kernels=[Kernel("double", code=b"@compute fn main() {}", bindings=2)],
+                regions=[Region(Place.INPUT, 3, tensor=0), Region(Place.OUTPUT, 3, tensor=1)],
+                steps=[Step(StepKind.LOOP, count=2, body=1), Step(kernel=0, regions=[0, 1], grid=[5], writes=2)],
+            )
+        ],
         signatures=[Signature("predict", programs=[0], inputs=[Port("x", 0)], outputs=[Port("y", 1)])],
     )
 
 
 def test_describe_names_everything(model):
     text = describe(model, tensors=True)
-    for part in ("batch  1 to 64", "weights  1      16 B, 1 trainable", "signature predict(x: f32[batch]) -> y: f32[batch]",
-                 "program 0 WGSL for predict: 1 dispatches of 1 kernels, 2 regions", "4 times:", "ceil((batch + 4) / 4)",
-                 "x, y*", "batch*4 B", "2  w  f32[4]  weight  trainable  16 B"):
+    for part in (
+        "batch  1 to 64",
+        "weights  1      16 B, 1 trainable",
+        "signature predict(x: f32[batch]) -> y: f32[batch]",
+        "program 0 WGSL for predict: 1 dispatches of 1 kernels, 2 regions",
+        "4 times:",
+        "ceil((batch + 4) / 4)",
+        "x, y*",
+        "batch*4 B",
+        "2  w  f32[4]  weight  trainable  16 B",
+    ):
         assert part in text, f"{part!r} is missing in\n{text}"
 
 

@@ -16,9 +16,16 @@ def binary(op, x, y):
 @pytest.mark.parametrize(
     ("op", "x", "y", "expected"),
     [
-        (DimOp.ADD, 7, 2, 9), (DimOp.SUB, 7, 2, 5), (DimOp.MUL, 7, 2, 14), (DimOp.FLOORDIV, 7, 2, 3),
-        (DimOp.CEILDIV, 7, 2, 4), (DimOp.CEILDIV, 8, 2, 4), (DimOp.MOD, 7, 4, 3), (DimOp.MIN, 7, 2, 2),
-        (DimOp.MAX, 7, 2, 7), (DimOp.FLOORDIV, LARGEST, 3, LARGEST // 3),
+        (DimOp.ADD, 7, 2, 9),
+        (DimOp.SUB, 7, 2, 5),
+        (DimOp.MUL, 7, 2, 14),
+        (DimOp.FLOORDIV, 7, 2, 3),
+        (DimOp.CEILDIV, 7, 2, 4),
+        (DimOp.CEILDIV, 8, 2, 4),
+        (DimOp.MOD, 7, 4, 3),
+        (DimOp.MIN, 7, 2, 2),
+        (DimOp.MAX, 7, 2, 7),
+        (DimOp.FLOORDIV, LARGEST, 3, LARGEST // 3),
     ],
 )
 def test_operator_gives_value_and_exact_bounds(op, x, y, expected):
@@ -29,8 +36,14 @@ def test_operator_gives_value_and_exact_bounds(op, x, y, expected):
 
 @pytest.mark.parametrize(
     ("op", "x", "y"),
-    [(DimOp.SUB, 2, 7), (DimOp.FLOORDIV, 2, 0), (DimOp.CEILDIV, 2, 0), (DimOp.MOD, 2, 0), (DimOp.MUL, 2**27, 2**26),
-     (DimOp.ADD, LARGEST, 1)],
+    [
+        (DimOp.SUB, 2, 7),
+        (DimOp.FLOORDIV, 2, 0),
+        (DimOp.CEILDIV, 2, 0),
+        (DimOp.MOD, 2, 0),
+        (DimOp.MUL, 2**27, 2**26),
+        (DimOp.ADD, LARGEST, 1),
+    ],
 )
 def test_impossible_value_is_refused_at_load_and_at_evaluation(op, x, y):
     with pytest.raises(ModelError, match=r"P03-size: dims\[2\]"):
