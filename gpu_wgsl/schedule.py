@@ -141,7 +141,7 @@ class _Shape:
         for axis, size in ((self.outer, rows), (self.inner, columns)):
             if axis is None or size == 1:
                 continue
-            extent = guess(axis.extent)
+            extent = max(1, guess(axis.extent))          # an empty kernel is compiled too
             blocks = -(-extent // size)
             worth *= extent / (blocks * size) * (1.0 if multiple_of(axis.extent, size) else 0.9)
             invocations *= blocks / extent
