@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..errors import DeviceLimitError, InternalError, InvalidArgumentError
 from ..program.format import DimOp, DType, Model, Place, Port, Program, Role, Signature, StepKind
 from ..program.plan import ALIGNMENT, Plan, Scratch, place, plan_scratch
 from ..program.sizes import evaluate
+from .values import Output, as_input
 
 __all__ = ["HostSlots", "MemoryPlan", "Ports", "known_size", "lay_out", "plan_memory", "suits"]
 
@@ -23,6 +25,7 @@ class Ports:
 
     def __init__(self, model: Model, signature: Signature) -> None:
         self.model, self.name, self.ports = model, signature.name, signature.inputs
+        self.names = {port.name for port in signature.inputs}
         self.shapes = [model.tensors[port.tensor].shape for port in signature.inputs]
         self.symbols: list[list[tuple[int, int]]] = [       # per port: (axis, symbol)
             [(axis, model.dims[dim].a) for axis, dim in enumerate(shape) if model.dims[dim].op == DimOp.SYMBOL]
@@ -31,6 +34,26 @@ class Ports:
     def where(self, port: Port) -> str:
         """How errors name an input."""
         return f"{self.name}: input {port.name!r}"
+
+    def arrays(self, inputs: Mapping[str, Any]) -> list[np.ndarray | None]:
+        """The caller's values in port order, converted and range-checked; None for an optional one that is absent.
+
+        Raises:
+            InvalidArgumentError: for a missing or unknown input, a dtype of another kind, or a value out of range.
+        """
+        if not inputs.keys() <= self.names:
+            raise InvalidArgumentError(f"{self.name}: unknown inputs {sorted(inputs.keys() - self.names)}; "
+                                       f"it takes {[port.name for port in self.ports]}.")
+        arrays: list[np.ndarray | None] = []
+        for port in self.ports:
+            value = inputs.get(port.name)
+            if value is None and not port.optional:
+                raise InvalidArgumentError(f"{self.where(port)} is missing; given were {sorted(inputs)}.")
+            if isinstance(value, Output):
+                value = value.numpy()
+            dtype = self.model.tensors[port.tensor].dtype
+            arrays.append(None if value is None else as_input(value, dtype, port, self.where(port)))
+        return arrays
 
     def bind(self, arrays: Sequence[np.ndarray | None]) -> dict[int, int]:
         """The value of every symbol that occurs bare in the shape of a given input; None is an absent optional one.

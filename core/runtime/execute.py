@@ -10,7 +10,6 @@ nothing new.
 
 from __future__ import annotations
 
-import importlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
@@ -24,12 +23,11 @@ from ..errors import DeviceLimitError, FailedPreconditionError, InternalError, I
 from ..program.format import DType, Model, Place, Port, Program, Signature, Target
 from ..program.plan import MAX_CHUNK
 from ..program.sizes import evaluate
-from . import discover
 from .arena import StateArena
 from .binding import HostSlots, Ports, constant_sizes, is_host_owned, lay_out, plan_memory, suits
 from .discover import device_name, open_device
 from .state import ModelState
-from .values import Output, as_input, host_words, numpy_dtype, to_storage
+from .values import Output, host_words, numpy_dtype, to_storage
 
 __all__ = ["Executor", "load"]
 
@@ -92,7 +90,6 @@ class Entry:
     def __init__(self, model: Model, signature: Signature, programs: list[int]) -> None:
         self.signature, self.programs = signature, programs
         self.ports = Ports(model, signature)
-        self.names = {port.name for port in signature.inputs}
         self.unread: list[weakref.ref[Output]] = []
 
 
@@ -143,7 +140,7 @@ class Executor:
             InvalidArgumentError: for a missing or unknown input, a wrong dtype, shape or value.
         """
         entry = self._entry(name)
-        given = self._arrays(entry, inputs or {})
+        given = entry.ports.arrays(inputs or {})
         bound = self._bound(entry, given)
         arrays = [array if array is not None else bound.fill(port)
                   for port, array in enumerate(given)]
@@ -160,7 +157,7 @@ class Executor:
     def prepare(self, name: str, inputs: Mapping[str, Any] | None = None) -> None:
         """Compiles and binds a signature for the sizes of these inputs without running it."""
         entry = self._entry(name)
-        self._bound(entry, self._arrays(entry, inputs or {}))
+        self._bound(entry, entry.ports.arrays(inputs or {}))
 
     def _entry(self, name: str) -> Entry:
         if self._closed:
@@ -168,22 +165,6 @@ class Executor:
         if name not in self._entries:
             raise InvalidArgumentError(f"the model has no signature {name!r}; it has {sorted(self._entries)}.")
         return self._entries[name]
-
-    def _arrays(self, entry: Entry, inputs: Mapping[str, Any]) -> list[np.ndarray | None]:
-        """The caller's values in port order, converted and range-checked; None for an optional one that is absent."""
-        if unknown := set(inputs) - entry.names:
-            raise InvalidArgumentError(f"{entry.signature.name}: unknown inputs {sorted(unknown)}; "
-                                       f"it takes {[port.name for port in entry.signature.inputs]}.")
-        arrays: list[np.ndarray | None] = []
-        for port in entry.signature.inputs:
-            value = inputs.get(port.name)
-            if value is None and not port.optional:
-                raise InvalidArgumentError(f"{entry.ports.where(port)} is missing; given were {sorted(inputs)}.")
-            if isinstance(value, Output):
-                value = value.numpy()
-            arrays.append(None if value is None else
-                          as_input(value, self.model.tensors[port.tensor].dtype, port, entry.ports.where(port)))
-        return arrays
 
     def _bound(self, entry: Entry, arrays: list[np.ndarray | None]) -> Bound:
         """The first program that suits these sizes, bound to them; found or made."""
@@ -422,23 +403,12 @@ def load(model: Model, device: str | Device | None = None, arena: StateArena | N
         state_keys: for each state tensor (by index) that other models share, the key of its variable in `arena`.
             Tensors without a key are private to this model.
     """
-    if isinstance(device, str) and device_name(device) == "CPU:0" and not discover.IN_PYODIDE:
-        return _load_on_host(model)
     if device is None or isinstance(device, str):
         device = arena.device if arena is not None and device is None else _open_for(model, device)
     if arena is not None and arena.device is not device:
         raise InvalidArgumentError(f"the arena belongs to {arena.device.name}, the model is to run on {device.name}.")
     load_model = getattr(device, "load_model", None)        # a device that executes whole models by itself
     return load_model(model, arena, state_keys) if load_model else Executor(model, device, arena, state_keys)
-
-
-def _load_on_host(model: Model) -> Any:
-    """numpy interprets the graphs of a file: CPU:0 natively has no programs."""
-    try:
-        host = importlib.import_module(".host", __package__)
-    except ModuleNotFoundError:
-        raise NoExecutorError("nothing here interprets graphs on the host: use device='wasm' or 'gpu'") from None
-    return host.load(model)
 
 
 def _open_for(model: Model, name: str | None) -> Device:

@@ -15,12 +15,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import InvalidArgumentError, OpError
-from ..program.format import Model, Signature
-from ..program.read import read_model
-from . import discover, execute
+from .errors import InvalidArgumentError, OpError
+from .function.host import open_model
+from .program.format import Model, Signature
+from .program.read import read_model
+from .runtime import discover
 
-__all__ = ["add_arguments", "main", "run"]
+__all__ = ["add_arguments", "choose_signature", "device_for_file", "read_inputs", "run", "save_model", "save_outputs",
+           "summary"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         name = discover.device_name(arguments.device or discover.default_device())
         with device_for_file(name, arguments.timeout) as device:
             started = time.perf_counter()
-            executor = execute.load(model, device)
+            executor = open_model(model, device)
             outputs = {name: np.asarray(value) for name, value in executor.run(signature.name, inputs).items()}
             elapsed = time.perf_counter() - started
             if arguments.save:
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def device_for_file(name: str, timeout: float) -> Iterator[Any]:
-    """What `execute.load` takes. WASM:0 gets a watchdog, since a file may hold any program."""
+    """What `open_model` takes. WASM:0 gets a watchdog, since a file may hold any program."""
     if name != "WASM:0" or not timeout:
         yield name
         return
@@ -128,13 +130,6 @@ def save_outputs(path: Path, outputs: Mapping[str, np.ndarray]) -> None:
 
 def save_model(path: Path, model: Model) -> None:
     """Writes a model file."""
-    from ..program.write import write_model
+    from .program.write import write_model
 
     path.write_bytes(write_model(model))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command by itself, for `core/__main__.py`."""
-    parser = argparse.ArgumentParser(prog="tideflow run", description="Runs one signature of a model file.")
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))

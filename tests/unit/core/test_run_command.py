@@ -6,7 +6,7 @@ from tideflow import __main__ as command_line
 from tideflow.program.format import Target
 from tideflow.program.read import read_model
 from tideflow.program.write import write_model
-from tideflow.runtime.command import read_inputs, summary
+from tideflow.run_command import read_inputs, summary
 
 
 @pytest.fixture
