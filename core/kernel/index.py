@@ -100,7 +100,25 @@ def _combine(ir: Builder, a: Expr, b: Expr, sign: int) -> Expr:
     more, other = linear(b)
     for term, factor in more.items():
         terms[term] = terms.get(term, 0) + sign * factor
-    return from_linear(ir, {t: f for t, f in terms.items() if f}, constant + sign * other)
+    return from_linear(ir, _rejoin(ir, {t: f for t, f in terms.items() if f}), constant + sign * other)
+
+
+def _rejoin(ir: Builder, terms: dict[Expr, int]) -> dict[Expr, int]:
+    """x // c * c + x % c is x: what reshaping there and back leaves, so that the loads are contiguous again."""
+    for rest, factor in terms.items():
+        if rest.op != "mod" or rest.args[1].op != "const":
+            continue
+        x, by = rest.args
+        quotient = ir.binary("div", x, by)
+        if quotient is not rest and terms.get(quotient) == factor * by.attr:
+            kept = {t: f for t, f in terms.items() if t is not rest and t is not quotient}
+            more, constant = linear(x)
+            if constant:
+                return terms
+            for term, f in more.items():
+                kept[term] = kept.get(term, 0) + f * factor
+            return _rejoin(ir, {t: f for t, f in kept.items() if f})
+    return terms
 
 
 def _multiply(ir: Builder, a: Expr, b: Expr) -> Expr | None:
