@@ -2,7 +2,8 @@
 
 Bindings: the kernel's buffers in order, all `read_write` (a region may be loaded and stored in one dispatch), then the
 uniform `Slot` if there are sizes or scalars. Names are positions, so that equal kernels give equal text and share one
-pipeline. The work is `points` of the scheduled axes, numbered from the workgroup and the lane; grids above 65,535 fold into y.
+pipeline. The work is `points` of the scheduled axes, numbered from the workgroup and the lane; grids above 65,535 fold
+into y.
 """
 
 from __future__ import annotations

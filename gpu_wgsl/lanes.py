@@ -119,7 +119,7 @@ class Substitution:
 
 def unroll(stores: Sequence[Store], axis: Axis, factor: int, *,
            lane: Axis | None = None) -> tuple[tuple[Store, ...], Axis]:
-    """Rewrites `axis` as block * factor + point, with the stores of every point of a block. Gives them and the block axis.
+    """Rewrites `axis` as block * factor + point, with the stores of every point of a block; gives them and that axis.
 
     Points past the end of the last block load what the last point loads, and are not stored.
     """

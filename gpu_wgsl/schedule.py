@@ -1,7 +1,8 @@
 """How a kernel is spread over invocations: the register tile of a contraction, vec4 lanes, elements per invocation.
 
 An invocation of a contraction computes a tile of `rows` x `columns` outputs, because every load then serves a row or a
-column of products; the tile shrinks until enough invocations remain. Elementwise kernels compute a few vec4 per invocation.
+column of products; the tile shrinks until enough invocations remain. Elementwise kernels compute a few vec4 per
+invocation.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
 class _Shape:
     """What matters of a kernel for its schedule.
 
-    `inner` is the axis along which stores are contiguous: the columns of a tile. `outer` is the axis of the rows: one that
+    `inner` is the axis along which stores are contiguous: columns of a tile. `outer` is the axis of the rows: one that
     some load of a fold does not depend on, so that rows share that load.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kernel.ir import Kernel
+from ..kernel.split import Scratch, should_split, split_reduction
 from ..shapes import Size
 
 
@@ -39,5 +40,15 @@ def wgsl(kernel: Kernel) -> Any:
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:
-    """The kernel as it is, or in two stages where a long fold would leave a GPU idle, each with the places of its buffers."""
-    return [(kernel, list(places))]
+    """The kernel as it is, or two where a long fold would leave a GPU idle, each with the places of its buffers."""
+    chunks = should_split(kernel)
+    split = split_reduction(kernel, chunks) if chunks else None
+    if split is None:
+        return [(kernel, list(places))]
+    parts: dict[Scratch, Partial] = {}
+
+    def place(p: int | Scratch) -> Any:
+        return parts.setdefault(p, Partial(p.elements * 4)) if isinstance(p, Scratch) else places[p]
+
+    stages = ((split.first, split.first_places), (split.second, split.second_places))
+    return [(half, [place(p) for p in half_places]) for half, half_places in stages]

@@ -305,7 +305,8 @@ def acosh(ir: Builder, x: Expr) -> Expr:
     large = x > 1e9
     t = ir.binary("min", x, 1e9) - 1.0
     grown = t + ir.unary("sqrt", t * t + t * 2.0)
-    return log1p(ir, ir.select(large, x - 1.0, grown)) + ir.select(large, ir.const(0.6931471805599453), ir.const(0.0))
+    result = log1p(ir, ir.select(large, x - 1.0, grown)) + ir.select(large, ir.const(0.6931471805599453), ir.const(0.0))
+    return ir.select(x >= 1.0, result, ir.const(float("nan")))
 
 
 def atanh(ir: Builder, x: Expr) -> Expr:

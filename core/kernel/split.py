@@ -2,7 +2,8 @@
 
 The first kernel reduces `chunks` parts of the fold, each at every point; the second reduces the parts and does all else
 that the kernel did. The number of chunks is static while the sizes may be symbols: the last chunks may be partly or
-wholly empty. Works for plain reductions (a loss, bias gradients, BatchNorm's statistics) and for contractions (gradients of filters).
+wholly empty. Works for plain reductions (a loss, bias gradients, BatchNorm's statistics) and for contractions
+(gradients of filters).
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def split_reduction(kernel: Kernel, chunks: int) -> Split | None:
             swap[out] = ir.reduce(accumulator.combine, [chunks], lambda c, plane=plane: plane.load(c))
     scratch = planes.scratch()
     first = replace(kernel, name=f"{kernel.name}_parts", axes=(part, *kernel.axes), stores=tuple(stores))
-    second = replace(kernel, name=f"{kernel.name}_join", stores=tuple(_rewritten(s, swap) for s in kernel.stores), flops=0)
+    joined = tuple(_rewritten(s, swap) for s in kernel.stores)
+    second = replace(kernel, name=f"{kernel.name}_join", stores=joined, flops=0)
     first, first_places = _close(first, scratch)
     second, second_places = _close(second, scratch)
     return Split(first, second, first_places, second_places)

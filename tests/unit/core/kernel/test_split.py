@@ -15,7 +15,7 @@ BATCH = symbol("batch", 1, 4096)
 def make(extents, buffers, body, scalars=()):
     ir = Builder()
     axes = tuple(Axis(f"p{i}", e) for i, e in enumerate(extents))
-    made = body(ir, *[ir.axis(a) for a in axes])
+    made = body(ir, *map(ir.axis, axes))
     stores = tuple(Store(b, ir.lift(i, "i32"), v, *valid) for b, i, v, *valid in made)
     written = {s.buffer for s in stores}
     return Kernel("k", axes, stores, tuple(Buffer(f"b{i}", F32, i in written) for i in range(buffers)), (BATCH,), scalars)

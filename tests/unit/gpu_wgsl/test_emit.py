@@ -1,0 +1,111 @@
+"""The text of shaders, without a device: canonical, inside the portable limits, launched with enough workgroups."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import wgsl_samples as samples
+from tideflow.gpu_wgsl.emit import Options, emit
+from tideflow.gpu_wgsl.lanes import multiple_of, split_lanes
+from tideflow.gpu_wgsl.text import Helpers, constant
+from tideflow.kernel.ir import F32, I32, Axis, Builder
+from tideflow.shapes import evaluate, num_elements, symbol
+from wgsl_samples import BATCH, kernel
+
+ALL = samples.all_samples()
+
+
+def double(ir, i):
+    return [(1, i, ir.load(0, F32, i) * 2.0)]
+
+
+@pytest.mark.parametrize("sample", ALL, ids=str)
+def test_text_is_portable(sample):
+    emitted = emit(sample.kernel)
+    assert "enable " not in emitted.code and "var<workgroup>" not in emitted.code
+    assert len(re.findall(r"var<storage, read_write>", emitted.code)) == len(sample.kernel.buffers) <= 8
+    assert "storage, read>" not in emitted.code
+    assert int(re.search(r"@workgroup_size\((\d+)\)", emitted.code).group(1)) <= 256
+    assert ("var<uniform> slot" in emitted.code) == bool(emitted.sizes or emitted.scalars)
+
+
+@pytest.mark.parametrize("sample", [s for s in ALL if s.symbols], ids=str)
+def test_grid_covers_the_points(sample):
+    emitted = emit(sample.kernel, Options(vector=False, max_tile=1, elements=1))
+    size = int(re.search(r"@workgroup_size\((\d+)\)", emitted.code).group(1))
+    groups = np.prod([evaluate(g, sample.symbols) for g in emitted.grid])
+    points = evaluate(num_elements(a.extent for a in sample.kernel.axes), sample.symbols)
+    assert points <= groups * size < points + size
+
+
+def test_equal_kernels_with_other_names_give_one_text():
+    first = emit(kernel("one", [BATCH * 4], "ff", double, sizes=[BATCH * 4]))
+    other = symbol("rows", 1, 99)
+    second = emit(kernel("two", [other * 4], "ff", double, sizes=[other * 4]))
+    assert first.code == second.code
+    assert first.sizes != second.sizes
+
+
+def test_large_grids_fold_into_y():
+    static = emit(kernel("k", [70_000 * 64], "ff", double), Options(vector=False, elements=1))
+    assert static.grid == (35_000, 2)
+    x, y = emit(kernel("k", [BATCH], "ff", double, sizes=[BATCH]), Options(vector=False, elements=1)).grid
+    assert [evaluate(d, {"batch": 70_000 * 64}) for d in (x, y)] == [65_535, 2]
+    assert [evaluate(d, {"batch": 65}) for d in (x, y)] == [2, 1]
+
+
+def test_sibling_folds_share_one_loop():
+    code = emit(kernel("k", [32], "fff", lambda ir, i: [
+        (1, i, ir.sum([40], lambda k: ir.load(0, F32, k * 32 + i))),
+        (2, i, ir.reduce("max", [40], lambda k: ir.load(0, F32, k * 32 + i)))])).code
+    assert code.count("for (") == 1
+    assert code.count("= b0[") == 1
+
+
+def test_values_are_hoisted_to_the_loop_they_depend_on():
+    def body(ir, i):
+        scale = ir.call("sqrt", ir.load(1, F32, i))
+        return [(2, i, ir.sum([10, 10], lambda y, x: ir.load(0, F32, y * 10 + x) * scale))]
+    code = emit(kernel("k", [6], "fff", body)).code
+    before, after = code.split("for (", 1)
+    assert "sqrt" in before and "sqrt" not in after
+
+
+def test_contraction_is_tiled_and_keeps_invocations():
+    def matmul(m, n, k):
+        return kernel("mm", [m, n], "fff", lambda ir, i, j: [
+            (2, i * n + j, ir.sum([k], lambda r: ir.load(0, F32, i * k + r) * ir.load(1, F32, r * n + j)))])
+    large, small = emit(matmul(512, 512, 8)).code, emit(matmul(16, 16, 8)).code
+    assert large.count("+=") == 16                          # 8 rows of two vec4
+    assert small.count("+=") < 4
+
+
+@pytest.mark.parametrize("value, text", [
+    (0.1, "0.10000000149011612f"), (-1.5, "(-1.5f)"), (0.0, "0.0f"), (-0.0, "bits(0x80000000u)"),
+    (float("inf"), "bits(0x7f800000u)"), (1e-45, "bits(0x00000001u)"), (3e38, None)])
+def test_constants_are_exact(value, text):
+    value = float(np.float32(value))
+    written = constant(value, F32, Helpers())
+    assert text is None or written == text
+    if written.endswith("f"):
+        assert np.float32(written[:-1]) == np.float32(value)
+
+
+def test_smallest_integer_is_no_negated_literal():
+    assert constant(-(2**31), I32, Helpers()) == "i32(-2147483648)"
+
+
+def test_lanes_of_flattened_indices():
+    ir, lane, block = Builder(), Axis("lane", 4), Axis("q", 100)
+    at = ir.axis(block) * 4 + ir.axis(lane)
+    assert split_lanes(at * 1 + 8, lane) is ir.axis(block) + 2
+    assert split_lanes(at + 1, lane) is None
+    assert split_lanes(at * 2, lane) is None
+
+
+def test_multiples_of_symbolic_sizes():
+    even = symbol("n", 4, 400, multiple_of=4)
+    assert all(multiple_of(s, 4) for s in (even, BATCH * 8, even + 8, BATCH * even))
+    assert not multiple_of(BATCH, 2) and not multiple_of(BATCH * 4 + 2, 4)
