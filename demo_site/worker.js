@@ -11,7 +11,7 @@ const PACKAGES = ["numpy", "flatbuffers", "tideflow"];
 let python = null; // the page module, see python/page.py
 let busy = Promise.resolve();
 let running = false;
-let waiting = null; // pixels to look at while a run is going on
+let waiting; // pixels to look at while a run is going on
 
 const send = (event, fields = {}) => postMessage({ event, ...fields });
 
@@ -46,7 +46,7 @@ const methods = {
       return plain(await python.run(code, device, snapshots));
     } finally {
       running = false;
-      waiting = null;
+      waiting = undefined;
     }
   },
 
@@ -93,7 +93,7 @@ function sendFromPython(event, fields) {
 
 function takeWaiting() {
   const pixels = waiting;
-  waiting = null;
+  waiting = undefined; // None in Python; null would be a JsNull
   return pixels;
 }
 

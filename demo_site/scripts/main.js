@@ -119,6 +119,7 @@ async function start() {
 }
 
 async function finish({ ended, message }) {
+  if (stopping) ended = "stopped"; // whatever the interrupted code made of it
   stopping = false;
   const texts = { finished: "Done", stopped: "Stopped: the model is as it was at that step", failed: message };
   setState("ready", texts[ended]);

@@ -1,7 +1,8 @@
 // Talks to worker.js: requests as promises, events to one listener, and Stop.
 
 const STOP_SIGNAL = 2; // what Pyodide takes for Ctrl+C
-const PATIENCE = 900; // ms until a Stop that is not obeyed ends the worker
+const ASK_AGAIN = 400; // ms between two signals
+const PATIENCE = 4000; // ms until a Stop that is not obeyed ends the worker
 
 /** One Python worker; a fresh one is started when the old one had to be ended. */
 export class PythonClient {
@@ -43,12 +44,14 @@ export class PythonClient {
    */
   async stop(run) {
     if (this.#interrupt) {
-      this.#interrupt[0] = STOP_SIGNAL;
       const obeyed = run.then(() => true, () => true);
-      const late = new Promise((resolve) => setTimeout(() => resolve(false), PATIENCE));
-      const ended = await Promise.race([obeyed, late]);
-      this.#interrupt[0] = 0; // a signal that came too late must not end the next request
-      if (ended) return true;
+      for (let waited = 0; waited < PATIENCE; waited += ASK_AGAIN) {
+        this.#interrupt[0] = STOP_SIGNAL; // again and again: one that hits a destructor is swallowed
+        const late = new Promise((resolve) => setTimeout(() => resolve(false), ASK_AGAIN));
+        const ended = await Promise.race([obeyed, late]);
+        this.#interrupt[0] = 0; // a signal that came too late must not end the next request
+        if (ended) return true;
+      }
     }
     this.end();
     return false;
