@@ -92,6 +92,7 @@ class NativeGpu:
         self._device = adapter.request_device_sync(
             required_features=sorted(features), required_limits={_dashed(k): v for k, v in self._limits.items()})
         self._queue = self._device.queue
+        self.lost = False                   # `discover` opens another one then
         self._stats = Stats()
         self._pipelines: dict[tuple[bytes, str, int, bool, int], Any] = {}
         self._group_layouts: dict[tuple[int, bool, int], Any] = {}
@@ -136,7 +137,10 @@ class NativeGpu:
 
     def upload(self, buffer: GpuBuffer, offset: int, array: np.ndarray) -> None:
         if array.nbytes:
-            self._queue.write_buffer(buffer.handle, offset, array.reshape(-1).view(np.uint8))
+            try:
+                self._queue.write_buffer(buffer.handle, offset, array.reshape(-1).view(np.uint8))
+            except self._wgpu.GPUError as error:
+                raise self._explain(error, "uploading") from None
             self._stats.uploaded += array.nbytes
 
     def download(self, buffer: GpuBuffer, offset: int, size: int) -> np.ndarray:
@@ -352,6 +356,7 @@ class NativeGpu:
         if isinstance(error, self._wgpu.GPUOutOfMemoryError):
             return ResourceExhaustedError(f"{text}. Use a smaller batch or device='cpu'.")
         if re.search(r"device.{0,20}(lost|destroyed)", str(error), re.IGNORECASE):
+            self.lost = True
             return DeviceLostError(f"{text}. Load the model again to go on from its last saved state.")
         return InternalError(text)
 

@@ -68,6 +68,8 @@ def open_device(name: str | None = None, limits: Mapping[str, int] | None = None
     name = device_name(name) if name else default_device()
     limits, wanted = dict(limits or {}), frozenset(features)
     for (opened, _, _), device in _open.items():
+        if getattr(device, "lost", False):
+            continue
         allowed = device.limits()
         if opened == name and wanted <= device.features and all(allowed.get(k, v) >= v for k, v in limits.items()):
             return device

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tideflow.errors import DeviceLimitError, InternalError, NoExecutorError
+from tideflow.errors import DeviceLimitError, DeviceLostError, FailedPreconditionError, InternalError, NoExecutorError
 from tideflow.gpu_wgsl import native
 from tideflow.program.format import Limit, Target
-from tideflow.runtime import execute
+from tideflow.runtime import discover, execute
 
 pytestmark = pytest.mark.gpu
 
@@ -101,3 +101,21 @@ def test_download_of_part_of_a_buffer(gpu):
     gpu.release(buffer)
     with pytest.raises(InternalError, match="released twice"):
         gpu.release(buffer)
+
+
+def test_a_lost_device_says_so_and_is_replaced(hand, gpu, monkeypatch):
+    doomed = native.open_device()
+    monkeypatch.setattr(discover, "_open", {("GPU:0", (), frozenset()): doomed})
+    executor = execute.load(hand.model(Target.WGSL), "gpu")
+    x = np.ones((2, 4), np.float32)
+    output = executor.run("step", {"x": x})["y"]
+    doomed._device.destroy()                    # what the tests of the browser do to simulate a loss
+    with pytest.raises(DeviceLostError, match="Load the model again"):
+        executor.run("step", {"x": x})
+    with pytest.raises((DeviceLostError, FailedPreconditionError)):
+        output.numpy()
+    executor.close()
+    with execute.load(hand.model(Target.WGSL), "gpu") as again:
+        assert again.device is not doomed
+        np.testing.assert_array_equal(again.run("step", {"x": x})["y"], x * hand.START * 0.5)
+    again.device.close()
