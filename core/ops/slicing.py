@@ -13,6 +13,7 @@ from ..shapes import Dim, Shape, Size, larger, num_elements, smaller
 from .common import as_index, check_dtypes, contiguous, linspace, normalise_axis
 from .dispatch import Value, apply, convert
 from .op import Case, Pattern, Spec, case
+from .sizes import as_size
 
 __all__ = ["getitem", "pad", "slice_", "split", "strided_slice", "unstack"]
 
@@ -220,25 +221,47 @@ def slice_bounds(key: slice, size: Size) -> tuple[Size, int, Size]:
     stride = 1 if key.step is None else as_index(key.step, "slice")
     if stride == 0:
         raise InvalidArgumentError("slice: strides[0] must be non-zero: a step of 0 never ends.")
-
-    def bound(value: Any, default: Size) -> Size:
-        if value is None:
-            return default
-        value = value if isinstance(value, Dim) else as_index(value, "slice")
-        if isinstance(value, int) and value < 0:
-            return larger(size + value, 0 if stride > 0 else -1)
-        return value if value == 0 else smaller(value, size if stride > 0 else size - 1)
-
+    start, stop = (None if v is None else as_size(v, "slice") for v in (key.start, key.stop))
     if stride > 0:
-        start, stop = bound(key.start, 0), bound(key.stop, size)
-        length = stop - start
+        first, last = _bound(start, size, 0, 0, None), _bound(stop, size, size, 0, size)
+        length = last - first
     else:
-        start, stop = bound(key.start, size - 1), bound(key.stop, -1)
-        length = start - stop
-    count = length if start == 0 and stop == size else larger(length, 0)
+        first, last = _bound(start, size, size - 1, -1, size - 1), _bound(stop, size, -1, -1, size - 1)
+        length = first - last
+    length = _at_least(length, 0)
     step = abs(stride)
-    count = count if step == 1 else (count + (step - 1)) // step
-    return (start if count != 0 else 0), stride, count
+    count = length if step == 1 else (length + (step - 1)) // step
+    return (first if count != 0 else 0), stride, count
+
+
+def _bound(value: Size | None, size: Size, default: Size, low: int, high: Size | None) -> Size:
+    """One end of a slice: counted from the end if negative, then between `low` and `high`."""
+    if value is None:
+        return default
+    if isinstance(value, int) and value < 0:
+        return _at_least(size + value, low)
+    if high is None or value == 0 or (isinstance(value, int) and least(high) >= value):
+        return value
+    return smaller(value, high)
+
+
+def _at_least(size: Size, low: int) -> Size:
+    return size if least(size) >= low else larger(size, low)
+
+
+def least(size: Size) -> int:
+    """A number that a size is never below, whatever its symbols are (not always the largest such number)."""
+    if isinstance(size, int):
+        return size
+    if size.kind == "symbol":
+        return int(size.args[1])
+    if size.kind == "sum":
+        *terms, constant = size.args
+        unknown = any(f < 0 for _, f in terms)
+        return -(2**62) if unknown else int(constant + sum(f * least(t) for t, f in terms))
+    if size.kind in ("min", "max"):
+        return (min if size.kind == "min" else max)(*(least(a) for a in size.args))
+    return 0
 
 
 def _index_bounds(k: Any, axis: int, size: Size) -> Size:

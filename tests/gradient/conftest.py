@@ -19,7 +19,7 @@ def taped_gradients(f, xs):
 
 
 def check_gradient(f, *inputs, order=2, step=1e-5, tolerance=1e-6):
-    """Compares a directional derivative of the recorded ops with a central difference, then does the same to the gradient.
+    """Compares a directional derivative of the recorded ops with a central difference, then does so with the gradient.
 
     `f` takes and gives tensors; `inputs` are float64 arrays.
     """
@@ -32,7 +32,9 @@ def check_gradient(f, *inputs, order=2, step=1e-5, tolerance=1e-6):
         return reduce_sum(f(*xs) * weight)
 
     def value_at(distance):
-        return float(scalar(*(wrap(np.asarray(x + distance * d)) for x, d in zip(inputs, direction, strict=True))).host())
+        return float(
+            scalar(*(wrap(np.asarray(x + distance * d)) for x, d in zip(inputs, direction, strict=True))).host()
+        )
 
     _, found = taped_gradients(scalar, [wrap(x) for x in inputs])
     for g, x in zip(found, inputs, strict=True):
@@ -40,7 +42,7 @@ def check_gradient(f, *inputs, order=2, step=1e-5, tolerance=1e-6):
     taped = sum(float((g.host() * d).sum()) for g, d in zip(found, direction, strict=True))
     numeric = (value_at(step) - value_at(-step)) / (2 * step)
     scale = 1 + abs(numeric)
-    assert abs(taped - numeric) <= tolerance * scale, f"order {order} from the top: taped {taped}, by differences {numeric}"
+    assert abs(taped - numeric) <= tolerance * scale, f"order {order}: taped {taped}, by differences {numeric}"
     if order > 1:
         mixing = [wrap(np.asarray(rng.standard_normal(x.shape))) for x in inputs]
 

@@ -1,4 +1,4 @@
-"""Every op in the registry that has a gradient: orders 1 and 2 in a random direction, at every sample that allows it."""
+"""Every op in the registry that has a gradient: orders 1 and 2 in a random direction, wherever a sample allows it."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import tideflow.ops  # noqa: F401
 from tideflow.eager.run_op import wrap
 from tideflow.ops.dispatch import apply
 from tideflow.ops.op import NoGradient, registered_ops
-
 
 # Ops whose own samples sit at kinks, and what checks their gradient instead.
 THROUGH = {"max_pool_grad": "max_pool, order 2", "max_pool_pick": "max_pool, order 2"}
@@ -50,5 +49,7 @@ def test_gradient_equals_central_differences(op, case, check_gradient):
 def test_every_op_with_a_gradient_is_checked_somewhere(op):
     if not differentiable(op):
         assert op.grad.reason, f"{op}: say why there is no gradient"
-    elif op.name not in THROUGH and any(a is not None and a.dtype.kind == "f" for case in op.cases() for a in case.arrays):
+    elif op.name not in THROUGH and any(
+        a is not None and a.dtype.kind == "f" for case in op.cases() for a in case.arrays
+    ):
         assert any(c.gradient for c in op.cases()), f"{op}: no sample allows a gradient check"

@@ -1,4 +1,4 @@
-"""Ops and their gradients against TensorFlow's recorded answers: values, dtypes, shapes, kinks, NaN, and error types."""
+"""Ops and their gradients against TensorFlow's recorded answers: values, dtypes, shapes, kinks, NaN, error types."""
 
 import runpy
 from pathlib import Path

@@ -38,25 +38,38 @@ def kernels_of(op, specs, attrs):
             for i, s in enumerate(specs):
                 if s is None:
                     continue
-                tail = at[len(at) - len(s.shape):]
+                tail = at[len(at) - len(s.shape) :]
                 own = [ir.const(0) if d == 1 else k for d, k in zip(s.shape, tail, strict=True)]
                 exprs.append(load(ir, i, KERNEL[s.dtype.name], s.shape, own))
             value = op.lower(ir, *exprs, **attrs)
             value = value[which] if isinstance(value, tuple) else value
         else:
-            views = [None if s is None else View(s.shape, KERNEL[s.dtype.name], lambda at, i=i, s=s: load(
-                ir, i, KERNEL[s.dtype.name], s.shape, at)) for i, s in enumerate(specs)]
+            views = [
+                None
+                if s is None
+                else View(
+                    s.shape,
+                    KERNEL[s.dtype.name],
+                    lambda at, ir=ir, i=i, s=s: load(ir, i, KERNEL[s.dtype.name], s.shape, at),
+                )
+                for i, s in enumerate(specs)
+            ]
             extra = {"output": which} if len(outputs) > 1 else {}
             value = op.lower(ir, at, *views, **attrs, **extra)
         dtype = KERNEL[out.dtype.name]
         assert value.dtype == dtype, f"{op}: lower gives {value.dtype}, infer says {out.dtype}"
         stored = ir.cast(value, U32) if dtype == BOOL else value
-        buffers = [Buffer(f"x{i}", U32 if s is None or KERNEL[s.dtype.name] == BOOL else KERNEL[s.dtype.name])
-                   for i, s in enumerate(specs)]
+        buffers = [
+            Buffer(f"x{i}", U32 if s is None or KERNEL[s.dtype.name] == BOOL else KERNEL[s.dtype.name])
+            for i, s in enumerate(specs)
+        ]
         store = Store(len(buffers), flat(ir, out.shape, at), stored)
         sizes = tuple(dict.fromkeys(x.attr for x in walk(store_roots([store])) if x.op == "size"))
         live = tuple(a for a in axes if a.extent != 1)
-        yield out, Kernel(op.name, live, (store,), (*buffers, Buffer("y", U32 if dtype == BOOL else dtype, True)), sizes)
+        yield (
+            out,
+            Kernel(op.name, live, (store,), (*buffers, Buffer("y", U32 if dtype == BOOL else dtype, True)), sizes),
+        )
 
 
 def run_lowered(op, arrays, attrs, specs=None, symbols=None):
@@ -67,8 +80,12 @@ def run_lowered(op, arrays, attrs, specs=None, symbols=None):
         shape = tuple(evaluate(d, symbols or {}) for d in out.shape)
         dtype = KERNEL[out.dtype.name]
         y = np.zeros(shape, STORED[dtype])
-        stored = [np.zeros(1, np.uint32) if a is None else np.ascontiguousarray(
-            a.astype(STORED[KERNEL[as_dtype(a.dtype).name]])) for a in arrays]
+        stored = [
+            np.zeros(1, np.uint32)
+            if a is None
+            else np.ascontiguousarray(a.astype(STORED[KERNEL[as_dtype(a.dtype).name]]))
+            for a in arrays
+        ]
         if y.size:
             run_kernel(kernel, [*stored, y], symbols)
         results.append(y.astype(bool) if dtype == BOOL else y)
