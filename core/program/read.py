@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ..errors import ModelError
 from . import format as form
 from .decode import Decoder
+from .rules import verify_model
 from .tables import IDENTIFIER
 
 __all__ = ["read_model"]
@@ -44,8 +45,6 @@ def read_model(
     Raises:
         ModelError: the first rule that the file breaks, with the field and the reason.
     """
-    from .rules import verify_model
-
     view = memoryview(data).cast("B")
     flat_size, first = _header(view)
     decoder = Decoder(view[:flat_size], max_items)
