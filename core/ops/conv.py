@@ -336,7 +336,7 @@ class Conv3DFilterGrad(_FilterGrad):
     name, rank = "conv3d_filter_grad", 3
 
 
-def _first_channel(o: Expr, filter_shape: Sequence[int], groups: int) -> Expr:
+def _first_channel(o: Expr, filter_shape: Sequence[Any], groups: int) -> Expr:
     """The input channel with which the group of output channel `o` begins."""
     return o // (filter_shape[-1] // groups) * filter_shape[-2]
 

@@ -8,7 +8,7 @@ several times from one state. Nothing is stored: dropout's gradient makes its ma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,8 +106,6 @@ def _block(ir: Builder, key_counter: View, offset: Size, index: Expr) -> tuple[E
     """The block at counter + offset + index (an i32)."""
 
     def word(i: int) -> Expr:
-        if i >= key_counter.shape[0]:
-            return ir.const(0, U32)
         return key_counter.at(ir.const(i)) if key_counter.scalar_word is None else key_counter.scalar_word(i)
 
     steps = ir.cast(index, U32)
@@ -173,19 +171,17 @@ class _Draw(Pattern, abstract=True):
     """A draw of `shape` and `dtype`."""
 
     version = 1
-    same: Any = (0,)
+    same = (0,)
     grad = no_gradient(NOT_DIFFERENTIABLE)
 
-    def infer(self, key_counter: Spec, *, shape: Shape, dtype: str, offset: Size, **attrs: Any) -> Spec:
+    draw: Callable[..., Any]  # (key_counter, count, dtype, offset, **attrs) -> `count` numbers in one axis
+
+    def infer(self, key_counter: Spec, *, shape: Shape, dtype: str, **attrs: Any) -> Any:
         _check_key(self.name, key_counter)
         if as_dtype(dtype) not in self.dtypes:
             known = ", ".join(sorted(d.name for d in self.dtypes))
             raise InvalidArgumentError(f"{self.name}: dtype {dtype} is not available; it draws {known}.")
         return Spec(shape, as_dtype(dtype))
-
-    def draw(self, key_counter: Array, count: int, dtype: Any, offset: int, **attrs: Any) -> Array:
-        """`count` numbers in one axis."""
-        raise NotImplementedError
 
     def numpy(self, key_counter: Array, *, shape: tuple[int, ...], dtype: str, offset: int, **attrs: Any) -> Array:
         kind = as_dtype(dtype).numpy
@@ -237,8 +233,8 @@ class KeyCounterFromSeed(Pattern):
 
     def lower(self, ir: Builder, at: Sequence[Expr], seed: View) -> Expr:
         words: list[Expr] = []
-        for i in (0, 1):
-            x = seed.at(ir.const(i)) if seed.scalar_word is None else seed.scalar_word(i)
+        for part in (0, 1):
+            x = seed.at(ir.const(part)) if seed.scalar_word is None else seed.scalar_word(part)
             sign = ir.bitcast(x >> ir.const(31, x.dtype), U32) if x.dtype == "i32" else ir.const(0, U32)
             words += [ir.bitcast(x, U32), sign]
         first, second, third, fourth = philox4x32(ir, [ir.const(k, U32) for k in SCRAMBLE], words)
@@ -296,7 +292,7 @@ class RandomUniformInt(_Draw):
 
     name, dtypes = "random_uniform_int", frozenset(map(as_dtype, ("int32", "uint32", "int64", "uint64")))
 
-    def infer(self, key_counter: Spec, *, minval: int, maxval: int, **attrs: Any) -> Spec:
+    def infer(self, key_counter: Spec, *, minval: int = 0, maxval: int = 1, **attrs: Any) -> Any:
         spec = super().infer(key_counter, **attrs)
         if not spec.dtype.min <= minval < maxval <= int(spec.dtype.max) + 1:
             raise InvalidArgumentError(

@@ -19,12 +19,12 @@ Padding = Any  # "SAME", "VALID", or one (before, after) pair per spatial axis
 class Window:
     """One spatial axis: window `o` reads the input positions `o * stride + k * dilation - before`, k below `kernel`."""
 
-    size: Size  # of the input
+    size: Any  # of the input; an int or a Dim, like `out` and `before`
     kernel: int
     stride: int
     dilation: int
-    out: Size  # number of windows
-    before: Size  # padding in front
+    out: Any  # number of windows
+    before: Any  # padding in front
     padded: bool  # whether a window may reach outside the input
 
     @property
