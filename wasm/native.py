@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..program.format import Program, Target
 from ..program.plan import align
+from .cache import compile_module
 from .table import Table
 
 __all__ = ["WasmtimeDevice", "open_device"]
@@ -198,7 +199,7 @@ class WasmtimeDevice:
         function = self._cache.get(key)
         if function is None:
             try:
-                module = self._wasmtime.Module(self._engine, code)
+                module = compile_module(self._wasmtime, self._engine, code, f"epochs={self._timeout is not None}")
                 function = self._wasmtime.Instance(self._store, module, [self._memory]).exports(self._store)["run"]
             except (self._wasmtime.WasmtimeError, KeyError) as error:
                 raise InvalidArgumentError(
