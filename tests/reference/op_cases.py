@@ -1,4 +1,4 @@
-"""What the ops are compared on: expressions in TensorFlow's names, run by TensorFlow when recorded and by Tideflow when tested.
+"""Expressions in TensorFlow's names that both libraries run: TensorFlow when recorded, Tideflow when tested.
 
 An entry is (name, function of (tf, *tensors), arrays). Gradients are compared for every floating input.
 """
