@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..kernel.contract import find_contract
+from ..kernel.contract import Contract, find_contract
 from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots, walk
 from ..kernel.mathlib import expand
 from ..shapes import Size
@@ -34,18 +34,28 @@ class StepCode(NamedTuple):
 
 def workspace(kernel: Kernel) -> Size:
     """Bytes of scratch memory that the kernel's function needs, 0 if none."""
+    found = _contract(kernel)
+    return 0 if found is None else gemm.workspace(found)
+
+
+def _contract(kernel: Kernel) -> Contract | None:
+    """The contraction that gets packed panels, if any."""
     found = find_contract(kernel)
-    return gemm.workspace(found) if found is not None and gemm.pays(found) else 0
+    return found if found is not None and gemm.pays(found) else None
 
 
 def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], num_regions: int) -> bytes:
     """The module of a program. Kernels whose code is equal become one function."""
     functions: list[tuple[int, bool, bytes]] = []
+    contracts = [_contract(kernel) for kernel in kernels]
+    if any(c is not None for c in contracts):
+        params, body = gemm.tile()
+        functions.append((params, False, body))            # function gemm.TILE
     numbers: dict[tuple[int, bytes], int] = {}
     of_kernel = []
-    for kernel in kernels:
-        params, body = emit_kernel(kernel)
-        number = numbers.setdefault((params, body), len(numbers))
+    for kernel, contract in zip(kernels, contracts, strict=True):
+        params, body = emit_kernel(kernel, contract is not None)
+        number = numbers.setdefault((params, body), len(functions))
         if number == len(functions):
             functions.append((params, False, body))
         of_kernel.append(number)
@@ -53,12 +63,10 @@ def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[i
     return encode.module(functions, ("run", len(functions) - 1))
 
 
-def emit_kernel(kernel: Kernel) -> tuple[int, bytes]:
-    """The number of parameters and the body of a kernel's function."""
+def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
+    """The number of parameters and the body of a kernel's function; `contraction`: by packed panels (see gemm.py)."""
     kernel = replace(kernel, stores=expand(kernel.stores))
-    contract = find_contract(kernel)
-    if contract is not None and not gemm.pays(contract):
-        contract = None
+    contract = find_contract(kernel) if contraction else None
     params = len(kernel.buffers) + (contract is not None) + 1
     f = Nests(Code(params))
     f.bases = {i: i for i in range(len(kernel.buffers))}

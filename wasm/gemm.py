@@ -20,15 +20,17 @@ from ..kernel.contract import Contract
 from ..kernel.ir import Axis, Expr, Store, store_roots, walk
 from ..shapes import Size, ceil_div
 from . import encode
+from .encode import Code
 from .lanes import GATHER_COST, Lanes, _cost, known_extent
 from .lower import Lowering
 from .nest import VALUE, Bound, Nests
 
-__all__ = ["Blocks", "blocks", "emit", "pays", "workspace"]
+__all__ = ["TILE", "Blocks", "blocks", "emit", "pays", "tile", "workspace"]
 
 ROWS, COLUMNS = 5, 8                      # the register tile
-_K, _M, _N = 640, 100, 1024             # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
+_K, _M, _N = 384, 100, 1024             # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
 _WHOLE_B = 8 << 20                        # bytes of packed B up to which it is packed at once
+TILE = 0                                  # the number of the function `tile` in a module that has contractions
 _MIN_WORK = 4096                          # multiplications below which the plain loops win
 
 
@@ -523,7 +525,6 @@ class _Gemm:
         self._pack(self.contract.a, self.m, i, count, ROWS, k, self.a)
         rows = self._rounded(count, ROWS)
         k4 = self._assign(lambda: (self._push(k.count), self._times(4)))
-        tile = _Tile(f, k.count)
 
         def column(j: int) -> None:
             b_at = self._assign(lambda: (code.get(j), code.get(k4), code.op("i32.mul"), code.get(b), code.op("i32.add")))
@@ -534,7 +535,9 @@ class _Gemm:
             a_at = self._assign(lambda: code.get(self.a))
 
             def row(_: int) -> None:
-                tile.multiply(a_at, b_at, k4, c_at, row_bytes, add)
+                code.get(a_at), code.get(b_at), code.get(k4), code.get(c_at), code.i32(row_bytes)
+                code.i32(int(add is True)) if add is None or add is True else code.get(add)
+                code.call(TILE)
                 code.get(a_at), code.get(k4), self._times(ROWS), code.op("i32.add"), code.set(a_at)
                 code.get(c_at), self._plus(ROWS * row_bytes), code.set(c_at)
 
@@ -576,62 +579,43 @@ class _KBlock:
     count: Bound
 
 
-class _Tile:
-    """The register tile: C[5, 8] = sum over k of A[5, k] B[k, 8], all sums in locals."""
+def tile() -> tuple[int, bytes]:
+    """The function that multiplies one tile: C[5, 8] (+)= sum over k of A[5, k] B[k, 8], all sums in locals.
 
-    def __init__(self, f: Nests, count: Bound) -> None:
-        self.f, self.code = f, f.code
-        self.certain = isinstance(count, int) and count > 0
-        self.sums = [[f.local(encode.V128) for _ in range(COLUMNS // 4)] for _ in range(ROWS)]
-        self.b = [f.local(encode.V128) for _ in range(COLUMNS // 4)]
-        self.a = f.local(encode.V128)
-        self.a_at, self.b_at, self.a_end = (f.local(encode.I32) for _ in range(3))
-
-    def multiply(self, a: int, b: int, k4: int, c: int, row_bytes: int, add: int | bool | None) -> None:
-        """One tile; pointers are locals."""
-        code = self.code
-        code.get(a), code.tee(self.a_at), code.get(k4), code.i32(ROWS), code.op("i32.mul"), code.op("i32.add"), code.set(self.a_end)
-        code.get(b), code.set(self.b_at)
-        self._start(c, row_bytes, add)
-        code.block()
-        if not self.certain:
-            code.get(self.a_at), code.get(self.a_end), code.op("i32.ge_u"), code.br_if(0)
-        code.loop()
-        for j, local in enumerate(self.b):
-            code.get(self.b_at), code.memory("v128.load", 16 * j), code.set(local)
-        for i, sums in enumerate(self.sums):
-            code.get(self.a_at), code.memory("v128.load32_splat", 4 * i), code.set(self.a)
-            for j, total in enumerate(sums):
-                code.get(self.a), code.get(self.b[j]), code.op("f32x4.mul"), code.get(total), code.op("f32x4.add"), code.set(total)
-        code.get(self.b_at), code.i32(4 * COLUMNS), code.op("i32.add"), code.set(self.b_at)
-        code.get(self.a_at), code.i32(4 * ROWS), code.op("i32.add"), code.tee(self.a_at)
-        code.get(self.a_end), code.op("i32.lt_u"), code.br_if(0)
-        code.end(), code.end()
-        for i, sums in enumerate(self.sums):
-            for j, total in enumerate(sums):
-                code.get(c), code.get(total), code.memory("v128.store", i * row_bytes + 16 * j)
-
-    def _start(self, c: int, row_bytes: int, add: int | bool | None) -> None:
-        code = self.code
-
-        def load() -> None:
-            for i, sums in enumerate(self.sums):
-                for j, total in enumerate(sums):
-                    code.get(c), code.memory("v128.load", i * row_bytes + 16 * j), code.set(total)
-
-        def zero() -> None:
-            for sums in self.sums:
-                for total in sums:
-                    code.v128(bytes(16)), code.set(total)
-
-        if add is True:
-            load()
-        elif add is None:
-            zero()
-        else:
-            code.get(add)
-            code.if_()
-            load()
-            code.else_()
-            zero()
-            code.end()
+    Its parameters: a, b, 4 * number of k, c, bytes from one row of C to the next, and whether to add to what C holds. It is a
+    function of its own so that its registers are its own, and so that engines that compile hot functions anew while a
+    program runs have it fast within the first product.
+    """
+    code = Code(6)
+    a, b, k4, c, row_bytes, add = range(6)
+    rows = [c] + [code.local(encode.I32) for _ in range(ROWS - 1)]
+    end = code.local(encode.I32)
+    sums = [[code.local(encode.V128) for _ in range(COLUMNS // 4)] for _ in range(ROWS)]
+    columns = [code.local(encode.V128) for _ in range(COLUMNS // 4)]
+    spread = code.local(encode.V128)
+    for above, row in zip(rows, rows[1:], strict=False):
+        code.get(above), code.get(row_bytes), code.op("i32.add"), code.set(row)
+    code.get(add)
+    code.if_()
+    for row, totals in zip(rows, sums, strict=True):
+        for j, total in enumerate(totals):
+            code.get(row), code.memory("v128.load", 16 * j), code.set(total)
+    code.end()                                             # locals start as zeros
+    code.get(a), code.get(k4), code.i32(ROWS), code.op("i32.mul"), code.op("i32.add"), code.set(end)
+    code.block()
+    code.get(a), code.get(end), code.op("i32.ge_u"), code.br_if(0)
+    code.loop()
+    for j, local in enumerate(columns):
+        code.get(b), code.memory("v128.load", 16 * j), code.set(local)
+    for i, totals in enumerate(sums):
+        code.get(a), code.memory("v128.load32_splat", 4 * i), code.set(spread)
+        for j, total in enumerate(totals):
+            code.get(spread), code.get(columns[j]), code.op("f32x4.mul"), code.get(total), code.op("f32x4.add"), code.set(total)
+    code.get(b), code.i32(4 * COLUMNS), code.op("i32.add"), code.set(b)
+    code.get(a), code.i32(4 * ROWS), code.op("i32.add"), code.tee(a)
+    code.get(end), code.op("i32.lt_u"), code.br_if(0)
+    code.end(), code.end()
+    for row, totals in zip(rows, sums, strict=True):
+        for j, total in enumerate(totals):
+            code.get(row), code.get(total), code.memory("v128.store", 16 * j)
+    return 6, code.body()
