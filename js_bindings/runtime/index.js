@@ -38,7 +38,13 @@ export class Model extends EventTarget {
     super();
     this.engine = engine;
     /** Where the model runs and why. */
-    this.device = { kind, reason, description: engine.description, software: engine.software, worker: engine instanceof RemoteEngine };
+    this.device = {
+      kind,
+      reason,
+      description: engine.description,
+      software: engine.software,
+      worker: engine instanceof RemoteEngine,
+    };
     /** The entry points with the names, dtypes and shapes of what they take and give. */
     this.signatures = engine.signatures;
   }
@@ -63,12 +69,21 @@ export class Model extends EventTarget {
     return this.engine.run("train_step", this.#inputs("train_step", inputs));
   }
 
-  /** Loss and metrics over all batches since `reset_metrics`. @param {Record<string, any>} inputs @returns {Promise<Record<string, Value>>} */
+  /**
+   * Loss and metrics over all batches since `reset_metrics`.
+   * @param {Record<string, any>} inputs
+   * @returns {Promise<Record<string, Value>>}
+   */
   evaluate(inputs) {
     return this.run("evaluate", inputs);
   }
 
-  /** Runs any signature and reads its outputs. @param {string} signature @param {any} [inputs] @returns {Promise<Record<string, Value>>} */
+  /**
+   * Runs any signature and reads its outputs.
+   * @param {string} signature
+   * @param {any} [inputs]
+   * @returns {Promise<Record<string, Value>>}
+   */
   async run(signature, inputs = {}) {
     return (await this.engine.run(signature, this.#inputs(signature, inputs))).read();
   }
@@ -90,7 +105,8 @@ export class Model extends EventTarget {
 
   /** @param {string} name @param {any} value @returns {Record<string, any>} */
   #inputs(name, value) {
-    const plain = value && typeof value === "object" && !Array.isArray(value) && !ArrayBuffer.isView(value) && !("data" in value);
+    const plain =
+      value && typeof value === "object" && !Array.isArray(value) && !ArrayBuffer.isView(value) && !("data" in value);
     if (plain) return value;
     const first = this.signatures.find((signature) => signature.name === name)?.inputs[0];
     return first ? { [first.name]: value } : {};
@@ -104,7 +120,16 @@ export class Model extends EventTarget {
  * @returns {Promise<Model>}
  */
 export async function load(source, options = {}) {
-  const { signal, onProgress = () => {}, device = "auto", worker = typeof Worker !== "undefined", memory, snapshotEvery, hangAfter, gpu } = options;
+  const {
+    signal,
+    onProgress = () => {},
+    device = "auto",
+    worker = typeof Worker !== "undefined",
+    memory,
+    snapshotEvery,
+    hangAfter,
+    gpu,
+  } = options;
   const bytes = await bytesFrom(source, signal, onProgress);
   signal?.throwIfAborted();
   /** @type {Model | null} */
@@ -114,17 +139,24 @@ export async function load(source, options = {}) {
   /** @param {Choice} choice */
   const open = async (choice) => {
     const { kind } = choice;
-    const engine = kind === "wasm" && worker ? await RemoteEngine.open(bytes, { ...settings, kind, signal })
-      : await LocalEngine.open(bytes, { ...settings, kind, gpu });
+    const engine =
+      kind === "wasm" && worker
+        ? await RemoteEngine.open(bytes, { ...settings, kind, signal })
+        : await LocalEngine.open(bytes, { ...settings, kind, gpu });
     model = new Model(engine, choice);
     return model;
   };
   if (device === "webgpu" || device === "wasm") return open({ kind: device, reason: "asked for" });
-  if (device !== "auto") throw new InvalidArgumentError(`device "${device}" is unknown: pass "auto", "webgpu" or "wasm".`);
+  if (device !== "auto")
+    throw new InvalidArgumentError(`device "${device}" is unknown: pass "auto", "webgpu" or "wasm".`);
   return openFirst(await preferences(gpu), open);
 }
 
-/** Tries devices in order; one that cannot run this file gives way to the next. @param {Choice[]} choices @param {(choice: Choice) => Promise<Model>} open */
+/**
+ * Tries devices in order; one that cannot run this file gives way to the next.
+ * @param {Choice[]} choices
+ * @param {(choice: Choice) => Promise<Model>} open
+ */
 async function openFirst(choices, open) {
   /** @type {string[]} */
   const reasons = [];
@@ -132,7 +164,8 @@ async function openFirst(choices, open) {
     try {
       return await open({ ...choice, reason: [choice.reason, ...reasons].join("; ") });
     } catch (error) {
-      if (!(error instanceof TideflowError) || !["NoExecutorError", "DeviceLimitError"].includes(error.name)) throw error;
+      if (!(error instanceof TideflowError) || !["NoExecutorError", "DeviceLimitError"].includes(error.name))
+        throw error;
       reasons.push(`not ${choice.kind}: ${error.message}`);
     }
   }
@@ -143,9 +176,15 @@ async function openFirst(choices, open) {
 async function preferences(gpu) {
   try {
     const { description, software } = await WebGpuDevice.probe(gpu);
-    if (!software) return [{ kind: "webgpu", reason: `real GPU: ${description}` }, { kind: "wasm", reason: "the GPU cannot run it" }];
-    return [{ kind: "wasm", reason: `the GPU is emulated in software (${description}); WASM is faster` },
-      { kind: "webgpu", reason: `software adapter ${description}, for want of better` }];
+    if (!software)
+      return [
+        { kind: "webgpu", reason: `real GPU: ${description}` },
+        { kind: "wasm", reason: "the GPU cannot run it" },
+      ];
+    return [
+      { kind: "wasm", reason: `the GPU is emulated in software (${description}); WASM is faster` },
+      { kind: "webgpu", reason: `software adapter ${description}, for want of better` },
+    ];
   } catch (error) {
     return [{ kind: "wasm", reason: /** @type {Error} */ (error).message }];
   }
@@ -159,9 +198,11 @@ async function preferences(gpu) {
  */
 async function bytesFrom(source, signal, onProgress) {
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  if (ArrayBuffer.isView(source)) return new Uint8Array(/** @type {ArrayBuffer} */ (source.buffer), source.byteOffset, source.byteLength);
+  if (ArrayBuffer.isView(source))
+    return new Uint8Array(/** @type {ArrayBuffer} */ (source.buffer), source.byteOffset, source.byteLength);
   const response = await fetch(source, { signal });
-  if (!response.ok || !response.body) throw new TideflowError(`${source}: the server answered ${response.status} ${response.statusText}.`);
+  if (!response.ok || !response.body)
+    throw new TideflowError(`${source}: the server answered ${response.status} ${response.statusText}.`);
   const total = response.headers.has("content-encoding") ? 0 : Number(response.headers.get("content-length") ?? 0);
   const parts = [];
   let loaded = 0;

@@ -7,7 +7,12 @@ import { DimOp } from "./tables.js";
 /** @typedef {import("./types.js").Model} Model */
 /** @typedef {import("./types.js").Signature} Signature */
 /** @typedef {import("./types.js").Port} Port */
-/** @typedef {{data: ArrayLike<any>, shape: number[] | null}} Flat  shape null: still to be inferred from the element count */
+/**
+ * Shape null: still to be inferred from the element count
+ * @typedef {{
+ *   data: ArrayLike<any>, shape: number[] | null
+ * }} Flat
+ */
 /** @typedef {{symbols: number[], sizes: number[], data: (Flat | null)[]}} BoundInputs  data null: the port's default */
 
 /**
@@ -18,7 +23,8 @@ import { DimOp } from "./tables.js";
  */
 export function flatten(value, name) {
   if (ArrayBuffer.isView(value)) return { data: /** @type {any} */ (value), shape: null };
-  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return { data: [value], shape: [] };
+  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean")
+    return { data: [value], shape: [] };
   if (Array.isArray(value)) return flattenNested(value, name);
   if (value && typeof value === "object" && "data" in value) {
     const { data, shape } = value;
@@ -26,12 +32,16 @@ export function flatten(value, name) {
     const flat = Array.isArray(data) ? data.flat(Infinity) : data;
     const count = Array.from(shape).reduce((a, b) => a * b, 1);
     if (flat.length !== count) {
-      throw new InvalidArgumentError(`input "${name}": shape [${shape}] has ${count} elements, data has ${flat.length}.`);
+      throw new InvalidArgumentError(
+        `input "${name}": shape [${shape}] has ${count} elements, data has ${flat.length}.`,
+      );
     }
     return { data: flat, shape: Array.from(shape) };
   }
-  throw new InvalidArgumentError(`input "${name}": received ${value === null ? "null" : typeof value}; ` +
-    "pass a typed array, nested arrays, a number or {data, shape}.");
+  throw new InvalidArgumentError(
+    `input "${name}": received ${value === null ? "null" : typeof value}; ` +
+      "pass a typed array, nested arrays, a number or {data, shape}.",
+  );
 }
 
 /** @param {any[]} value @param {string} name @returns {Flat} */
@@ -46,9 +56,14 @@ function flattenNested(value, name) {
   /** @type {any[]} */
   const data = [];
   const collect = (/** @type {any} */ level, /** @type {number} */ depth) => {
-    if (depth === shape.length) { data.push(level); return; }
+    if (depth === shape.length) {
+      data.push(level);
+      return;
+    }
     if (level?.length !== shape[depth]) {
-      throw new InvalidArgumentError(`input "${name}": ragged arrays: axis ${depth} has sizes ${shape[depth]} and ${level?.length}.`);
+      throw new InvalidArgumentError(
+        `input "${name}": ragged arrays: axis ${depth} has sizes ${shape[depth]} and ${level?.length}.`,
+      );
     }
     for (let i = 0; i < level.length; i++) collect(level[i], depth + 1);
   };
@@ -68,7 +83,9 @@ export function bindInputs(model, signature, values) {
   const { inputs } = signature;
   for (const name of Object.keys(values)) {
     if (!inputs.some((port) => port.name === name)) {
-      throw new InvalidArgumentError(`"${signature.name}" has no input "${name}"; it takes ${inputs.map((p) => p.name).join(", ")}.`);
+      throw new InvalidArgumentError(
+        `"${signature.name}" has no input "${name}"; it takes ${inputs.map((p) => p.name).join(", ")}.`,
+      );
     }
   }
   const data = inputs.map((port) => {
@@ -79,11 +96,17 @@ export function bindInputs(model, signature, values) {
   });
   /** @type {number[]} */
   const symbols = new Array(model.symbols.length).fill(NaN);
-  inputs.forEach((port, i) => { if (data[i]?.shape) bindShape(model, port, /** @type {Flat} */ (data[i]), symbols); });
-  inputs.forEach((port, i) => { if (data[i] && !data[i]?.shape) inferShape(model, port, /** @type {Flat} */ (data[i]), symbols); });
+  inputs.forEach((port, i) => {
+    if (data[i]?.shape) bindShape(model, port, /** @type {Flat} */ (data[i]), symbols);
+  });
+  inputs.forEach((port, i) => {
+    if (data[i] && !data[i]?.shape) inferShape(model, port, /** @type {Flat} */ (data[i]), symbols);
+  });
   checkSymbols(model, symbols);
   const sizes = evaluateDims(model.dims, symbols);
-  inputs.forEach((port, i) => { if (data[i]) checkShape(model, port, /** @type {Flat} */ (data[i]), sizes); });
+  inputs.forEach((port, i) => {
+    if (data[i]) checkShape(model, port, /** @type {Flat} */ (data[i]), sizes);
+  });
   return { symbols, sizes, data };
 }
 
@@ -92,7 +115,9 @@ function bindShape(model, port, value, symbols) {
   const dims = Array.from(model.tensors[port.tensor].shape);
   const shape = /** @type {number[]} */ (value.shape);
   if (shape.length !== dims.length) {
-    throw new InvalidArgumentError(`input "${port.name}": shape [${shape}] has ${shape.length} axes, expected ${describe(model, dims)}.`);
+    throw new InvalidArgumentError(
+      `input "${port.name}": shape [${shape}] has ${shape.length} axes, expected ${describe(model, dims)}.`,
+    );
   }
   dims.forEach((dim, axis) => {
     const { op, a } = model.dims[dim];
@@ -111,7 +136,9 @@ function inferShape(model, port, value, symbols) {
     const size = value.data.length / known;
     if (open.length > 1 || op !== DimOp.SYMBOL || !Number.isInteger(size)) {
       throw new InvalidArgumentError(
-        `input "${port.name}": ${value.data.length} elements do not tell a shape ${describe(model, dims)}. Pass {data, shape}.`);
+        `input "${port.name}": ${value.data.length} elements do not tell a shape ${describe(model, dims)}. ` +
+          "Pass {data, shape}.",
+      );
     }
     symbols[a] = size;
     sizes[open[0]] = size;
@@ -119,7 +146,8 @@ function inferShape(model, port, value, symbols) {
   value.shape = dims.map((dim) => sizes[dim]);
   if (value.data.length !== value.shape.reduce((a, b) => a * b, 1)) {
     throw new InvalidArgumentError(
-      `input "${port.name}": ${value.data.length} elements, expected ${describe(model, dims)} = [${value.shape}].`);
+      `input "${port.name}": ${value.data.length} elements, expected ${describe(model, dims)} = [${value.shape}].`,
+    );
   }
 }
 
@@ -128,8 +156,10 @@ export function checkSymbols(model, symbols) {
   model.symbols.forEach(({ name, min, max, multiple_of: step }, i) => {
     const size = symbols[i];
     if (size < min || (max && size > max) || size % (step || 1) > 0) {
-      throw new InvalidArgumentError(`size "${name}" is ${size}, the model takes ${min} to ${max || "any"}` +
-        `${step > 1 ? ` in multiples of ${step}` : ""}.`);
+      throw new InvalidArgumentError(
+        `size "${name}" is ${size}, the model takes ${min} to ${max || "any"}` +
+          `${step > 1 ? ` in multiples of ${step}` : ""}.`,
+      );
     }
   });
 }
@@ -140,16 +170,20 @@ function checkShape(model, port, value, sizes) {
   const shape = /** @type {number[]} */ (value.shape);
   dims.forEach((dim, axis) => {
     if (sizes[dim] !== shape[axis]) {
-      throw new InvalidArgumentError(`input "${port.name}": axis ${axis} of shape [${shape}] is ${shape[axis]}, ` +
-        `expected ${sizes[dim]}: the model takes ${describe(model, dims)} here.`);
+      throw new InvalidArgumentError(
+        `input "${port.name}": axis ${axis} of shape [${shape}] is ${shape[axis]}, ` +
+          `expected ${sizes[dim]}: the model takes ${describe(model, dims)} here.`,
+      );
     }
   });
 }
 
 /** @param {Model} model @param {number[]} dims @returns {string} for example "[batch, 28, 28, 1]" */
 function describe(model, dims) {
-  return `[${dims.map((dim) => {
-    const { op, a } = model.dims[dim];
-    return op === DimOp.CONST ? a : op === DimOp.SYMBOL ? model.symbols[a].name : `dims[${dim}]`;
-  }).join(", ")}]`;
+  return `[${dims
+    .map((dim) => {
+      const { op, a } = model.dims[dim];
+      return op === DimOp.CONST ? a : op === DimOp.SYMBOL ? model.symbols[a].name : `dims[${dim}]`;
+    })
+    .join(", ")}]`;
 }

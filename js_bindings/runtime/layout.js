@@ -8,7 +8,12 @@ import { StepKind } from "./tables.js";
 /** @typedef {import("./types.js").Program} Program */
 /** @typedef {import("./types.js").Step} Step */
 /** @typedef {{buffer: any, offset: number, size: number}} Span  buffer null: no step binds it, so it has no memory */
-/** @typedef {{step: Step, grid: number[], words: number[], scalars: number[], count: number}} Launch  its uniform slot is `words`, then the host words at the positions `scalars` */
+/**
+ * Its uniform slot is `words`, then the host words at the positions `scalars`
+ * @typedef {{
+ *   step: Step, grid: number[], words: number[], scalars: number[], count: number
+ * }} Launch
+ */
 /** @typedef {{spans: Span[], launches: Launch[], hostWords: number}} Layout */
 /** @typedef {{source: Span, target: Span}} Copy */
 /** @typedef {{region: number, data: Uint8Array}} Feed */
@@ -35,8 +40,11 @@ export function positions(program, sizes) {
     }
     const inside = sizes[offset];
     if (inside % ALIGNMENT > 0 || inside + size > result[parent].size) {
-      throw new ModelError("P09-region", `regions[${index}]`,
-        `bytes ${inside} to ${inside + size} do not lie ${ALIGNMENT}-aligned inside its parent of ${result[parent].size}`);
+      throw new ModelError(
+        "P09-region",
+        `regions[${index}]`,
+        `bytes ${inside} to ${inside + size} are not ${ALIGNMENT}-aligned inside its parent of ${result[parent].size}`,
+      );
     }
     result.push({ top: tops[index], offset: result[parent].offset + inside, size });
   });
@@ -47,7 +55,8 @@ export function positions(program, sizes) {
  * Fills in the sizes of every step.
  * @param {Program} program
  * @param {number[]} sizes
- * @param {Map<number, {start: number, length: number}>} host  where each host-owned tensor lies in the vector of host words
+ * @param {Map<number, {start: number, length: number}>} host
+ *   where each host-owned tensor lies in the vector of host words
  * @returns {Launch[]}
  */
 export function buildLaunches(program, sizes, host) {
@@ -79,7 +88,8 @@ export function unroll(launches, visit) {
         for (let i = 0; i < count && step.body > 0; i++) walk(index + 1, index + 1 + step.body, [...iterations, i]);
         index += step.body;
       } else {
-        if (++total > MOST_STEPS) throw new DeviceLimitError(`the program has more than ${MOST_STEPS} steps after its loops are unrolled.`);
+        if (++total > MOST_STEPS)
+          throw new DeviceLimitError(`the program has more than ${MOST_STEPS} steps after its loops are unrolled.`);
         visit(index, iterations);
       }
     }
@@ -88,7 +98,8 @@ export function unroll(launches, visit) {
 }
 
 /**
- * For a table in which launch i's slot starts at word `starts[i]`: pairs of positions, `table[targets[k]] = hostWords[sources[k]]`.
+ * For a table in which launch i's slot starts at word `starts[i]`: pairs of positions, `table[targets[k]] =
+ * hostWords[sources[k]]`.
  * @param {Launch[]} launches
  * @param {number[]} starts
  * @returns {{targets: number[], sources: number[]}}
@@ -98,10 +109,12 @@ export function hostWordIndices(launches, starts) {
   const targets = [];
   /** @type {number[]} */
   const sources = [];
-  launches.forEach(({ words, scalars }, i) => scalars.forEach((source, k) => {
-    targets.push(starts[i] + words.length + k);
-    sources.push(source);
-  }));
+  launches.forEach(({ words, scalars }, i) =>
+    scalars.forEach((source, k) => {
+      targets.push(starts[i] + words.length + k);
+      sources.push(source);
+    }),
+  );
   return { targets, sources };
 }
 
@@ -114,6 +127,9 @@ export function checkEqual(program, sizes) {
   const pairs = Array.from(program.requires?.equal ?? []);
   for (let i = 0; i + 1 < pairs.length; i += 2) {
     const [a, b] = [sizes[pairs[i]], sizes[pairs[i + 1]]];
-    if (a !== b) throw new InvalidArgumentError(`two sizes that the model ties together differ: ${a} and ${b}. Check the shapes of the inputs.`);
+    if (a !== b)
+      throw new InvalidArgumentError(
+        `two sizes that the model ties together differ: ${a} and ${b}. Check the shapes of the inputs.`,
+      );
   }
 }

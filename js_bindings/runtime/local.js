@@ -11,7 +11,12 @@ import { WebGpuDevice } from "./webgpu.js";
 /** @typedef {import("./session.js").Step} Step */
 /** @typedef {{name: string, inputs: PortInfo[], outputs: PortInfo[]}} SignatureInfo */
 /** @typedef {{name: string, dtype: string, shape: (number | string)[], optional: boolean}} PortInfo */
-/** @typedef {{kind: "webgpu" | "wasm", memory?: number, snapshotEvery?: number, hangAfter?: number, gpu?: any, onEvent?: (event: any) => void}} LocalOptions */
+/**
+ * @typedef {{
+ *   kind: "webgpu" | "wasm", memory?: number, snapshotEvery?: number, hangAfter?: number, gpu?: any,
+ *   onEvent?: (event: any) => void
+ * }} LocalOptions
+ */
 
 export class LocalEngine {
   /**
@@ -45,7 +50,10 @@ export class LocalEngine {
     return this.session.run(name, inputs);
   }
 
-  /** The file with the present weights, slots, metrics and counters in place of the old. @returns {Promise<Uint8Array>} */
+  /**
+   * The file with the present weights, slots, metrics and counters in place of the old.
+   * @returns {Promise<Uint8Array>}
+   */
   async save() {
     /** @type {Map<number, Uint8Array>} */
     const changes = new Map();
@@ -70,7 +78,8 @@ async function openDevice(model, { kind, memory, gpu, hangAfter }) {
   const programs = model.programs.filter((/** @type {any} */ { target }) => target === Target.WGSL);
   const requires = programs.map((/** @type {any} */ program) => program.requires).filter(Boolean);
   return WebGpuDevice.open({
-    gpu, hangAfter,
+    gpu,
+    hangAfter,
     features: requires.flatMap((/** @type {any} */ { features }) => features),
     limits: requires.flatMap((/** @type {any} */ { limits }) => limits),
   });
@@ -79,13 +88,17 @@ async function openDevice(model, { kind, memory, gpu, hangAfter }) {
 /** @param {any} model @returns {SignatureInfo[]} names, dtypes and shapes, symbols by name */
 function describeSignatures({ signatures, tensors, dims, symbols }) {
   const describe = (/** @type {any} */ { name, tensor, optional }) => ({
-    name, optional, dtype: DTYPE_NAMES[tensors[tensor].dtype],
+    name,
+    optional,
+    dtype: DTYPE_NAMES[tensors[tensor].dtype],
     shape: Array.from(tensors[tensor].shape, (/** @type {number} */ dim) => {
       const { op, a } = dims[dim];
       return op === 0 ? a : op === 1 ? symbols[a].name : "?";
     }),
   });
   return signatures.map((/** @type {any} */ { name, inputs, outputs }) => ({
-    name, inputs: inputs.map(describe), outputs: outputs.map(describe),
+    name,
+    inputs: inputs.map(describe),
+    outputs: outputs.map(describe),
   }));
 }

@@ -1,16 +1,27 @@
 // Plans scratch memory: which chunk and offset each SCRATCH region gets. The twin of `core/program/plan.py`.
 //
-// Two regions may share bytes only when no step needs both. Largest first, lowest fitting offset: deterministic, so Python
-// and JavaScript place every region alike; `tests/program/plan_corpus.json` holds cases that both must answer equally.
+// Two regions may share bytes only when no step needs both. Largest first, lowest fitting offset: deterministic, so
+// Python and JavaScript place every region alike; `tests/program/plan_corpus.json` holds cases that both must
+// answer equally.
 
 import { DeviceLimitError } from "./errors.js";
 import { Place, StepKind } from "./tables.js";
 
-export const ALIGNMENT = 256;               // WebGPU's binding alignment
+export const ALIGNMENT = 256; // WebGPU's binding alignment
 export const MAX_CHUNK = 128 * 1024 * 1024; // WebGPU's default maxStorageBufferBindingSize
 
-/** @typedef {{bytes: number, first: number, last: number}} Scratch  live from step `first` to `last`, both included; `first` -1: never */
-/** @typedef {{places: [number, number][], chunks: number[]}} Plan  `places[i]` is [chunk, offset], [-1, 0] for one that needs no memory */
+/**
+ * Live from step `first` to `last`, both included; `first` -1: never
+ * @typedef {{
+ *   bytes: number, first: number, last: number
+ * }} Scratch
+ */
+/**
+ * `places[i]` is [chunk, offset], [-1, 0] for one that needs no memory
+ * @typedef {{
+ *   places: [number, number][], chunks: number[]
+ * }} Plan
+ */
 
 /**
  * `size` rounded up to a multiple of `alignment`.
@@ -44,7 +55,8 @@ export function place(regions, maxChunk = MAX_CHUNK) {
     if (size > maxChunk) {
       throw new DeviceLimitError(
         `scratch region ${index} needs ${size} bytes in one piece, this device binds at most ${maxChunk}. ` +
-        `Use a smaller batch, or device: "wasm".`);
+          `Use a smaller batch, or device: "wasm".`,
+      );
     }
     for (let chunk = 0; ; chunk++) {
       if (chunk === chunks.length) {
@@ -121,14 +133,19 @@ export function lifetimes(program) {
 
 /**
  * Places a program's top-level SCRATCH regions for evaluated dims; other regions get [-1, 0].
- * @param {{regions: {place: number, bytes: number, parent: number}[], steps: {kind: number, regions: ArrayLike<number>, body: number}[]}} program
+ * @param {Pick<import("./types.js").Program, "regions" | "steps">} program
  * @param {number[]} sizes  the value of every dim
  * @param {number} [maxChunk]
  * @returns {Plan}
  */
 export function planScratch(program, sizes, maxChunk = MAX_CHUNK) {
   const spans = lifetimes(program);
-  return place(program.regions.map((region, index) => region.place === Place.SCRATCH && region.parent < 0
-    ? { bytes: sizes[region.bytes], first: spans[index][0], last: spans[index][1] }
-    : { bytes: 0, first: -1, last: -1 }), maxChunk);
+  return place(
+    program.regions.map((region, index) =>
+      region.place === Place.SCRATCH && region.parent < 0
+        ? { bytes: sizes[region.bytes], first: spans[index][0], last: spans[index][1] }
+        : { bytes: 0, first: -1, last: -1 },
+    ),
+    maxChunk,
+  );
 }

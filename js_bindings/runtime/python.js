@@ -1,18 +1,39 @@
 // What Python in the tab drives: the WebGPU device behind whole numbers. `js_bindings/browser.py` is the other half.
 //
-// Python holds ids of buffers, programs and bindings, never GPU objects, and a run is one call with a table in Python's memory.
-// So a lost device can be replaced behind Python's back: every id gets a new object, state its last snapshot.
+// Python holds ids of buffers, programs and bindings, never GPU objects, and a run is one call with a table in
+// Python's memory. So a lost device can be replaced behind Python's back: every id gets a new object, state its
+// last snapshot.
 
 import { DeviceHungError, DeviceLostError } from "./errors.js";
 import { Snapshots } from "./snapshots.js";
 import { Place } from "./tables.js";
 import { WebGpuDevice } from "./webgpu.js";
 
-/** @typedef {{HEAPU8: Uint8Array, HEAPU32: Uint32Array}} Memory  Pyodide's module; views die when the memory grows, so each call takes them anew */
-/** @typedef {{size: number, buffer: GPUBuffer, uploads: Map<number, Uint8Array>, kept: boolean}} Held  uploads: what to write again on a new device */
+/**
+ * Pyodide's module; views die when the memory grows, so each call takes them anew
+ * @typedef {{
+ *   HEAPU8: Uint8Array, HEAPU32: Uint32Array
+ * }} Memory
+ */
+/**
+ * Uploads: what to write again on a new device
+ * @typedef {{
+ *   size: number, buffer: GPUBuffer, uploads: Map<number, Uint8Array>, kept: boolean
+ * }} Held
+ */
 /** @typedef {{program: any, loaded: import("./webgpu.js").Loaded}} HeldProgram */
-/** @typedef {{program: number, layout: {spans: [number, number, number][], launches: any[]}, bound: import("./webgpu.js").Bound}} HeldBinding */
-/** @typedef {{binding: number, hostWords: Uint32Array, feeds: {region: number, data: Uint8Array}[], copies: Uint32Array}} Run */
+/**
+ * @typedef {{
+ *   program: number, layout: {spans: [number, number, number][], launches: any[]},
+ *   bound: import("./webgpu.js").Bound
+ * }} HeldBinding
+ */
+/**
+ * @typedef {{
+ *   binding: number, hostWords: Uint32Array, feeds: {region: number, data: Uint8Array}[],
+ *   copies: Uint32Array
+ * }} Run
+ */
 
 const MOST_IN_FLIGHT = 2;
 
@@ -20,7 +41,11 @@ const MOST_IN_FLIGHT = 2;
 let prepared = null;
 let refusal = "";
 
-/** Opens a device for Python ahead of time. @param {any} [options] @returns {Promise<void>} never fails: the reason is kept */
+/**
+ * Opens a device for Python ahead of time.
+ * @param {any} [options]
+ * @returns {Promise<void>} never fails: the reason is kept
+ */
 export async function preparePython(options = {}) {
   try {
     prepared ??= await PythonDevice.open(options);
@@ -81,7 +106,12 @@ export class PythonDevice {
     const limits = this.device.limits();
     const names = [];
     for (const name in limits) if (name.startsWith("max")) names.push(name);
-    return JSON.stringify({ description, software, features: [...features], limits: Object.fromEntries(names.map((name) => [name, limits[name]])) });
+    return JSON.stringify({
+      description,
+      software,
+      features: [...features],
+      limits: Object.fromEntries(names.map((name) => [name, limits[name]])),
+    });
   }
 
   /** @returns {number} submits so far */
@@ -123,7 +153,13 @@ export class PythonDevice {
     this.device.upload(held.buffer, offset, bytes);
   }
 
-  /** Writes a range to Python's memory, after everything submitted. @param {number} id @param {number} offset @param {number} size @param {number} pointer */
+  /**
+   * Writes a range to Python's memory, after everything submitted.
+   * @param {number} id
+   * @param {number} offset
+   * @param {number} size
+   * @param {number} pointer
+   */
   async download(id, offset, size, pointer) {
     const bytes = await this.persist(() => this.device.download(this.held(id).buffer, offset, size));
     this.memory.HEAPU8.set(bytes, pointer);
@@ -178,12 +214,18 @@ export class PythonDevice {
     this.programs.delete(id);
   }
 
-  /** @param {number} program @param {string} json  {spans: [buffer, offset, size][], launches: {grid, words, scalars, count}[]} @returns {number} */
+  /**
+   * @param {number} program
+   * @param {string} json  {spans: [buffer, offset, size][], launches: {grid, words, scalars, count}[]}
+   * @returns {number}
+   */
   bind(program, json) {
     this.check();
     const id = this.nextId++;
     const layout = JSON.parse(json);
-    const { program: { places } } = /** @type {HeldProgram} */ (this.programs.get(program));
+    const {
+      program: { places },
+    } = /** @type {HeldProgram} */ (this.programs.get(program));
     layout.spans.forEach((/** @type {[number, number, number]} */ [buffer], /** @type {number} */ region) => {
       if (places[region] === Place.STATE && buffer && !this.held(buffer).kept) {
         this.held(buffer).kept = true;
@@ -196,10 +238,14 @@ export class PythonDevice {
 
   /** @param {number} program @param {HeldBinding["layout"]} layout */
   makeBound(program, { spans, launches }) {
-    const { program: { steps }, loaded } = /** @type {HeldProgram} */ (this.programs.get(program));
+    const {
+      program: { steps },
+      loaded,
+    } = /** @type {HeldProgram} */ (this.programs.get(program));
     return this.device.bind(loaded, {
       spans: spans.map(([id, offset, size]) => ({ buffer: id ? this.held(id).buffer : null, offset, size })),
-      launches: launches.map((launch, i) => ({ ...launch, step: steps[i] })), hostWords: 0,
+      launches: launches.map((launch, i) => ({ ...launch, step: steps[i] })),
+      hostWords: 0,
     });
   }
 
@@ -214,7 +260,8 @@ export class PythonDevice {
   // ---- running --------------------------------------------------------------------------------------------------
 
   /**
-   * One run, submitted at once. The table: binding, number of host words, these, number of feeds, (region, pointer, bytes) each,
+   * One run, submitted at once. The table: binding, number of host words, these, number of feeds, (region,
+   * pointer, bytes) each,
    * number of copies, 5 words each.
    * @param {number} pointer
    * @returns {number} how many runs are under way; Python waits when there are two
@@ -247,7 +294,9 @@ export class PythonDevice {
     if (!snapshot) this.steps++;
     this.dispatches += bound.dispatches.length;
     this.inFlight.add(done);
-    const finished = () => { this.inFlight.delete(done); };
+    const finished = () => {
+      this.inFlight.delete(done);
+    };
     done.then(finished, finished);
   }
 
@@ -266,7 +315,8 @@ export class PythonDevice {
 
   check() {
     if (this.failure) throw this.failure;
-    if (this.restoring) throw new DeviceLostError("the GPU device is being restored: await it, or enter Python by runPythonAsync.");
+    if (this.restoring)
+      throw new DeviceLostError("the GPU device is being restored: await it, or enter Python by runPythonAsync.");
   }
 
   close() {
@@ -281,7 +331,10 @@ export class PythonDevice {
   watch() {
     this.watchLater = false;
     this.kept = [...this.buffers].filter(([, { kept }]) => kept).map(([id]) => id);
-    this.snapshots.watch(this.kept.map((id) => ({ buffer: this.held(id).buffer, offset: 0, size: this.held(id).size })), this.kept);
+    this.snapshots.watch(
+      this.kept.map((id) => ({ buffer: this.held(id).buffer, offset: 0, size: this.held(id).size })),
+      this.kept,
+    );
   }
 
   /**
@@ -300,7 +353,9 @@ export class PythonDevice {
       } catch (error) {
         if (!(error instanceof DeviceLostError) || error instanceof DeviceHungError) throw error;
         for (let waited = 0; !this.restoring && this.generation === generation && waited < 2000; waited += 20) {
-          await new Promise((resolve) => { setTimeout(resolve, 20); });      // the loss is reported after the failed reads
+          await new Promise((resolve) => {
+            setTimeout(resolve, 20);
+          }); // the loss is reported after the failed reads
         }
         await this.restoring;
         if (this.generation === generation) throw error;
@@ -315,9 +370,15 @@ export class PythonDevice {
       this.failure = error;
       return;
     }
-    this.restoring = this.restore(error).catch((cause) => {
-      this.failure = new DeviceLostError(`the GPU device was lost (${error.message}) and could not be replaced: ${cause.message}`);
-    }).finally(() => { this.restoring = null; });
+    this.restoring = this.restore(error)
+      .catch((cause) => {
+        this.failure = new DeviceLostError(
+          `the GPU device was lost (${error.message}) and could not be replaced: ${cause.message}`,
+        );
+      })
+      .finally(() => {
+        this.restoring = null;
+      });
   }
 
   /** @param {Error} error */
@@ -334,12 +395,18 @@ export class PythonDevice {
       const held = this.buffers.get(id);
       if (held && saved) this.device.upload(held.buffer, 0, saved.parts[i]);
     });
-    await Promise.all([...this.programs.values()].map(async (held) => { held.loaded = await this.device.load(held.program); }));
+    await Promise.all(
+      [...this.programs.values()].map(async (held) => {
+        held.loaded = await this.device.load(held.program);
+      }),
+    );
     for (const held of this.bindings.values()) held.bound = this.makeBound(held.program, held.layout);
     this.watch();
     this.generation++;
     const lost = Math.max(0, this.steps - (saved?.step ?? 0) - 1);
-    this.notes.push(`${error.message} A new device continues from the state after step ${saved?.step ?? 0}: ${lost} steps are lost.`);
+    this.notes.push(
+      `${error.message} A new device continues from the state after step ${saved?.step ?? 0}: ${lost} steps are lost.`,
+    );
     if (this.last) this.start({ ...this.last, copies: new Uint32Array() });
   }
 

@@ -82,9 +82,16 @@ export class RemoteEngine {
     const median = [...this.times].sort((a, b) => a - b)[this.times.length >> 1] ?? 0;
     const patience = this.hangAfter + 10 * median;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.end(new errors.DeviceHungError(
-        `"${method}" did not answer within ${Math.round(patience / 100) / 10} s, so its worker was ended. ` +
-        "The WASM module of this file may loop for ever: do not load it again.")), patience);
+      const timer = setTimeout(
+        () =>
+          this.end(
+            new errors.DeviceHungError(
+              `"${method}" did not answer within ${Math.round(patience / 100) / 10} s, so its worker was ended. ` +
+                "The WASM module of this file may loop for ever: do not load it again.",
+            ),
+          ),
+        patience,
+      );
       this.waiting.set(id, { resolve, reject, timer, start: performance.now() });
       this.worker.postMessage({ id, method, args });
     });
@@ -105,10 +112,15 @@ export class RemoteEngine {
   async run(name, inputs) {
     while (this.inFlight.size >= MOST_IN_FLIGHT) await Promise.race(this.inFlight).catch(() => {});
     const answer = this.call("run", [name, inputs]);
-    const done = () => { this.inFlight.delete(answer); };
+    const done = () => {
+      this.inFlight.delete(answer);
+    };
     this.inFlight.add(answer);
     answer.then(done, done);
-    return new Step(++this.steps, answer.then(({ values }) => values));
+    return new Step(
+      ++this.steps,
+      answer.then(({ values }) => values),
+    );
   }
 
   /** @returns {Promise<Uint8Array>} */

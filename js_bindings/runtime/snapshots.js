@@ -1,12 +1,18 @@
 // Copies of the written state, so that a lost device costs at most one interval of training.
 //
-// The step's own encoder copies the state to one of two staging buffers; when that has arrived it is copied to the host.
+// The step's own encoder copies the state to one of two staging buffers; when that has arrived it is copied to the
+// host.
 
 /** @typedef {import("./layout.js").Span} Span */
 /** @typedef {import("./layout.js").Copy} Copy */
-/** @typedef {{step: number, host: Map<number, Uint32Array>, parts: Uint8Array[], keys: any[]}} Snapshot  keys: the caller's names of the parts */
+/**
+ * Keys: the caller's names of the parts
+ * @typedef {{
+ *   step: number, host: Map<number, Uint32Array>, parts: Uint8Array[], keys: any[]
+ * }} Snapshot
+ */
 
-const MOST_TIME = 0.02;          // of training may go into snapshots: the interval is stretched for that
+const MOST_TIME = 0.02; // of training may go into snapshots: the interval is stretched for that
 
 export class Snapshots {
   /**
@@ -48,7 +54,8 @@ export class Snapshots {
    */
   next(force = false) {
     const start = this.now();
-    if (!this.bytes || (!force && start - this.last < this.every) || (!this.staging.length && this.made === 2)) return null;
+    if (!this.bytes || (!force && start - this.last < this.every) || (!this.staging.length && this.made === 2))
+      return null;
     this.last = start;
     if (!this.staging.length) {
       this.staging.push(this.device.stagingBuffer(this.bytes));
@@ -61,7 +68,11 @@ export class Snapshots {
       offset += source.size;
       return { source, target };
     });
-    return { copies, sent: (step, host) => this.arrive(buffer, step, new Map([...host].map(([tensor, words]) => [tensor, words.slice()]))) };
+    return {
+      copies,
+      sent: (step, host) =>
+        this.arrive(buffer, step, new Map([...host].map(([tensor, words]) => [tensor, words.slice()]))),
+    };
   }
 
   /** @param {any} buffer @param {number} step @param {Map<number, Uint32Array>} host */
@@ -71,7 +82,7 @@ export class Snapshots {
       const bytes = await this.device.mapped(buffer);
       const start = this.now();
       let offset = 0;
-      const parts = spans.map(({ size }) => bytes.slice(offset, offset += size));
+      const parts = spans.map(({ size }) => bytes.slice(offset, (offset += size)));
       buffer.unmap();
       this.latest = { step, host, parts, keys };
       if (spans === this.spans) this.staging.push(buffer);

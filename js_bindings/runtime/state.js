@@ -4,7 +4,12 @@ import { ModelError } from "./errors.js";
 import { positions } from "./layout.js";
 import { Place } from "./tables.js";
 
-/** @typedef {{size: number, regions: string[], tensors: number[]}} StateChunk  regions: "program.region" keys of the top-level regions in it */
+/**
+ * `regions` are "program.region" keys of the top-level regions in it.
+ * @typedef {{
+ *   size: number, regions: string[], tensors: number[]
+ * }} StateChunk
+ */
 /** @typedef {{offset: number, size: number, storage: number}} StateTensor  `offset` inside its chunk */
 
 /**
@@ -12,7 +17,8 @@ import { Place } from "./tables.js";
  * @param {import("./types.js").Model} model
  * @param {number[]} programs  the ones that are loaded
  * @param {number[]} sizes  dims without symbols; NaN where a dim depends on one
- * @returns {{tensors: Map<number, StateTensor>, chunks: StateChunk[], privates: StateChunk[]}} privates: chunks without tensors
+ * @returns {{tensors: Map<number, StateTensor>, chunks: StateChunk[], privates: StateChunk[]}}
+ *   privates: chunks without tensors
  * @throws {ModelError} if two programs place one tensor differently, or a size of state depends on a symbol
  */
 export function placeState(model, programs, sizes) {
@@ -31,7 +37,8 @@ export function placeState(model, programs, sizes) {
       if (place !== Place.STATE) return;
       const { top, offset, size } = where[region];
       const field = `programs[${index}].regions[${region}]`;
-      if (Number.isNaN(offset + size)) throw new ModelError("P09-region", field, "the size of state depends on a symbol");
+      if (Number.isNaN(offset + size))
+        throw new ModelError("P09-region", field, "the size of state depends on a symbol");
       if (parent < 0) {
         const chunk = { size, regions: [`${index}.${region}`], tensors: [] };
         own.set(region, chunk);
@@ -40,7 +47,11 @@ export function placeState(model, programs, sizes) {
       if (tensor < 0) return;
       const known = tensors.get(tensor);
       if (known && (known.offset !== offset || known.storage !== storage)) {
-        throw new ModelError("P09-region", field, `tensor "${model.tensors[tensor].name}" lies at ${offset}, another program has it at ${known.offset}`);
+        throw new ModelError(
+          "P09-region",
+          field,
+          `tensor "${model.tensors[tensor].name}" lies at ${offset}, another program has it at ${known.offset}`,
+        );
       }
       tensors.set(tensor, { offset, size, storage });
       const mine = /** @type {StateChunk} */ (own.get(top));
@@ -55,7 +66,11 @@ export function placeState(model, programs, sizes) {
     });
   }
   const all = [...chunks];
-  return { tensors, chunks: all.filter((chunk) => chunk.tensors.length), privates: all.filter((chunk) => !chunk.tensors.length) };
+  return {
+    tensors,
+    chunks: all.filter((chunk) => chunk.tensors.length),
+    privates: all.filter((chunk) => !chunk.tensors.length),
+  };
 }
 
 /**

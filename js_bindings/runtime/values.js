@@ -4,21 +4,56 @@ import { InvalidArgumentError } from "./errors.js";
 import { DType as DTYPE } from "./tables.js";
 
 /** TensorFlow's names, by code. */
-export const DTYPE_NAMES = ["float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32",
-  "int64", "uint64", "bool", "string"];
+export const DTYPE_NAMES = [
+  "float32",
+  "float16",
+  "bfloat16",
+  "float64",
+  "int8",
+  "uint8",
+  "int16",
+  "uint16",
+  "int32",
+  "uint32",
+  "int64",
+  "uint64",
+  "bool",
+  "string",
+];
 /** Bytes of one element, by code. */
 export const DTYPE_BYTES = [4, 2, 2, 8, 1, 1, 2, 2, 4, 4, 8, 8, 1, 0];
 
-/** @typedef {Float32Array | Float64Array | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array | BigInt64Array | BigUint64Array} TypedArray */
+/**
+ * @typedef {Float32Array | Float64Array | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array |
+ *   Int32Array | Uint32Array | BigInt64Array | BigUint64Array} TypedArray
+ */
 
 // By code; the 2-byte floats as their bit patterns.
-const ARRAYS = [Float32Array, Uint16Array, Uint16Array, Float64Array, Int8Array, Uint8Array, Int16Array, Uint16Array, Int32Array,
-  Uint32Array, BigInt64Array, BigUint64Array, Uint8Array];
-const FLOATING = DTYPE.F64;                       // codes up to this one are floats
+const ARRAYS = [
+  Float32Array,
+  Uint16Array,
+  Uint16Array,
+  Float64Array,
+  Int8Array,
+  Uint8Array,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  BigInt64Array,
+  BigUint64Array,
+  Uint8Array,
+];
+const FLOATING = DTYPE.F64; // codes up to this one are floats
 /** @type {Record<number, [number, number]>} */
 const RANGES = {
-  [DTYPE.I8]: [-128, 127], [DTYPE.U8]: [0, 255], [DTYPE.I16]: [-32768, 32767], [DTYPE.U16]: [0, 65535],
-  [DTYPE.I32]: [-(2 ** 31), 2 ** 31 - 1], [DTYPE.U32]: [0, 2 ** 32 - 1], [DTYPE.BOOL]: [0, 1],
+  [DTYPE.I8]: [-128, 127],
+  [DTYPE.U8]: [0, 255],
+  [DTYPE.I16]: [-32768, 32767],
+  [DTYPE.U16]: [0, 65535],
+  [DTYPE.I32]: [-(2 ** 31), 2 ** 31 - 1],
+  [DTYPE.U32]: [0, 2 ** 32 - 1],
+  [DTYPE.BOOL]: [0, 1],
 };
 
 /**
@@ -31,7 +66,11 @@ export function viewAs(bytes, dtype) {
   const Type = ARRAYS[dtype];
   if (!Type) throw new InvalidArgumentError(`dtype ${DTYPE_NAMES[dtype] ?? dtype} has no numeric elements`);
   const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT ? bytes.slice() : bytes;
-  return new Type(/** @type {ArrayBuffer} */ (aligned.buffer), aligned.byteOffset, Math.floor(bytes.length / Type.BYTES_PER_ELEMENT));
+  return new Type(
+    /** @type {ArrayBuffer} */ (aligned.buffer),
+    aligned.byteOffset,
+    Math.floor(bytes.length / Type.BYTES_PER_ELEMENT),
+  );
 }
 
 /** @param {ArrayBufferView} array @returns {Uint8Array} the bytes of a typed array, not copied */
@@ -59,11 +98,11 @@ function toHalf(value) {
   if (size >= 65520) return sign | 0x7c00;
   ONE[0] = size;
   const exponent = Math.max(-14, (ONE_BITS[0] >>> 23) - 127);
-  const units = size / 2 ** (exponent - 10);      // in units of the last place: exact, both are powers of two apart
+  const units = size / 2 ** (exponent - 10); // in units of the last place: exact, both are powers of two apart
   let whole = Math.floor(units);
   const rest = units - whole;
   if (rest > 0.5 || (rest === 0.5 && whole & 1)) whole++;
-  return sign | (whole < 1024 ? whole : ((exponent + 14) << 10) + whole);   // 1024 units carry into the exponent
+  return sign | (whole < 1024 ? whole : ((exponent + 14) << 10) + whole); // 1024 units carry into the exponent
 }
 
 /** @param {number} value @returns {number} the bits of the nearest bfloat16, ties to even */
@@ -88,7 +127,10 @@ export function convertBytes(bytes, from, to) {
   for (let i = 0; i < source.length; i++) {
     let value = Number(source[i]);
     if (from === DTYPE.F16) value = fromHalf(value);
-    if (from === DTYPE.BF16) { ONE_BITS[0] = value << 16; value = ONE[0]; }
+    if (from === DTYPE.BF16) {
+      ONE_BITS[0] = value << 16;
+      value = ONE[0];
+    }
     if (to === DTYPE.BOOL) value = value === 0 ? 0 : 1;
     result[i] = to === DTYPE.I64 || to === DTYPE.U64 ? /** @type {any} */ (BigInt(Math.trunc(value))) : write(value);
   }
@@ -96,7 +138,8 @@ export function convertBytes(bytes, from, to) {
 }
 
 /**
- * A downloaded value in the array type that JavaScript expects: int64 stays Int32Array where the device computed in 32 bits.
+ * A downloaded value in the array type that JavaScript expects: int64 stays Int32Array where the device computed
+ * in 32 bits.
  * @param {Uint8Array} bytes  as the device stores it
  * @param {number} storage
  * @param {number} dtype
@@ -122,18 +165,22 @@ export function toDevice(values, port, dtype, storage) {
   const result = new Type(values.length);
   if (dtype <= FLOATING) {
     for (let i = 0; i < values.length; i++) result[i] = Number(values[i]);
-    if (storage <= DTYPE.BF16 && storage !== DTYPE.F32) return convertBytes(bytesOf(Float32Array.from(values, Number)), DTYPE.F32, storage);
+    if (storage <= DTYPE.BF16 && storage !== DTYPE.F32)
+      return convertBytes(bytesOf(Float32Array.from(values, Number)), DTYPE.F32, storage);
     return bytesOf(result);
   }
-  const [lowest, highest] = port.bounded ? [Number(port.min), Number(port.max)]
-    : RANGES[dtype] ?? RANGES[storage] ?? [-Infinity, Infinity];
+  const [lowest, highest] = port.bounded
+    ? [Number(port.min), Number(port.max)]
+    : (RANGES[dtype] ?? RANGES[storage] ?? [-Infinity, Infinity]);
   const wide = storage === DTYPE.I64 || storage === DTYPE.U64;
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
     if (!(value >= lowest && value <= highest) || !Number.isInteger(value)) {
       throw new InvalidArgumentError(
-        `input "${port.name}": value ${values[i]} at position ${i} is not ${DTYPE_NAMES[dtype]} between ${lowest} and ${highest}. ` +
-        (port.bounded ? "Check the labels: this model was built for that range." : "Convert or clip the data first."));
+        `input "${port.name}": value ${values[i]} at position ${i} is not ` +
+          `${DTYPE_NAMES[dtype]} between ${lowest} and ${highest}. ` +
+          (port.bounded ? "Check the labels: this model was built for that range." : "Convert or clip the data first."),
+      );
     }
     result[i] = wide ? /** @type {any} */ (BigInt(value)) : value;
   }

@@ -1,7 +1,7 @@
 // The WASM device: a program's one module runs over a memory of its own, here in this thread.
 //
-// The memory's maximum is exactly what is allocated, so that a module from a file cannot grow it: when more is needed, a new
-// memory takes the old one's bytes and every module is instantiated again. Addresses never change.
+// The memory's maximum is exactly what is allocated, so that a module from a file cannot grow it: when more is
+// needed, a new memory takes the old one's bytes and every module is instantiated again. Addresses never change.
 
 import { DeviceHungError, DeviceLimitError, NoExecutorError } from "./errors.js";
 import { hostWordIndices, unroll } from "./layout.js";
@@ -15,14 +15,21 @@ import { bytesOf } from "./values.js";
 /** @typedef {import("./layout.js").Feed} Feed */
 /** @typedef {{address: number, size: number}} Buffer */
 /** @typedef {{module: WebAssembly.Module, run: (table: number, first: number, last: number) => number}} Loaded */
-/** @typedef {{loaded: Loaded, spans: Span[], table: Buffer, words: Uint32Array, targets: number[], sources: number[], steps: number}} Bound */
+/**
+ * @typedef {{
+ *   loaded: Loaded, spans: Span[], table: Buffer, words: Uint32Array, targets: number[],
+ *   sources: number[], steps: number
+ * }} Bound
+ */
 
 const PAGE = 65536;
-const RESERVED = 1024;         // address 0 stays empty, so that a null pointer in a kernel touches no tensor
+const RESERVED = 1024; // address 0 stays empty, so that a null pointer in a kernel touches no tensor
 // A function that returns a v128 splat, and one that uses the relaxed multiply-add.
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 17, 11];
-const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2,
-  253, 133, 2, 11];
+const RELAXED = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2,
+  253, 133, 2, 11,
+];
 
 export class WasmDevice {
   /**
@@ -38,10 +45,12 @@ export class WasmDevice {
     this.budget = budget;
     this.maxChunk = budget;
     try {
-      new WebAssembly.Module(new Uint8Array(SIMD));   // `validate` says true even where the page's CSP forbids compiling
+      new WebAssembly.Module(new Uint8Array(SIMD)); // `validate` says true even where the page's CSP forbids compiling
     } catch (error) {
-      throw new NoExecutorError(`WebAssembly with SIMD cannot be compiled here (${/** @type {Error} */ (error).message}). ` +
-        "Under a content security policy allow script-src 'wasm-unsafe-eval'; else use a browser from 2023 or later.");
+      throw new NoExecutorError(
+        `WebAssembly with SIMD cannot be compiled here (${/** @type {Error} */ (error).message}). ` +
+          "Under a content security policy allow script-src 'wasm-unsafe-eval'; else use a browser from 2023 or later.",
+      );
     }
     if (WebAssembly.validate(new Uint8Array(RELAXED))) this.features.add("relaxed-simd");
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
@@ -105,8 +114,10 @@ export class WasmDevice {
   reserve(bytes) {
     if (bytes <= this.memory.buffer.byteLength) return;
     if (bytes > this.budget) {
-      throw new DeviceLimitError(`the model needs ${bytes} bytes of WASM memory, the budget is ${this.budget}. ` +
-        "Use a smaller batch or raise limits.memory.");
+      throw new DeviceLimitError(
+        `the model needs ${bytes} bytes of WASM memory, the budget is ${this.budget}. ` +
+          "Use a smaller batch or raise limits.memory.",
+      );
     }
     const pages = Math.ceil(bytes / PAGE);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -174,7 +185,9 @@ export class WasmDevice {
       return start;
     });
     let steps = 0;
-    unroll(launches, () => { steps++; });
+    unroll(launches, () => {
+      steps++;
+    });
     const table = this.allocate(words.length * 4);
     return { loaded, spans, table, words: Uint32Array.from(words), ...hostWordIndices(launches, starts), steps };
   }
@@ -205,7 +218,9 @@ export class WasmDevice {
     }
     this.copy(after);
     const memory = this.memory.buffer;
-    const results = reads.map(({ buffer, offset, size }) => new Uint8Array(memory, buffer.address + offset, size).slice());
+    const results = reads.map(({ buffer, offset, size }) =>
+      new Uint8Array(memory, buffer.address + offset, size).slice(),
+    );
     return { done: Promise.resolve(results) };
   }
 

@@ -1,8 +1,8 @@
 // The WebGPU device: buffers, pipelines, and one encoder and one submit for a whole run of a program.
 //
-// Pipelines are made at load, bind groups once per set of sizes; a run creates nothing but its encoder. Every storage binding is
-// read_write under an explicit layout (engines differ in what else they refuse). Completion is a mapped staging buffer, never
-// onSubmittedWorkDone, which is ten times slower in Chromium.
+// Pipelines are made at load, bind groups once per set of sizes; a run creates nothing but its encoder. Every
+// storage binding is read_write under an explicit layout (engines differ in what else they refuse). Completion is a
+// mapped staging buffer, never onSubmittedWorkDone, which is ten times slower in Chromium.
 
 import { DeviceHungError, DeviceLimitError, DeviceLostError, ModelError, NoExecutorError } from "./errors.js";
 import { hostWordIndices, unroll } from "./layout.js";
@@ -14,18 +14,38 @@ import { StepKind, Target } from "./tables.js";
 /** @typedef {import("./layout.js").Copy} Copy */
 /** @typedef {import("./layout.js").Feed} Feed */
 /** @typedef {import("./types.js").Program} Program */
-/** @typedef {{pipelines: Map<string, GPUComputePipeline>, variants: string[]}} Loaded  variants: per step, the key of its pipeline */
-/** @typedef {{pipeline: GPUComputePipeline, group: GPUBindGroup, offsets: number[], x: number, y: number, z: number}} Dispatch */
-/** @typedef {{spans: Span[], dispatches: Dispatch[], uniforms: GPUBuffer | null, iterations: GPUBuffer | null, words: Uint32Array, targets: number[], sources: number[], parts: number}} Bound */
-/** @typedef {{features?: string[], limits?: {name: string, value: number}[], gpu?: any, hangAfter?: number, now?: () => number}} Options */
+/**
+ * Variants: per step, the key of its pipeline
+ * @typedef {{
+ *   pipelines: Map<string, GPUComputePipeline>, variants: string[]
+ * }} Loaded
+ */
+/**
+ * @typedef {{
+ *   pipeline: GPUComputePipeline, group: GPUBindGroup, offsets: number[], x: number, y: number,
+ *   z: number
+ * }} Dispatch
+ */
+/**
+ * @typedef {{
+ *   spans: Span[], dispatches: Dispatch[], uniforms: GPUBuffer | null, iterations: GPUBuffer | null,
+ *   words: Uint32Array, targets: number[], sources: number[], parts: number
+ * }} Bound
+ */
+/**
+ * @typedef {{
+ *   features?: string[], limits?: {name: string, value: number}[], gpu?: any, hangAfter?: number,
+ *   now?: () => number
+ * }} Options
+ */
 
 // The numbers of WebGPU's flags: the globals GPUBufferUsage and GPUMapMode do not exist before a GPU does.
 const USAGE = { MAP_READ: 1, COPY_SRC: 4, COPY_DST: 8, UNIFORM: 64, STORAGE: 128 };
 const STORAGE_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
 const COMPUTE = 4;
 const MAP_READ = 1;
-const SLOT = 256;                  // bytes of a uniform slot: WebGPU's dynamic offset alignment
-const LONG_SUBMIT = 200;           // milliseconds: drivers reset after about two seconds
+const SLOT = 256; // bytes of a uniform slot: WebGPU's dynamic offset alignment
+const LONG_SUBMIT = 200; // milliseconds: drivers reset after about two seconds
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
 export class WebGpuDevice {
@@ -73,10 +93,15 @@ export class WebGpuDevice {
   static async probe(gpu = globalThis.navigator?.gpu) {
     if (!gpu) throw new NoExecutorError("no WebGPU here (it needs a recent browser, and https or localhost).");
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-    if (!adapter) throw new NoExecutorError("WebGPU is here but gives no adapter: the GPU may be blocklisted or switched off.");
+    if (!adapter)
+      throw new NoExecutorError("WebGPU is here but gives no adapter: the GPU may be blocklisted or switched off.");
     const { vendor, architecture, device, description: text, isFallbackAdapter } = adapter.info ?? {};
     const description = [vendor, architecture, device, text].filter(Boolean).join(" ") || "unnamed adapter";
-    return { adapter, description, software: Boolean(isFallbackAdapter || adapter.isFallbackAdapter || SOFTWARE.test(description)) };
+    return {
+      adapter,
+      description,
+      software: Boolean(isFallbackAdapter || adapter.isFallbackAdapter || SOFTWARE.test(description)),
+    };
   }
 
   /** A new adapter and device: an adapter makes one device only. Buffers and pipelines of the old one are gone. */
@@ -102,7 +127,9 @@ export class WebGpuDevice {
     /** @type {Map<string, Promise<GPUComputePipeline>>} */
     this.pipelines = new Map();
     this.mark = this.allocate(4);
-    device.addEventListener?.("uncapturederror", (event) => { this.failure = new ModelError("device", "WebGPU", event.error.message); });
+    device.addEventListener?.("uncapturederror", (event) => {
+      this.failure = new ModelError("device", "WebGPU", event.error.message);
+    });
     device.lost.then(({ message, reason }) => {
       if (this.closed || this.device !== device) return;
       this.onLost(this.hung ?? new DeviceLostError(`the GPU device was lost: ${message || reason}`));
@@ -125,7 +152,9 @@ export class WebGpuDevice {
   allocate(size, usage = STORAGE_USAGE) {
     const bytes = Math.max(4, Math.ceil(size / 4) * 4);
     if (bytes > this.gpu.limits.maxBufferSize) {
-      throw new DeviceLimitError(`a buffer of ${bytes} bytes is needed, this device allows maxBufferSize ${this.gpu.limits.maxBufferSize}.`);
+      throw new DeviceLimitError(
+        `a buffer of ${bytes} bytes is needed, this device allows maxBufferSize ${this.gpu.limits.maxBufferSize}.`,
+      );
     }
     this.live++;
     return this.gpu.createBuffer({ size: bytes, usage });
@@ -152,7 +181,11 @@ export class WebGpuDevice {
     return this.allocate(size, USAGE.MAP_READ | USAGE.COPY_DST);
   }
 
-  /** Waits for everything submitted before. @param {GPUBuffer} buffer @returns {Promise<Uint8Array>} a view that dies with `unmap` */
+  /**
+   * Waits for everything submitted before.
+   * @param {GPUBuffer} buffer
+   * @returns {Promise<Uint8Array>} a view that dies with `unmap`
+   */
   async mapped(buffer) {
     await buffer.mapAsync(MAP_READ);
     return new Uint8Array(buffer.getMappedRange());
@@ -183,10 +216,12 @@ export class WebGpuDevice {
   async load(program) {
     const variants = variantsOf(program);
     const pipelines = new Map();
-    await Promise.all([...new Set(variants)].filter(Boolean).map(async (variant) => {
-      const [kernel, shape] = variant.split("/");
-      pipelines.set(variant, await this.pipeline(program.kernels[Number(kernel)], shape));
-    }));
+    await Promise.all(
+      [...new Set(variants)].filter(Boolean).map(async (variant) => {
+        const [kernel, shape] = variant.split("/");
+        pipelines.set(variant, await this.pipeline(program.kernels[Number(kernel)], shape));
+      }),
+    );
     return { pipelines, variants };
   }
 
@@ -196,7 +231,8 @@ export class WebGpuDevice {
     const pipelines = new Map();
     for (const variant of new Set(variants)) {
       const [kernel, shape] = variant.split("/");
-      if (variant) pipelines.set(variant, this.gpu.createComputePipeline(this.describe(program.kernels[Number(kernel)], shape)));
+      if (variant)
+        pipelines.set(variant, this.gpu.createComputePipeline(this.describe(program.kernels[Number(kernel)], shape)));
     }
     return { pipelines, variants };
   }
@@ -207,7 +243,11 @@ export class WebGpuDevice {
     return { label: name, layout: this.layout(shape).pipeline, compute: { module, entryPoint: entry } };
   }
 
-  /** @param {import("./types.js").Kernel} kernel @param {string} shape @returns {Promise<GPUComputePipeline>} one for equal code */
+  /**
+   * @param {import("./types.js").Kernel} kernel
+   * @param {string} shape
+   * @returns {Promise<GPUComputePipeline>} one for equal code
+   */
   pipeline(kernel, shape) {
     const key = `${shape}|${kernel.entry}|${textOf(kernel.code)}`;
     const pipelines = /** @type {Map<string, Promise<GPUComputePipeline>>} */ (this.pipelines);
@@ -217,7 +257,10 @@ export class WebGpuDevice {
       found = this.gpu.createComputePipelineAsync(description).catch(async (error) => {
         const lost = await Promise.race([this.gpu.lost, undefined]);
         if (lost) throw new DeviceLostError(`the GPU device was lost while compiling: ${lost.message}`);
-        const lines = (await description.compute.module.getCompilationInfo?.())?.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`) ?? [];
+        const lines =
+          (await description.compute.module.getCompilationInfo?.())?.messages.map(
+            (m) => `${m.lineNum}:${m.linePos} ${m.message}`,
+          ) ?? [];
         throw new ModelError("kernel", `kernel "${kernel.name}"`, [error.message, ...lines].join("; "));
       });
       pipelines.set(key, found);
@@ -236,7 +279,11 @@ export class WebGpuDevice {
       for (let i = 0; i < regions; i++) entries.push({ binding: i, visibility: COMPUTE, buffer: { type: "storage" } });
       if (slot) entries.push({ binding: regions, visibility: COMPUTE, buffer: { type: "uniform" } });
       for (let i = 0; i < loops; i++) {
-        entries.push({ binding: regions + 1 + i, visibility: COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } });
+        entries.push({
+          binding: regions + 1 + i,
+          visibility: COMPUTE,
+          buffer: { type: "uniform", hasDynamicOffset: true },
+        });
       }
       const group = this.gpu.createBindGroupLayout({ entries });
       found = { group, pipeline: this.gpu.createPipelineLayout({ bindGroupLayouts: [group] }) };
@@ -260,13 +307,18 @@ export class WebGpuDevice {
     let slots = 0;
     const starts = launches.map(({ words, scalars }) => (words.length + scalars.length ? slots++ * (SLOT / 4) : -1));
     const words = new Uint32Array(slots * (SLOT / 4));
-    launches.forEach((launch, i) => { if (starts[i] >= 0) words.set(launch.words, starts[i]); });
+    launches.forEach((launch, i) => {
+      if (starts[i] >= 0) words.set(launch.words, starts[i]);
+    });
     const uniforms = slots ? this.allocate(slots * SLOT, USAGE.UNIFORM | USAGE.COPY_DST) : null;
     if (uniforms) this.upload(uniforms, 0, new Uint8Array(words.buffer));
     const iterations = this.iterationNumbers(launches);
     /** @type {(GPUBindGroup | null)[]} */
-    const groups = launches.map(({ step, grid }, i) => (step.kind === StepKind.LOOP || grid.includes(0) ? null
-      : this.group(loaded.variants[i].split("/")[1], step, spans, uniforms, starts[i], iterations)));
+    const groups = launches.map(({ step, grid }, i) =>
+      step.kind === StepKind.LOOP || grid.includes(0)
+        ? null
+        : this.group(loaded.variants[i].split("/")[1], step, spans, uniforms, starts[i], iterations),
+    );
     /** @type {Dispatch[]} */
     const dispatches = [];
     unroll(launches, (index, counters) => {
@@ -306,13 +358,22 @@ export class WebGpuDevice {
       const { buffer, offset, size } = spans[region];
       const bytes = Math.max(4, Math.ceil(size / 4) * 4);
       if (bytes > most) {
-        throw new DeviceLimitError(`needs maxStorageBufferBindingSize ${bytes}, this device allows ${most}. Use a smaller batch.`);
+        throw new DeviceLimitError(
+          `needs maxStorageBufferBindingSize ${bytes}, this device allows ${most}. Use a smaller batch.`,
+        );
       }
       return { binding, resource: { buffer, offset, size: bytes } };
     });
-    if (slot) entries.push({ binding: regions, resource: { buffer: /** @type {GPUBuffer} */ (uniforms), offset: start * 4, size: SLOT } });
+    if (slot)
+      entries.push({
+        binding: regions,
+        resource: { buffer: /** @type {GPUBuffer} */ (uniforms), offset: start * 4, size: SLOT },
+      });
     for (let i = 0; i < loops; i++) {
-      entries.push({ binding: regions + 1 + i, resource: { buffer: /** @type {GPUBuffer} */ (iterations), offset: 0, size: 16 } });
+      entries.push({
+        binding: regions + 1 + i,
+        resource: { buffer: /** @type {GPUBuffer} */ (iterations), offset: 0, size: 16 },
+      });
     }
     return this.gpu.createBindGroup({ layout: this.layout(shape).group, entries });
   }
@@ -326,7 +387,8 @@ export class WebGpuDevice {
   // ---- running --------------------------------------------------------------------------------------------------
 
   /**
-   * Copies, runs every step once, copies: one encoder and one submit (more only after a run of over 200 ms on a real GPU).
+   * Copies, runs every step once, copies: one encoder and one submit (more only after a run of over 200 ms on a
+   * real GPU).
    * @param {Bound} bound
    * @param {Uint32Array} hostWords
    * @param {Feed[]} feeds
@@ -381,14 +443,21 @@ export class WebGpuDevice {
     return { done: this.answer(staging, reads, onTime) };
   }
 
-  /** @param {GPUBuffer} staging @param {Span[]} reads @param {(elapsed: number) => void} onTime @returns {Promise<Uint8Array[]>} */
+  /**
+   * @param {GPUBuffer} staging
+   * @param {Span[]} reads
+   * @param {(elapsed: number) => void} onTime
+   * @returns {Promise<Uint8Array[]>}
+   */
   async answer(staging, reads, onTime) {
     const start = this.now();
     /** @type {any} */
     let timer;
     this.pending++;
     try {
-      const hung = new Promise((_, reject) => { timer = this.watch(reject); });
+      const hung = new Promise((_, reject) => {
+        timer = this.watch(reject);
+      });
       const bytes = /** @type {Uint8Array} */ (await Promise.race([this.mapped(staging), hung]));
       let offset = 0;
       const results = reads.map(({ size }) => {
@@ -403,7 +472,11 @@ export class WebGpuDevice {
       onTime(elapsed);
       return results;
     } catch (error) {
-      throw this.hung ?? this.failure ?? new DeviceLostError(`the GPU device was lost during a step (${/** @type {Error} */ (error).message}).`);
+      throw (
+        this.hung ??
+        this.failure ??
+        new DeviceLostError(`the GPU device was lost during a step (${/** @type {Error} */ (error).message}).`)
+      );
     } finally {
       clearTimeout(timer);
       this.pending--;
@@ -418,10 +491,12 @@ export class WebGpuDevice {
     const median = [...this.times].sort((a, b) => a - b)[this.times.length >> 1] ?? 0;
     const patience = this.hangAfter + 10 * median;
     return setTimeout(() => {
-      this.hung = new DeviceHungError(`a step did not answer within ${Math.round(patience / 100) / 10} s, so the GPU device was destroyed. ` +
-        "A kernel of this file may loop for ever: do not load it again.");
+      this.hung = new DeviceHungError(
+        `a step did not answer within ${Math.round(patience / 100) / 10} s, so the GPU device was destroyed. ` +
+          "A kernel of this file may loop for ever: do not load it again.",
+      );
       reject(this.hung);
-      this.onLost(this.hung);              // the GPU process may be too busy to report the loss
+      this.onLost(this.hung); // the GPU process may be too busy to report the loss
       this.gpu.destroy();
     }, patience);
   }
@@ -441,14 +516,17 @@ export class WebGpuDevice {
   }
 }
 
-/** @param {{regions: ArrayLike<number>, uniforms: ArrayLike<number>, scalars: ArrayLike<number>}} step @param {number} loops */
+/**
+ * @param {{regions: ArrayLike<number>, uniforms: ArrayLike<number>, scalars: ArrayLike<number>}} step
+ * @param {number} loops
+ */
 function shapeOf({ regions, uniforms, scalars }, loops) {
   return `${regions.length},${uniforms.length + scalars.length ? 1 : 0},${loops}`;
 }
 
 /** @param {Program} program @returns {string[]} per step its kernel and the shape of its bind group; "" for a LOOP */
 function variantsOf({ steps }) {
-  let open = /** @type {number[]} */ ([]);      // where the loops around the current step end
+  let open = /** @type {number[]} */ ([]); // where the loops around the current step end
   return steps.map((step, index) => {
     open = open.filter((end) => index <= end);
     if (step.kind !== StepKind.LOOP) return `${step.kernel}/${shapeOf(step, open.length)}`;
@@ -465,7 +543,14 @@ function textOf(code) {
 /** @param {GPUCommandEncoder} encoder @param {Copy[]} copies */
 function encodeCopies(encoder, copies) {
   for (const { source, target } of copies) {
-    if (source.size) encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, Math.ceil(source.size / 4) * 4);
+    if (source.size)
+      encoder.copyBufferToBuffer(
+        source.buffer,
+        source.offset,
+        target.buffer,
+        target.offset,
+        Math.ceil(source.size / 4) * 4,
+      );
   }
 }
 

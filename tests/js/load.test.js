@@ -14,7 +14,12 @@ test("a file runs from its bytes and says where", async () => {
   const { y, total } = await model.run("step", { x });
   assert.deepEqual([...y.data], [0, 1, 3, 6, 2, 5, 9, 14]);
   assert.deepEqual([y.shape, y.dtype, total.data[0]], [[2, 4], "float32", 0]);
-  assert.deepEqual(model.signatures[0].inputs[0], { name: "x", dtype: "float32", shape: ["batch", 4], optional: false });
+  assert.deepEqual(model.signatures[0].inputs[0], {
+    name: "x",
+    dtype: "float32",
+    shape: ["batch", 4],
+    optional: false,
+  });
   await model.close();
   await assert.rejects(model.run("step", { x }), { name: "DeviceLostError", message: /closed/ });
 });
@@ -42,7 +47,10 @@ test("a file is fetched with progress, and can be aborted", async (t) => {
     return new Response(bytes, { headers: { "content-length": String(bytes.length) } });
   });
   const seen = [];
-  const model = await load("model.tide", { device: "wasm", onProgress: ({ loaded, total }) => seen.push([loaded, total]) });
+  const model = await load("model.tide", {
+    device: "wasm",
+    onProgress: ({ loaded, total }) => seen.push([loaded, total]),
+  });
   assert.deepEqual(seen.at(-1), [bytes.length, bytes.length]);
   assert.equal(model.device.kind, "wasm");
   await assert.rejects(load("model.tide", { signal: AbortSignal.abort() }), { name: "AbortError" });

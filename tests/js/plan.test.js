@@ -49,8 +49,24 @@ test("children count for their parents, and a loop counts as a whole", () => {
     regions: [region(0), region(0, 0), region(0), region(0), region(1)],
     steps: [dispatch(1), loop(3), dispatch(2), loop(1), dispatch(2), dispatch(0, 4)],
   };
-  assert.deepEqual(lifetimes(program), [[0, 5], [-1, -1], [1, 4], [-1, -1], [5, 5]]);
-  assert.deepEqual(planScratch(program, [0, 300]).places, [[0, 0], [-1, 0], [0, 512], [-1, 0], [-1, 0]]);
+  assert.deepEqual(lifetimes(program), [
+    [0, 5],
+    [-1, -1],
+    [1, 4],
+    [-1, -1],
+    [5, 5],
+  ]);
+  assert.deepEqual(planScratch(program, [0, 300]).places, [
+    [0, 0],
+    [-1, 0],
+    [0, 512],
+    [-1, 0],
+    [-1, 0],
+  ]);
 });
 
-test("align rounds up", () => assert.deepEqual([0, 1, 256, 257].map((n) => align(n)), [0, 256, 256, 512]));
+test("align rounds up", () =>
+  assert.deepEqual(
+    [0, 1, 256, 257].map((n) => align(n)),
+    [0, 256, 256, 512],
+  ));

@@ -36,10 +36,12 @@ test("state is read and written by tensor", async () => {
 test("every batch size runs, and at most four stay bound", async () => {
   const session = await open();
   for (const batch of [1, 7, 64, 1000, 3, 7]) {
-    const { y } = await (await session.run("train_step", { x: new Float32Array(batch).fill(1), learning_rate: 0 })).read();
+    const { y } = await (
+      await session.run("train_step", { x: new Float32Array(batch).fill(1), learning_rate: 0 })
+    ).read();
     assert.equal(y.data.length, batch);
   }
-  const [prepared] = session.prepared.values();
+  const [prepared] = session.placement.prepared.values();
   assert.deepEqual([...prepared.bindings.keys()], ["64", "1000", "3", "7"]);
 });
 
@@ -94,13 +96,19 @@ test("the first program whose ranges hold is taken", async () => {
   await session.run("train_step", { x: [1] });
   const { y } = await (await session.run("train_step", { x: [1, 2], learning_rate: 0 })).read();
   assert.equal(y.data[0], 11, "both programs work on one state");
-  assert.deepEqual([...session.prepared.values()].map(({ bindings }) => bindings.size), [1, 1]);
+  assert.deepEqual(
+    [...session.placement.prepared.values()].map(({ bindings }) => bindings.size),
+    [1, 1],
+  );
 });
 
 test("a budget that is too small is an error with numbers", async () => {
   const session = await Session.create(trainModel(), { device: new WasmDevice({ budget: 65536 }) });
-  await assert.rejects((async () => {
-    for (const batch of [1024, 1023, 1022, 1021]) await session.run("train_step", { x: new Float32Array(batch) });
-    for (let i = 0; i < 8; i++) session.device.allocate(20000);
-  })(), { name: "DeviceLimitError", message: /the budget is 65536/ });
+  await assert.rejects(
+    (async () => {
+      for (const batch of [1024, 1023, 1022, 1021]) await session.run("train_step", { x: new Float32Array(batch) });
+      for (let i = 0; i < 8; i++) session.device.allocate(20000);
+    })(),
+    { name: "DeviceLimitError", message: /the budget is 65536/ },
+  );
 });

@@ -22,8 +22,15 @@ test("a second step is one encoder and one submit, and creates nothing", async (
   const before = { ...fake.calls };
   await (await session.run("train_step", { x })).read();
   for (const name of Object.keys(before)) before[name] = fake.calls[name] - before[name];
-  assert.deepEqual(before, { createBuffer: 0, createBindGroupLayout: 0, createComputePipelineAsync: 0, createBindGroup: 0,
-    writeBuffer: 2, createCommandEncoder: 1, submit: 1 });
+  assert.deepEqual(before, {
+    createBuffer: 0,
+    createBindGroupLayout: 0,
+    createComputePipelineAsync: 0,
+    createBindGroup: 0,
+    writeBuffer: 2,
+    createCommandEncoder: 1,
+    submit: 1,
+  });
 });
 
 test("bindings: storage read_write in order, then the slot; a slot holds sizes, then scalars", async () => {
@@ -31,13 +38,26 @@ test("bindings: storage read_write in order, then the slot; a slot holds sizes, 
   const session = await open(fake);
   await session.run("train_step", { x, learning_rate: 0.5 });
   const [scale, count] = fake.last.dispatches;
-  assert.deepEqual(scale.set.layout.entries.map(({ binding, buffer }) => [binding, buffer.type]),
-    [[0, "storage"], [1, "storage"], [2, "storage"], [3, "uniform"]]);
+  assert.deepEqual(
+    scale.set.layout.entries.map(({ binding, buffer }) => [binding, buffer.type]),
+    [
+      [0, "storage"],
+      [1, "storage"],
+      [2, "storage"],
+      [3, "uniform"],
+    ],
+  );
   const [, state, , slot] = scale.set.entries;
   assert.deepEqual([state.resource.offset, state.resource.size], [512, 4]);
   const words = new Uint32Array(slot.resource.buffer.bytes.buffer, slot.resource.offset, 2);
   assert.deepEqual([words[0], new Float32Array(words.buffer, words.byteOffset)[1]], [3, 0.5]);
-  assert.deepEqual([count.grid, scale.grid], [[1, 1, 1], [1, 1, 1]]);
+  assert.deepEqual(
+    [count.grid, scale.grid],
+    [
+      [1, 1, 1],
+      [1, 1, 1],
+    ],
+  );
   assert.equal(count.set.entries[0].resource.buffer, state.resource.buffer);
 });
 
@@ -45,13 +65,21 @@ test("a step with an empty grid is skipped, loops are unrolled with dynamic offs
   const model = trainModel();
   const [scale, count] = model.programs[1].steps;
   model.programs[1].steps = [
-    { ...scale, grid: [0] }, make.step({ kind: 1, count: 9, body: 2 }), make.step({ kind: 1, count: 2, body: 1 }), count,
+    { ...scale, grid: [0] },
+    make.step({ kind: 1, count: 9, body: 2 }),
+    make.step({ kind: 1, count: 2, body: 1 }),
+    count,
   ];
   const fake = fakeGpu();
   await (await open(fake, { model })).run("train_step", { x });
-  assert.deepEqual(fake.last.dispatches.map(({ offsets }) => offsets),
-    [0, 1].flatMap((i) => [0, 1, 2, 3].map((j) => [i * 256, j * 256])));
-  assert.deepEqual(fake.last.dispatches[0].set.layout.entries.map(({ binding }) => binding), [0, 2, 3]);
+  assert.deepEqual(
+    fake.last.dispatches.map(({ offsets }) => offsets),
+    [0, 1].flatMap((i) => [0, 1, 2, 3].map((j) => [i * 256, j * 256])),
+  );
+  assert.deepEqual(
+    fake.last.dispatches[0].set.layout.entries.map(({ binding }) => binding),
+    [0, 2, 3],
+  );
 });
 
 test("state, outputs and defaults travel through the buffers", async () => {
@@ -95,10 +123,20 @@ test("a lost device is replaced, state comes from the snapshot, steps under way 
   fake.devices[0].destroy();
   const step = await session.run("train_step", { x });
   await step.read();
-  assert.deepEqual(events.map(({ type, step: at, lost }) => [type, at, lost]), [["lost", 3, undefined], ["restored", 1, 2]]);
+  assert.deepEqual(
+    events.map(({ type, step: at, lost }) => [type, at, lost]),
+    [
+      ["lost", 3, undefined],
+      ["restored", 1, 2],
+    ],
+  );
   assert.equal(new Float32Array((await session.readTensor(2)).buffer)[0], 42);
   assert.equal(session.steps, 2);
-  assert.deepEqual([...new BigUint64Array((await session.readTensor(4)).buffer)], [2n ** 32n + 1n], "counters go back too");
+  assert.deepEqual(
+    [...new BigUint64Array((await session.readTensor(4)).buffer)],
+    [2n ** 32n + 1n],
+    "counters go back too",
+  );
 });
 
 test("snapshots come with a step when they are due", async () => {
@@ -110,17 +148,26 @@ test("snapshots come with a step when they are due", async () => {
   assert.equal(session.snapshots.latest, null);
   time = 2001;
   await (await session.run("train_step", { x })).read();
-  await new Promise((resolve) => { setTimeout(resolve, 10); });
+  await new Promise((resolve) => {
+    setTimeout(resolve, 10);
+  });
   assert.equal(session.snapshots.latest.step, 2);
   assert.deepEqual([...new Float32Array(session.snapshots.latest.parts[0].slice(0, 4).buffer)], [10]);
 });
 
 test("requirements are compared before anything is compiled", async () => {
   const model = trainModel();
-  model.programs[1].requires = { features: [], limits: [{ name: "maxStorageBufferBindingSize", value: 2 ** 28 }], when: [], equal: [] };
+  model.programs[1].requires = {
+    features: [],
+    limits: [{ name: "maxStorageBufferBindingSize", value: 2 ** 28 }],
+    when: [],
+    equal: [],
+  };
   const fake = fakeGpu();
-  await assert.rejects(open(fake, { model }),
-    { name: "DeviceLimitError", message: /needs maxStorageBufferBindingSize 268435456, this device allows 134217728/ });
+  await assert.rejects(open(fake, { model }), {
+    name: "DeviceLimitError",
+    message: /needs maxStorageBufferBindingSize 268435456, this device allows 134217728/,
+  });
   assert.equal(fake.calls.createComputePipelineAsync, undefined);
   model.programs[1].requires = { features: ["float-magic"], limits: [], when: [], equal: [] };
   await assert.rejects(open(fake, { model }), /needs the feature "float-magic"/);
@@ -128,14 +175,24 @@ test("requirements are compared before anything is compiled", async () => {
 
 test("a device is asked for with what the programs require", async () => {
   const fake = fakeGpu();
-  await WebGpuDevice.open({ gpu: fake.gpu, features: ["shader-f16", "unknown"], limits: [{ name: "maxStorageBufferBindingSize", value: 2 ** 28 }] });
-  assert.deepEqual(fake.devices[0].descriptor, { requiredFeatures: ["shader-f16"], requiredLimits: { maxStorageBufferBindingSize: 2 ** 28 } });
+  await WebGpuDevice.open({
+    gpu: fake.gpu,
+    features: ["shader-f16", "unknown"],
+    limits: [{ name: "maxStorageBufferBindingSize", value: 2 ** 28 }],
+  });
+  assert.deepEqual(fake.devices[0].descriptor, {
+    requiredFeatures: ["shader-f16"],
+    requiredLimits: { maxStorageBufferBindingSize: 2 ** 28 },
+  });
 });
 
 test("a kernel that does not compile is named, with the compiler's messages", async () => {
   const model = trainModel();
   model.programs[1].kernels[0].code = new TextEncoder().encode("broken");
-  await assert.rejects(open(fakeGpu(), { model }), { name: "ModelError", message: /kernel "scale": invalid shader; 1:2 bad/ });
+  await assert.rejects(open(fakeGpu(), { model }), {
+    name: "ModelError",
+    message: /kernel "scale": invalid shader; 1:2 bad/,
+  });
 });
 
 test("a run of over 200 ms on a real GPU is submitted in parts from then on", async () => {
@@ -164,6 +221,9 @@ test("a model tells its page of a lost device", async () => {
   await model.run("step", { x: { data: new Float32Array(4), shape: [1, 4] } });
   fake.devices[0].destroy();
   await model.run("step", { x: { data: new Float32Array(4), shape: [1, 4] } });
-  assert.deepEqual(seen, [["lost", 1], ["restored", 0]]);
+  assert.deepEqual(seen, [
+    ["lost", 1],
+    ["restored", 0],
+  ]);
   assert.equal(fake.adapters, 3, "an adapter makes one device only");
 });

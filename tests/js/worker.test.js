@@ -11,10 +11,16 @@ const x = { data: Float32Array.of(0, 1, 2, 3), shape: [1, 4] };
 
 test("a model in a worker runs, saves and names its errors", async () => {
   const engine = await RemoteEngine.open(file(), { kind: "wasm" }, startThread);
-  assert.deepEqual(engine.signatures.map(({ name }) => name), ["step", "peek"]);
+  assert.deepEqual(
+    engine.signatures.map(({ name }) => name),
+    ["step", "peek"],
+  );
   const steps = await Promise.all([1, 2, 3].map(() => engine.run("step", { x })));
   const values = await Promise.all(steps.map((step) => step.read()));
-  assert.deepEqual(values.map(({ y }) => [...y.data].at(-1)), [6, 9.5, 13]);
+  assert.deepEqual(
+    values.map(({ y }) => [...y.data].at(-1)),
+    [6, 9.5, 13],
+  );
   assert.equal((await engine.save()).length, file().length);
   assert.equal(new Float32Array((await engine.read("w")).buffer)[0], 4);
   await assert.rejects(async () => (await engine.run("step", { x: [1, 2] })).read(), { name: "InvalidArgumentError" });
@@ -34,7 +40,12 @@ test("a file that breaks a rule is refused in the worker, with its rule", async 
 });
 
 test("a worker that does not answer is ended, and its model refuses to go on", async () => {
-  const silent = { postMessage: () => {}, terminate: () => { silent.ended = true; } };
+  const silent = {
+    postMessage: () => {},
+    terminate: () => {
+      silent.ended = true;
+    },
+  };
   const engine = new RemoteEngine(silent, 20, () => {});
   const step = await engine.run("step", {});
   await assert.rejects(step.read(), DeviceHungError);

@@ -1,7 +1,10 @@
 // Counts the calls of WebGPU's own methods.
 
 const COUNTED = [
-  [GPUDevice, ["createBuffer", "createBindGroup", "createBindGroupLayout", "createComputePipelineAsync", "createCommandEncoder"]],
+  [
+    GPUDevice,
+    ["createBuffer", "createBindGroup", "createBindGroupLayout", "createComputePipelineAsync", "createCommandEncoder"],
+  ],
   [GPUQueue, ["submit", "writeBuffer"]],
 ];
 

@@ -12,7 +12,7 @@ async function start(archives) {
     const bytes = new Uint8Array(await (await fetch(address)).arrayBuffer());
     pyodide.unpackArchive(bytes, "zip", { extractDir: SITE_PACKAGES });
   }
-  await runtime.preparePython({ snapshotEvery: 1e9 });        // tests take none by chance
+  await runtime.preparePython({ snapshotEvery: 1e9 }); // tests take none by chance
   pyodide.registerJsModule("tideflow_runtime", runtime);
   globalThis.run = async (code) => pyodide.runPythonAsync(code);
   globalThis.runNow = (code) => pyodide.runPython(code);

@@ -47,15 +47,22 @@ export const restore = async () => {
 export const loop = async () => {
   const model = trainModel();
   const [, program] = model.programs;
-  program.kernels.push({ name: "iterate", entry: "main", bindings: 1, code: new TextEncoder().encode(`
+  program.kernels.push({
+    name: "iterate",
+    entry: "main",
+    bindings: 1,
+    code: new TextEncoder().encode(`
     @group(0) @binding(0) var<storage, read_write> w: array<f32>;
     @group(0) @binding(2) var<uniform> outer: u32;
     @group(0) @binding(3) var<uniform> inner: u32;
-    @compute @workgroup_size(1) fn main() { w[0] += f32(outer * 10u + inner); }`) });
+    @compute @workgroup_size(1) fn main() { w[0] += f32(outer * 10u + inner); }`),
+  });
   const empty = { regions: [], grid: [], uniforms: [], scalars: [], flops: 0, writes: 0, count: 0, body: 0, kernel: 0 };
   program.steps = [
-    { ...empty, kind: 1, count: 9, body: 2 }, { ...empty, kind: 1, count: 2, body: 1 },
-    { ...empty, kind: 0, kernel: 2, regions: [3], grid: [8], writes: 1 }, ...program.steps,
+    { ...empty, kind: 1, count: 9, body: 2 },
+    { ...empty, kind: 1, count: 2, body: 1 },
+    { ...empty, kind: 0, kernel: 2, regions: [3], grid: [8], writes: 1 },
+    ...program.steps,
   ];
   const device = await WebGpuDevice.open();
   const session = await Session.create(model, { device });
@@ -65,7 +72,9 @@ export const loop = async () => {
 export const broken = async () => {
   const model = trainModel();
   model.programs[1].kernels[1].code = new TextEncoder().encode("fn main() { let x: f32 = 1u; }");
-  return Session.create(model, { device: await WebGpuDevice.open() }).catch((error) => `${error.name}: ${error.message}`);
+  return Session.create(model, { device: await WebGpuDevice.open() }).catch(
+    (error) => `${error.name}: ${error.message}`,
+  );
 };
 
 globalThis.runtime = { steps, counts, restore, loop, broken, LocalEngine };

@@ -3,7 +3,9 @@
 export function fakeGpu({ software = false, limits = {}, hang = false } = {}) {
   const calls = {};
   const devices = [];
-  const count = (name) => { calls[name] = (calls[name] ?? 0) + 1; };
+  const count = (name) => {
+    calls[name] = (calls[name] ?? 0) + 1;
+  };
   const state = { calls, devices, hang, adapters: 0 };
   state.gpu = {
     requestAdapter: async () => {
@@ -26,25 +28,44 @@ export function fakeGpu({ software = false, limits = {}, hang = false } = {}) {
 function makeDevice(count, state, descriptor, limits) {
   let lose;
   const device = {
-    descriptor, lost: new Promise((resolve) => { lose = resolve; }), dead: false,
+    descriptor,
+    lost: new Promise((resolve) => {
+      lose = resolve;
+    }),
+    dead: false,
     features: new Set(descriptor.requiredFeatures),
     limits: { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27, ...limits, ...descriptor.requiredLimits },
     addEventListener: () => {},
-    destroy: () => { device.dead = true; lose({ reason: "destroyed", message: "" }); },
+    destroy: () => {
+      device.dead = true;
+      lose({ reason: "destroyed", message: "" });
+    },
     createBuffer: ({ size, usage }) => {
       count("createBuffer");
       return makeBuffer(device, state, size, usage);
     },
-    createShaderModule: ({ code }) => ({ code, getCompilationInfo: async () => ({ messages: [{ lineNum: 1, linePos: 2, message: "bad" }] }) }),
-    createBindGroupLayout: ({ entries }) => { count("createBindGroupLayout"); return { entries }; },
+    createShaderModule: ({ code }) => ({
+      code,
+      getCompilationInfo: async () => ({ messages: [{ lineNum: 1, linePos: 2, message: "bad" }] }),
+    }),
+    createBindGroupLayout: ({ entries }) => {
+      count("createBindGroupLayout");
+      return { entries };
+    },
     createPipelineLayout: (layout) => layout,
     createComputePipelineAsync: async (pipeline) => {
       count("createComputePipelineAsync");
       if (pipeline.compute.module.code.includes("broken")) throw new Error("invalid shader");
       return pipeline;
     },
-    createBindGroup: (group) => { count("createBindGroup"); return group; },
-    createCommandEncoder: () => { count("createCommandEncoder"); return makeEncoder(state); },
+    createBindGroup: (group) => {
+      count("createBindGroup");
+      return group;
+    },
+    createCommandEncoder: () => {
+      count("createCommandEncoder");
+      return makeEncoder(state);
+    },
     queue: {
       submit: (buffers) => {
         count("submit");
@@ -62,11 +83,17 @@ function makeDevice(count, state, descriptor, limits) {
 function makeBuffer(device, state, size, usage) {
   const bytes = new Uint8Array(size);
   return {
-    size, usage, bytes, destroy: () => {}, unmap: () => {}, getMappedRange: () => bytes.slice().buffer,
-    mapAsync: () => new Promise((resolve, reject) => {
-      if (device.dead) reject(new Error("device lost"));
-      else if (!state.hang) setTimeout(() => (device.dead ? reject(new Error("device lost")) : resolve()), 1);
-    }),
+    size,
+    usage,
+    bytes,
+    destroy: () => {},
+    unmap: () => {},
+    getMappedRange: () => bytes.slice().buffer,
+    mapAsync: () =>
+      new Promise((resolve, reject) => {
+        if (device.dead) reject(new Error("device lost"));
+        else if (!state.hang) setTimeout(() => (device.dead ? reject(new Error("device lost")) : resolve()), 1);
+      }),
   };
 }
 
@@ -81,8 +108,11 @@ function makeEncoder(state) {
     beginComputePass: () => {
       let group;
       return {
-        setPipeline: () => {}, end: () => {},
-        setBindGroup: (_, set, offsets) => { group = { set, offsets }; },
+        setPipeline: () => {},
+        end: () => {},
+        setBindGroup: (_, set, offsets) => {
+          group = { set, offsets };
+        },
         dispatchWorkgroups: (...grid) => dispatches.push({ ...group, grid }),
       };
     },
