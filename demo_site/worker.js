@@ -11,6 +11,7 @@ const PACKAGES = ["numpy", "flatbuffers", "tideflow"];
 let python = null; // the page module, see python/page.py
 let busy = Promise.resolve();
 let running = false;
+let stopFlag = new Uint8Array(2); // shared with the page where it is isolated: [Pyodide's interrupt, please stop]
 let waiting; // pixels to look at while a run is going on
 
 const send = (event, fields = {}) => postMessage({ event, ...fields });
@@ -26,13 +27,16 @@ const methods = {
     pyodide.setStderr({ batched: (text) => send("printed", { text }) });
     send("loading", { text: "Loading numpy and Tideflow" });
     pyodide.registerJsModule("tideflow_runtime", runtime);
-    pyodide.registerJsModule("page_host", { send: sendFromPython, take_waiting: takeWaiting });
+    pyodide.registerJsModule("page_host", { send: sendFromPython, take_waiting: takeWaiting, stop_asked: () => stopFlag[1] !== 0 });
     await pyodide.loadPackage(PACKAGES, { messageCallback: () => {} });
     for (const name of ["python/page.py", "assets/digits/digits.npz"]) {
       pyodide.FS.writeFile(`/home/pyodide/${name.split("/").at(-1)}`, await bytesOf(name));
     }
     send("loading", { text: "Importing Tideflow" });
-    if (interrupt) pyodide.setInterruptBuffer(new Uint8Array(interrupt));
+    if (interrupt) {
+      stopFlag = new Uint8Array(interrupt);
+      pyodide.setInterruptBuffer(stopFlag.subarray(0, 1));
+    }
     await gpu;
     python = pyodide.pyimport("page");
     const about = plain(await python.about.callPromising());
@@ -42,6 +46,7 @@ const methods = {
   /** Runs the code of the editor. @param {{code: string, device: string, snapshots: boolean}} argument */
   async run({ code, device, snapshots }) {
     running = true;
+    stopFlag.fill(0);
     try {
       return plain(await python.run(code, device, snapshots));
     } finally {
@@ -68,6 +73,10 @@ const methods = {
 };
 
 onmessage = async ({ data: { id, method, argument } }) => {
+  if (method === "stop") {
+    stopFlag[1] = 1;
+    return;
+  }
   if (method === "look" && running) {
     waiting = argument;
     return postMessage({ id, value: null });

@@ -11,7 +11,7 @@ import time
 import traceback
 
 import numpy as np
-import page_host  # made by worker.js: send(event, fields), take_waiting()
+import page_host  # made by worker.js: send(event, fields), take_waiting(), stop_asked()
 import tideflow as tf
 from pyodide.code import eval_code_async
 from pyodide.ffi import to_js
@@ -113,6 +113,8 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step, self.batch = self.step + 1, batch + 1
+        if page_host.stop_asked():
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - self.reported >= SECONDS_BETWEEN_REPORTS:
             self.report(now, logs)

@@ -1,6 +1,7 @@
 // Talks to worker.js: requests as promises, events to one listener, and Stop.
 
 const STOP_SIGNAL = 2; // what Pyodide takes for Ctrl+C
+const POLITE = 600; // ms for `fit` to see that it should stop, which it looks for after every batch
 const ASK_AGAIN = 400; // ms between two signals
 const PATIENCE = 4000; // ms until a Stop that is not obeyed ends the worker
 
@@ -32,26 +33,27 @@ export class PythonClient {
     });
   }
 
-  /** True where Python can be interrupted; elsewhere the worker is ended and restored from its last snapshot. */
+  /** True where any Python can be interrupted; elsewhere only `fit`, and what does not stop is ended and restored. */
   get canInterrupt() {
     return this.#interrupt !== undefined;
   }
 
   /**
-   * Asks the running code to stop.
+   * Asks the running code to stop: first politely, which `fit` obeys between two steps, then as Ctrl+C would.
    * @param {Promise<unknown>} run  the run to stop
    * @returns {Promise<boolean>}  false: the worker did not answer in time and was ended; start again and restore
    */
   async stop(run) {
-    if (this.#interrupt) {
-      const obeyed = run.then(() => true, () => true);
-      for (let waited = 0; waited < PATIENCE; waited += ASK_AGAIN) {
-        this.#interrupt[0] = STOP_SIGNAL; // again and again: one that hits a destructor is swallowed
-        const late = new Promise((resolve) => setTimeout(() => resolve(false), ASK_AGAIN));
-        const ended = await Promise.race([obeyed, late]);
-        this.#interrupt[0] = 0; // a signal that came too late must not end the next request
-        if (ended) return true;
-      }
+    const obeyed = run.then(() => true, () => true);
+    const within = (time) => Promise.race([obeyed, new Promise((resolve) => setTimeout(() => resolve(false), time))]);
+    if (this.#interrupt) this.#interrupt[1] = 1;
+    else this.#worker.postMessage({ method: "stop" });
+    if (await within(POLITE)) return true;
+    for (let waited = 0; this.#interrupt && waited < PATIENCE; waited += ASK_AGAIN) {
+      this.#interrupt[0] = STOP_SIGNAL; // again and again: one that hits a destructor is swallowed
+      const ended = await within(ASK_AGAIN);
+      this.#interrupt[0] = 0; // a signal that came too late must not end the next request
+      if (ended) return true;
     }
     this.end();
     return false;
@@ -68,7 +70,7 @@ export class PythonClient {
   }
 
   #begin() {
-    this.#interrupt = globalThis.crossOriginIsolated ? new Uint8Array(new SharedArrayBuffer(1)) : undefined;
+    this.#interrupt = globalThis.crossOriginIsolated ? new Uint8Array(new SharedArrayBuffer(2)) : undefined;
     this.#worker = new Worker("worker.js", { type: "module", name: "python" });
     this.#worker.onmessage = ({ data }) => {
       if (data.event) return this.#listener(data);
