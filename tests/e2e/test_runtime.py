@@ -1,6 +1,7 @@
 """The JavaScript runtime in a real Chromium on software WebGPU, in a page that allows no scripts but its own, and
 Python in the tab driving it."""
 
+import contextlib
 import functools
 import http.server
 import io
@@ -22,25 +23,43 @@ pytestmark = pytest.mark.browser
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves the repository under the strictest policy that the runtime has to work with."""
 
+    scripts = "'self'"
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}
 
     def end_headers(self):
-        wasm = "'wasm-unsafe-eval'" if "pyodide.html" in self.path else ""
-        self.send_header("Content-Security-Policy", f"default-src 'self'; script-src 'self' {wasm}")
+        self.send_header("Content-Security-Policy", f"default-src 'self'; script-src {self.scripts}")
         super().end_headers()
 
     def log_message(self, *args):
         pass
 
 
-@pytest.fixture(scope="module")
-def address():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=ROOT)) as server:
+class WasmHandler(Handler):
+    """Allows WebAssembly beside that, for pages that run it."""
+
+    scripts = "'self' 'wasm-unsafe-eval'"
+
+
+@contextlib.contextmanager
+def serve(handler):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=ROOT)) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serve(Handler) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def wasm_address():
+    with serve(WasmHandler) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +75,8 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser, address):
+@contextlib.contextmanager
+def opened(browser, address):
     page = browser.new_page()
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -66,6 +85,18 @@ def page(browser, address):
     yield page
     page.close()
     assert errors == []
+
+
+@pytest.fixture
+def page(browser, address):
+    with opened(browser, address) as page:
+        yield page
+
+
+@pytest.fixture
+def wasm_page(browser, wasm_address):
+    with opened(browser, wasm_address) as page:
+        yield page
 
 
 def test_steps_give_the_values_of_the_wasm_program(page):
@@ -98,6 +129,21 @@ def test_a_kernel_that_does_not_compile_is_named(page):
     assert answer.startswith('ModelError: kernel: kernel "count"')
 
 
+def test_a_software_gpu_gives_way_to_wasm_in_a_worker(wasm_page):
+    answer = wasm_page.evaluate("runtime.auto()")
+    assert answer["device"]["kind"] == "wasm" and answer["device"]["worker"] is True
+    assert "emulated in software" in answer["device"]["reason"]
+    assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
+    assert answer["saved"] == (ROOT / "tests/js/data/step.tide").stat().st_size
+
+
+def test_without_wasm_the_software_gpu_is_better_than_nothing(page):
+    answer = page.evaluate("runtime.auto()")
+    assert answer["device"]["kind"] == "webgpu" and answer["device"]["worker"] is False
+    assert "wasm-unsafe-eval" in answer["device"]["reason"]
+    assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
+
+
 PACKAGE = {"tideflow": "core", "tideflow/gpu_wgsl": "gpu_wgsl", "tideflow/wasm": "wasm",
            "tideflow/js_bindings": "js_bindings"}
 START = """
@@ -124,13 +170,14 @@ def package() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def python(browser, address, require):
+def python(browser, wasm_address, require):
     """A page with Python in it; `python(code)` runs code so that it may wait."""
     wheels = sorted((ROOT / ".cache" / "wheels").glob("*.whl"))
     require("node", None if (ROOT / "node_modules/pyodide").is_dir() and len(wheels) > 1 else
             "Pyodide or its wheels are missing: run `make setup`")
     page = browser.new_page()
     page.route("**/package.zip", lambda route: route.fulfill(body=package(), content_type="application/zip"))
+    address = wasm_address
     page.goto(f"{address}/tests/e2e/pages/pyodide.html")
     page.wait_for_function("() => Boolean(globalThis.start)")
     page.evaluate("addresses => start(addresses)",

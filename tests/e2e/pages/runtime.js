@@ -1,6 +1,6 @@
 // What tests/e2e/test_runtime.py calls in a real browser: sessions on the hand-made model, WebGPU's methods counted.
 
-import { LocalEngine } from "/js_bindings/runtime/local.js";
+import { load } from "/js_bindings/runtime/index.js";
 import { Session } from "/js_bindings/runtime/session.js";
 import { WebGpuDevice } from "/js_bindings/runtime/webgpu.js";
 import { trainModel } from "/tests/js/helpers/models.js";
@@ -77,4 +77,16 @@ export const broken = async () => {
   );
 };
 
-globalThis.runtime = { steps, counts, restore, loop, broken, LocalEngine };
+export const auto = async () => {
+  const model = await load("/tests/js/data/step.tide");
+  const values = [];
+  for (const rate of [0.5, 1]) {
+    const x = { data: Float32Array.of(0, 1, 2, 3), shape: [1, 4] };
+    values.push([...(await model.run("step", { x, learning_rate: rate })).y.data]);
+  }
+  const saved = (await model.save()).length;
+  await model.close();
+  return { device: model.device, values, saved };
+};
+
+globalThis.runtime = { auto, steps, counts, restore, loop, broken };
