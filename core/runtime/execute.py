@@ -20,6 +20,7 @@ import numpy as np
 
 from ..device import Copy, Device, Feed, Layout, Span, Stats
 from ..errors import DeviceLimitError, FailedPreconditionError, InternalError, InvalidArgumentError, NoExecutorError
+from ..kernel.bindings import check_bindings, check_bound
 from ..program.format import DType, Model, Place, Port, Program, Signature, Target
 from ..program.plan import MAX_CHUNK
 from ..program.sizes import evaluate
@@ -193,12 +194,14 @@ class Executor:
     def _load_program(self, index: int) -> Loaded:
         if index not in self._loaded:
             program = self.model.programs[index]
+            check_bindings(self.model, program, f"programs[{index}]")
             slots = HostSlots(self.model, program, self._constants)
             handle = self.device.load(program)
             self._loaded[index] = Loaded(program, index, handle, self._state.fixed_spans(index), slots)
         return self._loaded[index]
 
     def _bind(self, entry: Entry, loaded: Loaded, dims: list[int], shapes: list[tuple[int, ...]]) -> Bound:
+        check_bound(self.model, loaded.program, dims, f"programs[{loaded.index}]")
         plan = plan_memory(loaded.program, dims, self._max_chunk, getattr(self.device, "borrows_inputs", False))
         needs: dict[tuple[Hashable, ...], int] = {("scratch", i): size for i, size in enumerate(plan.scratch.chunks)}
         needs |= {("in", loaded.index, i): size for i, size in enumerate(plan.inputs.chunks)}

@@ -33,10 +33,14 @@ class ModelState:
         self._state_tensors: set[int] = set()
         self._used_host: set[int] = set()
         programs = list(programs)
-        self._place_state(programs)
-        for index in programs:
-            self._place_fixed(index)
-        self._load_host_values()
+        try:
+            self._place_state(programs)
+            for index in programs:
+                self._place_fixed(index)
+            self._load_host_values()
+        except BaseException:
+            self.close()
+            raise
 
     def key(self, tensor: int) -> Hashable:
         """The arena's key of a state tensor: the caller's, or one that only this model knows."""

@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from tideflow.errors import DeviceLimitError, DeviceLostError, FailedPreconditionError, InternalError, NoExecutorError
+from tideflow.errors import (
+    DeviceLimitError,
+    DeviceLostError,
+    FailedPreconditionError,
+    InternalError,
+    ModelError,
+    NoExecutorError,
+)
 from tideflow.gpu_wgsl import native
 from tideflow.program.format import Limit, Target
 from tideflow.runtime import discover, execute
@@ -56,8 +63,10 @@ def test_an_empty_grid_is_skipped(hand, gpu):
 def test_more_bindings_than_portable_are_refused(hand, gpu):
     model = hand.model(Target.WGSL)
     model.programs[0].steps[0].regions = [5, 2, 1, 3, 4, 5, 2, 1, 3]
-    with execute.load(model, gpu) as executor, pytest.raises(DeviceLimitError, match="'multiply' binds 9 storage"):
+    with execute.load(model, gpu) as executor, pytest.raises(ModelError, match="binds 9 regions, at most 8"):
         executor.run("step", {"x": np.ones((1, 4), np.float32)})
+    with pytest.raises(DeviceLimitError, match="'multiply' binds 9 storage buffers, this device allows 8"):
+        gpu.load(model.programs[0])
 
 
 def test_broken_kernels_are_named(hand, gpu):

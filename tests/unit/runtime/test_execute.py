@@ -4,7 +4,14 @@ import gc
 
 import numpy as np
 import pytest
-from tideflow.errors import DeviceLimitError, FailedPreconditionError, InvalidArgumentError, NoExecutorError
+from tideflow.errors import (
+    DeviceLimitError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    ModelError,
+    NoExecutorError,
+)
 from tideflow.program.format import Limit, Port, Range, Target
 from tideflow.runtime import execute
 from tideflow.runtime.arena import StateArena
@@ -147,6 +154,27 @@ def test_a_second_size_for_a_symbol_is_refused(hand, device):
     wrong = pytest.raises(InvalidArgumentError, match="has 3 in axis 0, but input 'x'")
     with execute.load(model, device) as executor, wrong:
         executor.run("step", {"x": batch(2), "learning_rate": np.zeros(3, np.float32)})
+
+
+def test_programs_are_checked_for_the_sizes_at_hand(hand, device):
+    model = hand.model(Target.WASM)
+    model.programs[0].regions[2].bytes = hand.FOUR                      # x would be written past its region
+    with execute.load(model, device) as executor, pytest.raises(ModelError, match="has 4 bytes, its tensor needs 32"):
+        executor.run("step", {"x": batch(2)})
+
+
+def test_programs_that_lay_shared_state_out_differently_are_refused(hand, device):
+    model = hand.model(Target.WASM)
+    model.programs[0].regions[1].offset = hand.SIXTY_FOUR
+    with pytest.raises(InternalError, match="'w' is at 64 in one program and at 0 in another"):
+        execute.load(model, device)
+
+
+def test_nothing_is_left_when_loading_fails(hand, device):
+    model = hand.model(Target.WASM)
+    model.tensors[hand.COUNTER].shape = [hand.BATCH]
+    with pytest.raises(InternalError, match="'iterations' has a size that depends on an input"):
+        execute.load(model, device)
 
 
 def test_unknown_signature_lists_what_there_is(executor):
