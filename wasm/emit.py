@@ -21,6 +21,7 @@ from .lanes import choose_lane, loop_lane
 from .lower import Lowering, Target, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
 from .scalar import wasm_type
+from .unroll import unroll_folds
 
 __all__ = ["StepCode", "emit_module", "workspace"]
 
@@ -67,6 +68,8 @@ def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
     """The number of parameters and the body of a kernel's function; `contraction`: by packed panels (see gemm.py)."""
     kernel = replace(kernel, stores=expand(kernel.stores))
     contract = find_contract(kernel) if contraction else None
+    if contract is None:
+        kernel = replace(kernel, stores=unroll_folds(kernel.stores))
     params = len(kernel.buffers) + (contract is not None) + 1
     f = Nests(Code(params))
     f.bases = {i: i for i in range(len(kernel.buffers))}

@@ -511,8 +511,12 @@ class _Gemm:
         """Zeros `size` bytes, a multiple of 4, from `at`."""
         code = self.code
         mark = self.f.enter()
-        end = self._assign(lambda: (code.get(at), size(), code.op("i32.add")))
-        self._repeat(self._getter(at), self._getter(end), 4, lambda i: (code.get(i), code.i32(0), code.memory("i32.store")))   # type: ignore[arg-type, return-value]
+        end = self._assign(size)
+
+        def clear(i: int) -> None:
+            code.get(at), code.get(i), code.op("i32.add"), code.i32(0), code.memory("i32.store")
+
+        self._repeat(0, self._getter(end), 4, clear)
         self.f.leave(mark)
 
     # -- multiplying ------------------------------------------------------------------------------------------------------
