@@ -34,7 +34,7 @@ def measure(cell: Cell, device: str) -> tuple[float, float]:
 
 def main(words: list[str]) -> None:
     """Prints one line per cell as it is measured."""
-    print(f"{'ms per call (first call)':38}" + "".join(f"{name:>20}" for name in DEVICES))
+    print(f"{'ms per call (first call)':38}" + "".join(f"{name:>30}" for name in DEVICES))
     for cell in CELLS:
         if words and not any(word in cell.name for word in words):
             continue
@@ -46,7 +46,7 @@ def main(words: list[str]) -> None:
                 columns.append(f"{median:.2f} ({first:.0f}){speed}")
             except tf.errors.OpError as error:
                 columns.append(type(error).__name__)
-        print(f"{cell.name:38}" + "".join(f"{column:>20}" for column in columns), flush=True)
+        print(f"{cell.name:38}" + "".join(f"{column:>30}" for column in columns), flush=True)
 
 
 if __name__ == "__main__":
