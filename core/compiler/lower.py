@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import DType
 from ..errors import UnimplementedError
 from ..graph.ir import Value
-from ..kernel.ir import BOOL, I32, U32, Builder, Expr, View
+from ..kernel.ir import BOOL, I32, U32, Builder, Expr, View, walk
 from ..shapes import Size
 
 # integers narrower or wider than 32 bits are i32 on a device: inputs are range-checked and narrowed at upload
@@ -44,7 +44,11 @@ class Lowering:
         key = (value, at, guard)
         found = self.memo.get(key)
         if found is None:
-            found = self.memo[key] = self._element(value, at)
+            found = self._element(value, at)
+            if guard and not vanishes(found):              # a load is 0 there by itself, what is computed need not be
+                for valid in guard:
+                    found = self.ir.select(valid, found, self.ir.const(0, found.dtype))
+            self.memo[key] = found
         return found
 
     def view(self, value: Value | None) -> View | None:
@@ -126,3 +130,26 @@ def is_uniform(array: np.ndarray[Any, Any]) -> bool:
         return False
     flat = array.reshape(-1)
     return array.size == 1 or (array.dtype.kind != "O" and bool((flat.view(np.uint8).reshape(array.size, -1) == flat[:1].view(np.uint8)).all()))
+
+
+_FINITE = frozenset({"load", "const", "axis", "size", "add", "sub", "mul", "neg", "abs", "min", "max", "select", "cast", "sign",
+                     "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
+
+
+def vanishes(x: Expr) -> bool:
+    """Whether an expression is certainly 0 where every guarded load in it gives 0."""
+    if x.op == "load":
+        return len(x.args) == 2
+    if x.op == "const":
+        return bool(x.attr == 0)
+    if x.op == "mul":
+        return any(vanishes(a) for a in x.args) and all(n.op in _FINITE and _is_finite(n) for n in walk(list(x.args)))
+    if x.op in ("add", "sub", "min", "max"):
+        return all(vanishes(a) for a in x.args)
+    if x.op == "select":
+        return all(vanishes(a) for a in x.args[1:])
+    return x.op in ("neg", "abs", "sign", "cast", "sqrt", "ne") and vanishes(x.args[0]) and (x.op != "ne" or vanishes(x.args[1]))
+
+
+def _is_finite(x: Expr) -> bool:
+    return x.op != "const" or bool(np.isfinite(x.attr))

@@ -177,10 +177,10 @@ def linspace(low: float, high: float, count: int, shape: Iterable[int] = ()) -> 
     return made.reshape(tuple(shape)) if shape else made
 
 
-def special_values(**attrs: Any) -> Iterator[Case]:
+def special_values(large: float = 3e38, **attrs: Any) -> Iterator[Case]:
     """Samples for an elementwise op of one input: NaN, infinities, zeros, a scalar, empty, odd sizes."""
     yield case(
-        np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 3e38, -3e38, 1e-30], np.float32),
+        np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, large, -large, 1e-30], np.float32),
         gradient=False,
         **attrs,
     )

@@ -134,7 +134,7 @@ class Sin(Unary):
 
     def cases(self) -> Iterator[Case]:
         yield case(linspace(-6.0, 6.0, 101))
-        yield from special_values()
+        yield from special_values(large=1000.0)  # beyond, devices reduce the angle with less accuracy
 
 
 class Cos(Unary):
@@ -153,7 +153,7 @@ class Cos(Unary):
 
     def cases(self) -> Iterator[Case]:
         yield case(linspace(-6.0, 6.0, 101))
-        yield from special_values()
+        yield from special_values(large=1000.0)  # beyond, devices reduce the angle with less accuracy
 
 
 class Tan(Unary):
@@ -172,7 +172,7 @@ class Tan(Unary):
 
     def cases(self) -> Iterator[Case]:
         yield case(linspace(-1.4, 1.4, 101))
-        yield from special_values()
+        yield from special_values(large=1000.0)  # beyond, devices reduce the angle with less accuracy
 
 
 class Tanh(Unary):
