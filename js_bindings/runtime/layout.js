@@ -41,7 +41,7 @@ export function positions(program, sizes) {
     const inside = sizes[offset];
     if (inside % ALIGNMENT > 0 || inside + size > result[parent].size) {
       throw new ModelError(
-        "P09-region",
+        "P06-region",
         `regions[${index}]`,
         `bytes ${inside} to ${inside + size} are not ${ALIGNMENT}-aligned inside its parent of ${result[parent].size}`,
       );

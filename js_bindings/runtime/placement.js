@@ -144,7 +144,7 @@ export class Placement {
   /** @param {any} buffer @param {number} offset @param {Uint8Array} bytes @param {number} size */
   #upload(buffer, offset, bytes, size) {
     if (bytes.length > size)
-      throw new ModelError("P09-region", "regions", `${bytes.length} bytes of data for a region of ${size}`);
+      throw new ModelError("P06-region", "regions", `${bytes.length} bytes of data for a region of ${size}`);
     this.device.upload(buffer, offset, bytes);
   }
 

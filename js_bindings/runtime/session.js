@@ -115,7 +115,7 @@ export class Session {
       const bytes = Array.from(shape).reduce((count, dim) => count * sizes[dim], DTYPE_BYTES[dtype]);
       if (!(bytes <= 256) || DTYPE_BYTES[dtype] < 4) {
         throw new ModelError(
-          "P10-scalar",
+          "P08-binding",
           `tensors[${index}]`,
           `"${name}" of ${DTYPE_NAMES[dtype]} and ${bytes} bytes cannot be host-owned`,
         );
@@ -352,7 +352,7 @@ export class Session {
     if (region !== undefined)
       return { tensor, span: binding.spans[region], storage: program.regions[region].storage, words: null };
     const host = this.host.get(tensor);
-    if (!host) throw new ModelError("P11-output", `output "${name}"`, "no region holds its tensor");
+    if (!host) throw new ModelError("P11-signature", `output "${name}"`, "no region holds its tensor");
     return { tensor, span: null, storage: this.model.tensors[tensor].dtype, words: host.slice() };
   }
 

@@ -38,7 +38,7 @@ export function placeState(model, programs, sizes) {
       const { top, offset, size } = where[region];
       const field = `programs[${index}].regions[${region}]`;
       if (Number.isNaN(offset + size))
-        throw new ModelError("P09-region", field, "the size of state depends on a symbol");
+        throw new ModelError("P06-region", field, "the size of state depends on a symbol");
       if (parent < 0) {
         const chunk = { size, regions: [`${index}.${region}`], tensors: [] };
         own.set(region, chunk);
@@ -48,7 +48,7 @@ export function placeState(model, programs, sizes) {
       const known = tensors.get(tensor);
       if (known && (known.offset !== offset || known.storage !== storage)) {
         throw new ModelError(
-          "P09-region",
+          "P06-region",
           field,
           `tensor "${model.tensors[tensor].name}" lies at ${offset}, another program has it at ${known.offset}`,
         );
