@@ -7,7 +7,7 @@ simplified when made, so that equal sizes written in the usual ways compare equa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from .errors import InvalidArgumentError
@@ -99,7 +99,7 @@ class Dim:
 Size: TypeAlias = int | Dim
 Shape: TypeAlias = tuple[Size, ...]
 
-_PYTHON = {
+_PYTHON: dict[str, Callable[[int, int], int]] = {
     "mul": lambda a, b: a * b,
     "floordiv": lambda a, b: a // b,
     "ceildiv": lambda a, b: -(-a // b),
@@ -259,6 +259,7 @@ class TensorShape:
     """The shape of a tensor as TensorFlow presents it: sizes that are ints or None (not known before the program runs)."""
 
     __slots__ = ("_dims",)
+    _dims: tuple[int | None, ...] | None
 
     def __init__(self, dims: Any) -> None:
         if isinstance(dims, TensorShape):

@@ -12,7 +12,12 @@ from pathlib import Path
 from build_wheel import ROOT, build_wheel
 
 # Modules whose whole body is checked strictly: what users import and what the floors agree on.
-STRICT = ["tideflow.errors", "tideflow.program.format", "tideflow.version"]
+STRICT = [
+    "tideflow.array.*", "tideflow.autodiff.*", "tideflow.device", "tideflow.dtypes", "tideflow.eager.*",
+    "tideflow.errors", "tideflow.function.*", "tideflow.graph.*", "tideflow.math.*", "tideflow.nn.*",
+    "tideflow.program.format", "tideflow.program.plan", "tideflow.program.sizes", "tideflow.random", "tideflow.runtime.*",
+    "tideflow.shapes", "tideflow.version",
+]
 
 
 def main() -> int:
@@ -24,7 +29,7 @@ def main() -> int:
         modules = [name for pattern in STRICT for name in expand(pattern, installed)]
         config = Path(folder) / "mypy.ini"
         config.write_text("[mypy]\npython_version = 3.11\nignore_missing_imports = True\nfollow_imports = silent\n"
-                          "strict = True\n")
+                          "strict = True\nwarn_return_any = False\nwarn_unused_ignores = False\n")
         command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(ROOT / ".mypy_cache")]
         arguments = [argument for name in modules for argument in ("-m", name)]
         return subprocess.run([*command, *arguments], cwd=installed).returncode

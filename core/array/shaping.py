@@ -205,7 +205,7 @@ def repeat(input: Any, repeats: Any, axis: int | None = None, name: str | None =
         raise InvalidArgumentError(
             f"repeat: repeats {counts} must be one number or one for each of the {x.sizes[axis]} slices."
         )
-    places = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    places = np.repeat(np.arange(len(counts), dtype=np.int32), [int(count) for count in counts if isinstance(count, int)])
     return apply("gather", x, convert_to_tensor(places), axis=axis, batch_dims=0)
 
 

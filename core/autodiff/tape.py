@@ -154,7 +154,7 @@ class GradientTape:
         for i in range(count):
             seed = apply("reshape", apply("one_hot", _int(i), depth=count, on_value=1.0, off_value=0.0, axis=-1, dtype=target.dtype.name), shape=tuple(target.sizes))
             rows.append(gradients(self._entries, [target], [seed], flat))
-        made = []
+        made: list[Any] = []
         for column, source in zip(zip(*rows, strict=True), flat, strict=True):
             if all(g is None for g in column):
                 made.append(None)

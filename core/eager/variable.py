@@ -31,7 +31,7 @@ class Variable(Operators):
         shape: checked against the value's.
     """
 
-    __slots__ = ("__weakref__", "_name", "state")
+    __slots__ = ("__dict__", "__weakref__", "_name", "state")
 
     def __init__(self, initial_value: Any = None, trainable: bool | None = None, validate_shape: bool = True, caching_device: Any = None,
                  name: str | None = None, variable_def: Any = None, dtype: Any = None, import_scope: Any = None, constraint: Any = None,
@@ -138,7 +138,7 @@ class Variable(Operators):
         """A hashable stand-in that compares by identity."""
         return Reference(self)
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         raise TypeError("Variable is unhashable. Instead, use variable.ref() as the key.")
 
     def __len__(self) -> int:

@@ -134,7 +134,7 @@ class Function:
         self._seen: dict[Any, list[tuple[Any, ...]]] = {}
         self._bound: dict[int, Function] = {}
         self._made_variables = False
-        self.__name__ = name or getattr(python_function, "__name__", "function")
+        self.__name__: str = name or str(getattr(python_function, "__name__", "function"))
         functools.update_wrapper(self, python_function, updated=())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -233,7 +233,7 @@ class Function:
         return ConcreteFunction(trace(self.python_function, made, self.__name__, arguments), self.__name__)
 
     def _names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-        names = []
+        names: list[str] = []
         parameters = list(self._signature.parameters)
         for i, arg in enumerate(args):
             base = parameters[min(i, len(parameters) - 1)] if parameters else "args"

@@ -61,7 +61,7 @@ def interpret(graph: Graph, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[lis
         out = node.op.numpy(*(get(v) for v in node.inputs), **attrs)
         for v, array in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
             values[v] = array
-        for v in node.inputs:
-            if v is not None and last_use[v] == i and v.node is not None and v not in results:
-                values.pop(v, None)
+        for used in node.inputs:
+            if used is not None and last_use[used] == i and used.node is not None and used not in results:
+                values.pop(used, None)
     return [get(v) for v in graph.outputs], [(s, get(v)) for s, v in graph.writes]

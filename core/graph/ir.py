@@ -76,7 +76,7 @@ class Value(Tensor):
     def name(self) -> str:
         return self.label or (f"{self.node.op.name}:{self.index}" if self.node else "value")
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
 
     def __repr__(self) -> str:

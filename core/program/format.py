@@ -127,7 +127,7 @@ class Tensor:
     quant: Quant | None = None
 
 
-AttrValue = list | str | bool | int | float     # list[int] -> Ints, list[float] -> Floats, str -> Text, bool -> Flag
+AttrValue = list[int] | list[float] | str | bool | int | float     # list[int] -> Ints, list[float] -> Floats, str -> Text, bool -> Flag
 
 
 @dataclass

@@ -7,6 +7,7 @@ Results are whole numbers between 0 and 2^53-1, the range in which JavaScript's 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import InvalidArgumentError, ModelError
 from .format import DimExpr, DimOp, Symbol
@@ -31,9 +32,10 @@ def evaluate(dims: Sequence[DimExpr], symbols: Mapping[int, int] | Sequence[int]
     [0, 32, 784, 25088]
     """
     known = symbols if isinstance(symbols, Mapping) else dict(enumerate(symbols))
-    values: list = []
+    values: list[Any] = []
     for index, dim in enumerate(dims):
         op, a, b = dim.op, dim.a, dim.b
+        value: int | None
         if op == CONST:
             value = a
         elif op == SYMBOL:
