@@ -85,7 +85,7 @@ export class Model extends EventTarget {
    * @returns {Promise<Record<string, Value>>}
    */
   async run(signature, inputs = {}) {
-    return (await this.engine.run(signature, this.#inputs(signature, inputs))).read();
+    return (await this.engine.run(signature, this.#inputs(signature, inputs), true)).read();
   }
 
   /** The whole file with the present state. @returns {Promise<Uint8Array>} */

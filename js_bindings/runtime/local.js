@@ -45,9 +45,14 @@ export class LocalEngine {
     this.signatures = describeSignatures(model);
   }
 
-  /** @param {string} name @param {Record<string, any>} inputs @returns {Promise<Step>} */
-  run(name, inputs) {
-    return this.session.run(name, inputs);
+  /**
+   * @param {string} name
+   * @param {Record<string, any>} inputs
+   * @param {boolean} [read]  see `Session.run`
+   * @returns {Promise<Step>}
+   */
+  run(name, inputs, read) {
+    return this.session.run(name, inputs, read);
   }
 
   /**

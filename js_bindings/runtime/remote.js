@@ -6,6 +6,7 @@ import { Step } from "./session.js";
 /** @typedef {{resolve: (value: any) => void, reject: (error: Error) => void, timer: any, start: number}} Waiting */
 
 const MOST_IN_FLIGHT = 2;
+const OPENING = 300000; // milliseconds
 
 export class RemoteEngine {
   /**
@@ -71,7 +72,8 @@ export class RemoteEngine {
   }
 
   /**
-   * Posts a call. One that is unanswered after 20 s plus ten times the usual ends the worker.
+   * Posts a call. One that is unanswered after 20 s plus ten times the usual ends the worker; opening runs nothing of the file
+   * and may take minutes.
    * @param {string} method
    * @param {any[]} args
    * @returns {Promise<any>}
@@ -80,21 +82,22 @@ export class RemoteEngine {
     if (this.failure) return Promise.reject(this.failure);
     const id = this.next++;
     const median = [...this.times].sort((a, b) => a - b)[this.times.length >> 1] ?? 0;
-    const patience = this.hangAfter + 10 * median;
+    const patience = method === "open" ? OPENING : this.hangAfter + 10 * median;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () =>
-          this.end(
-            new errors.DeviceHungError(
-              `"${method}" did not answer within ${Math.round(patience / 100) / 10} s, so its worker was ended. ` +
-                "The WASM module of this file may loop for ever: do not load it again.",
-            ),
-          ),
-        patience,
-      );
+      const timer = setTimeout(() => this.hung(method, patience), patience);
       this.waiting.set(id, { resolve, reject, timer, start: performance.now() });
       this.worker.postMessage({ id, method, args });
     });
+  }
+
+  /** @param {string} method @param {number} patience */
+  hung(method, patience) {
+    const error = new errors.DeviceHungError(
+      `"${method}" did not answer within ${Math.round(patience / 100) / 10} s, so its worker was ended. ` +
+        "The WASM module of this file may loop for ever: do not load it again.",
+    );
+    this.end(error);
+    this.onEvent({ type: "hung", message: error.message, error });
   }
 
   /** Ends the worker; every call, waiting or later, fails with `error`. @param {Error} error */

@@ -161,9 +161,10 @@ export class Session {
    * Runs a signature once and returns when the step is accepted: at once, or when fewer than two are under way.
    * @param {string} name
    * @param {Record<string, any>} inputs
+   * @param {boolean} [read]  the outputs are wanted, however large: they come back with the step
    * @returns {Promise<Step>}
    */
-  async run(name, inputs = {}) {
+  async run(name, inputs = {}, read = false) {
     const signature = this.signature(name);
     const bound = bindInputs(this.model, signature, inputs);
     if (this.restoring) await this.restoring;
@@ -173,12 +174,12 @@ export class Session {
     const { program, binding, prepared } = this.placement.prepare(signature, bound.symbols, bound.sizes);
     const feeds = this.#feeds(signature, program, binding, bound.data);
     const { generation } = this;
-    const step = this.#start(signature, program, prepared, binding, feeds);
+    const step = this.#start(signature, program, prepared, binding, feeds, read);
     if (!this.snapshots) return step;
     step.values = step.values.catch(async (error) => {
       // a step under way on a device that was lost runs again on the new one
       if (!(error instanceof DeviceLostError) || this.failure || !(await this.#recovered(generation))) throw error;
-      return (await this.run(name, inputs)).read();
+      return (await this.run(name, inputs, read)).read();
     });
     step.values.catch(() => {});
     return step;
@@ -294,14 +295,15 @@ export class Session {
    * @param {Prepared} prepared
    * @param {Binding} binding
    * @param {Feed[]} feeds
+   * @param {boolean} [read]
    * @returns {Step}
    */
-  #start(signature, program, prepared, binding, feeds) {
+  #start(signature, program, prepared, binding, feeds, read = false) {
     for (const [tensor, { start }] of prepared.host)
       binding.hostWords.set(/** @type {Uint32Array} */ (this.host.get(tensor)), start);
     const outputs = signature.outputs.map((port) => this.#locate(port, program, binding));
     const spans = /** @type {Span[]} */ (outputs.map(({ span }) => span).filter((span) => span));
-    const small = spans.reduce((bytes, { size }) => bytes + size, 0) <= READ_ALWAYS;
+    const small = read || spans.reduce((bytes, { size }) => bytes + size, 0) <= READ_ALWAYS;
     const snapshot = signature.writes.length ? this.snapshots?.next() : null;
     const after = snapshot ? snapshot.copies : [];
     const { done } = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
@@ -443,7 +445,7 @@ export class Session {
     if (this.closed || this.failure) return;
     if (error instanceof DeviceHungError) {
       this.failure = error;
-      this.onEvent({ type: "hung", message: error.message });
+      this.onEvent({ type: "hung", message: error.message, error });
       return;
     }
     this.restoring = this.#restore(error)
@@ -451,7 +453,7 @@ export class Session {
         this.failure = new DeviceLostError(
           `the device was lost (${error.message}) and could not be restored: ${cause.message}`,
         );
-        this.onEvent({ type: "failed", message: this.failure.message });
+        this.onEvent({ type: "failed", message: this.failure.message, error: this.failure });
       })
       .finally(() => {
         this.restoring = null;

@@ -14,7 +14,7 @@ const METHODS = {
     return { description, software, signatures };
   },
   async run(name, inputs) {
-    const step = await current().run(name, inputs);
+    const step = await current().run(name, inputs, true);
     return { number: step.number, values: await step.read() };
   },
   save: () => current().save(),
