@@ -55,7 +55,7 @@ class Compiled:
 
 
 def compile_model(sources: Sequence[Source], targets: Collection[str] = ("wasm",), *, graphs: bool = False,
-                  skip: Collection[str] = (), fuse: bool = True, check: bool = False) -> Compiled:
+                  skip: Collection[str] = (), fuse: bool = True, check: bool = False, extra_states: Sequence[State] = ()) -> Compiled:
     """Compiles signatures that share state into one Model.
 
     Args:
@@ -63,6 +63,7 @@ def compile_model(sources: Sequence[Source], targets: Collection[str] = ("wasm",
         targets: "wasm", "wgsl", or none for a portable model of graphs alone.
         graphs: keep the graphs in the model, so that any target can be compiled later and the host can interpret them.
         skip: passes to leave out. fuse: merge kernels. check: verify the graph after every pass.
+        extra_states: states that no signature touches: a model of these alone is a checkpoint.
 
     Raises:
         UnimplementedError: if a value has a dtype or an op that only the host can compute.
@@ -73,6 +74,8 @@ def compile_model(sources: Sequence[Source], targets: Collection[str] = ("wasm",
     for chunk in layout.chunks:
         for state in chunk.offsets:
             assembly.state(state)
+    for state in extra_states:
+        assembly.state(state)
     for position, (source, graph) in enumerate(zip(sources, lowered, strict=True)):
         signature = assembly.signature(source, graph)
         if graphs:

@@ -269,7 +269,7 @@ class Closed:
 def close(ir: Builder, name: str, axes: Sequence[Axis], stores: Sequence[tuple[Any, Store]]) -> Closed:
     """A Kernel of stores to places (any keys, equal for equal memory; `load.attr` are such keys too)."""
     made = [s for _, s in stores]
-    roots = join_folds(ir, store_roots(made))
+    roots = join_folds(ir, store_roots(made), axes)
     places: dict[Any, int] = {}
     dtypes: dict[Any, str] = {}
     nodes = walk(roots)
@@ -316,8 +316,12 @@ def _uniforms(axes: Sequence[Axis], stores: Sequence[Store]) -> tuple[tuple[Dim,
     return tuple(sizes), tuple(scalars)
 
 
-def join_folds(ir: Builder, roots: Sequence[Expr]) -> list[Expr]:
-    """Folds over the same axes that do not need each other become one loop with several accumulators."""
+def join_folds(ir: Builder, roots: Sequence[Expr], axes: Sequence[Axis]) -> list[Expr]:
+    """Folds over the same axes that do not need each other become one loop with several accumulators.
+
+    One that varies along fewer of the kernel's axes may join; one outside a store's own loop cannot join one inside it.
+    """
+    parallel = frozenset(axes)
     folds = [x for x in walk(roots) if x.op == "fold" and all(a.combine != "custom" for a in x.attr.accumulators)]
     by_axes: dict[Any, list[Expr]] = {}
     for f in folds:
@@ -325,7 +329,8 @@ def join_folds(ir: Builder, roots: Sequence[Expr]) -> list[Expr]:
     swap: dict[Expr, Expr] = {}
     for group in by_axes.values():
         widest = max(group, key=lambda f: len(f.axes))
-        members = [f for f in group if f.axes <= widest.axes and (f.axes == widest.axes or f.args[1] in widest.args[-1].args)]
+        members = [f for f in group if f.axes <= widest.axes and widest.axes - f.axes <= parallel
+                   and (f.axes == widest.axes or f.args[1] in widest.args[-1].args)]
         if len(members) < 2 or any(f in walk(g.args) for f in members for g in members if f is not g):
             continue
         _join_members(ir, members, swap)

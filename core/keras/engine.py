@@ -60,6 +60,7 @@ class Engine:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.sources: dict[str, Source] = {}
+        self.results: dict[str, Any] = {}            # the structure of each signature's result, Slots for tensors
         self._keys: dict[str, Any] = {}
         self._devices: dict[str, tuple[frozenset[str], DeviceModel | None]] = {}
 
@@ -108,9 +109,9 @@ class Engine:
             held = self._devices[device] = (wanted, made)
         return held[1]
 
-    def compiled(self, targets: Sequence[str] = ("wgsl", "wasm")) -> Compiled:
-        """All prepared signatures as one Model with graphs, for a file."""
-        return compile_model(list(self.sources.values()), targets, graphs=True)
+    def compiled(self, targets: Sequence[str] = ("wgsl", "wasm"), extra: Sequence[Source] = ()) -> Compiled:
+        """All prepared signatures, and `extra` ones, as one Model with graphs, for a file."""
+        return compile_model([*self.sources.values(), *extra], targets, graphs=True)
 
     def _on_host(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
         arrays = []
@@ -137,7 +138,7 @@ class Engine:
             if port.name.startswith("sample_weight"):
                 port.optional, port.fill = True, 1.0
         optimizer = getattr(self.model, "optimizer", None)
-        if name == "train_step" and optimizer is not None:
+        if name == "train_step" and optimizer is not None and not optimizer.scheduled:
             rate = Value((), optimizer.learning_rate_variable.dtype, label="learning_rate")
             preset[optimizer.learning_rate_variable.state] = rate
             values.append(rate)
@@ -150,6 +151,7 @@ class Engine:
             return getattr(self.model, method)(data if name != "predict" or len(data) > 1 else data[0])
 
         traced = trace(step, values, name, preset=preset)
+        self.results[name] = traced.result
         names = self._output_names(name, traced.result, len(traced.graph.outputs))
         _bound_labels(traced.graph, ports)
         return Source(name, traced.graph, ports, names)

@@ -8,7 +8,7 @@ from ..dtypes import as_dtype
 from ..errors import InvalidArgumentError
 from ..ops.dispatch import apply, convert
 from ..ops.losses import sigmoid_cross_entropy, softmax_cross_entropy, sparse_softmax_cross_entropy
-from ..ops.sizes import dimension
+from ..ops.movement import dimension
 from ..ops.reduce import reduce_mean, reduce_sum
 from ..shapes import num_elements
 from . import registry

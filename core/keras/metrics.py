@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import as_dtype
 from ..eager.variable import Variable
 from ..ops.dispatch import apply, convert
-from ..ops.sizes import dimension
+from ..ops.movement import dimension
 from ..ops.reduce import reduce_sum
 from ..shapes import num_elements
 from . import losses, registry

@@ -9,11 +9,12 @@ from ..function.trace import flatten, map_structure
 from . import registry
 from .layers.core import InputLayer
 from .layers.layer import Layer
+from .saving import load_model, save_model
 from .summary import print_summary
 from .symbolic import KerasTensor, order_of_calls, run_calls
 from .training import Trainer
 
-__all__ = ["Functional", "Model", "Sequential", "clone_model"]
+__all__ = ["Functional", "Model", "Sequential", "clone_model", "load_model", "save_model"]
 
 
 class Model(Trainer, Layer):

@@ -44,7 +44,8 @@ class Optimizer:
         self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = weight_decay, clipnorm, clipvalue, global_clipnorm
         self._schedule = learning_rate if callable(learning_rate) and not isinstance(learning_rate, Variable) else None
         start = 0.0 if self._schedule is not None else float(learning_rate)
-        self.learning_rate_variable = Variable(np.float32(start), trainable=False, name=f"{self.name}/learning_rate")
+        self.learning_rate_variable = Variable(np.float32(start), trainable=False, name=f"{self.name}/learning_rate",
+                                               role="OPTIMIZER_SLOT")
         self.iterations = Variable(np.int64(0), trainable=False, name=f"{self.name}/iterations", role="COUNTER")
         self._slots: dict[int, list[Variable]] = {}
         self._built_for: list[Variable] = []
