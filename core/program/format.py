@@ -127,7 +127,8 @@ class Tensor:
     quant: Quant | None = None
 
 
-AttrValue = list[int] | list[float] | str | bool | int | float     # list[int] -> Ints, list[float] -> Floats, str -> Text, bool -> Flag
+# list[int] -> Ints, list[float] -> Floats, str -> Text, bool -> Flag
+AttrValue = list[int] | list[float] | str | bool | int | float
 
 
 @dataclass

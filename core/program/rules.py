@@ -46,6 +46,7 @@ def verify_model(model: Model, *, max_region_bytes: int = 2**32) -> None:
         for corner, limit in ((0, max_region_bytes), (1, None)):
             sizes = evaluate(model.dims, [ends[corner] for ends in symbols])
             check_bound(model, program, sizes, where, limit)
+    _state(model, ranges)
     for index, signature in enumerate(model.signatures):
         _signature(model, signature, f"signatures[{index}]")
 
@@ -202,6 +203,28 @@ def _regions(model: Model, program: Program, where: str, ranges: Sequence[tuple[
             raise ModelError("P06-region", at, "an input or output without a tensor")
 
 
+def _state(model: Model, ranges: Sequence[tuple[int, int]]) -> None:
+    """State outlives a run and is shared by the programs: its sizes are constant, and all place a tensor alike."""
+    known: dict[int, tuple[int, int]] = {}
+    for p, program in enumerate(model.programs):
+        starts: list[int] = []
+        for r, region in enumerate(program.regions):
+            at = f"programs[{p}].regions[{r}]"
+            starts.append(ranges[region.offset][0] + (starts[region.parent] if region.parent >= 0 else 0))
+            if region.place != Place.STATE:
+                continue
+            if any(ranges[d][0] != ranges[d][1] for d in (region.bytes, region.offset)):
+                raise ModelError("P14-state", at, "the size of state depends on a symbol")
+            if region.tensor >= 0:
+                place = (starts[r], region.storage)
+                if known.setdefault(region.tensor, place) != place:
+                    raise ModelError(
+                        "P14-state",
+                        at,
+                        f"tensor {region.tensor} lies at {place}, another program has it at {known[region.tensor]}",
+                    )
+
+
 def _steps(model: Model, program: Program, where: str, num_dims: int) -> None:
     blocks = [len(program.steps)]  # where each open loop ends
     for s, step in enumerate(program.steps):
@@ -303,7 +326,24 @@ def _entry(model: Model, program: Program, signature: Signature, inputs: set[int
                 continue
             if region.place != Place.STATE:
                 raise ModelError("P11-signature", where, f"writes region {number}, an input or a constant")
-            if region.tensor >= 0 and region.tensor not in writes:
+            tensors = _tensors_in(program, number)
+            if tensors and not writes & tensors:
                 raise ModelError(
-                    "P11-signature", where, f"writes tensor {region.tensor}, which the signature does not declare"
+                    "P11-signature", where, f"writes tensors {sorted(tensors)}, none of which the signature declares"
                 )
+
+
+def _tensors_in(program: Program, number: int) -> set[int]:
+    """The tensors whose bytes lie in a region: its own or that of an enclosing region, else those of its children."""
+    regions, at = program.regions, number
+    while at >= 0:
+        if regions[at].tensor >= 0:
+            return {regions[at].tensor}
+        at = regions[at].parent
+    inside, found = {number}, set()
+    for index in range(number + 1, len(regions)):
+        if regions[index].parent in inside:
+            inside.add(index)
+            if regions[index].tensor >= 0:
+                found.add(regions[index].tensor)
+    return found

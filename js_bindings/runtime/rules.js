@@ -49,6 +49,7 @@ export function verifyModel(model, maxRegionBytes) {
       checkBound(model, program, evaluateDims(dims, values.map((range) => range[end])), where, limit);
     });
   });
+  checkState(programs, ranges);
   signatures.forEach((signature, s) => checkSignature(model, signature, `signatures[${s}]`));
 }
 
@@ -148,6 +149,24 @@ function checkRegions({ tensors }, { regions }, where, ranges) {
   });
 }
 
+/** State outlives a run and is shared by the programs: its sizes are constant, and all place a tensor alike. */
+function checkState(programs, ranges) {
+  const known = new Map();
+  programs.forEach(({ regions }, p) => {
+    const starts = [];
+    regions.forEach(({ place, bytes, offset, parent, tensor, storage }, r) => {
+      const need = (ok, why) => check(ok, "P14-state", `programs[${p}].regions[${r}]`, why);
+      starts.push(ranges[offset][0] + (starts[parent] ?? 0));
+      if (place !== Place.STATE) return;
+      need([bytes, offset].every((d) => ranges[d][0] === ranges[d][1]), "the size of state depends on a symbol");
+      if (tensor < 0) return;
+      const here = `${starts[r]}, storage ${storage}`, there = known.get(tensor) ?? here;
+      need(here === there, `tensor ${tensor} lies at ${here}, another program has it at ${there}`);
+      known.set(tensor, here);
+    });
+  });
+}
+
 function checkSteps({ tensors }, { steps, kernels, regions }, where, numDims) {
   const ends = [steps.length];              // where each open loop ends
   steps.forEach((step, s) => {
@@ -222,11 +241,20 @@ function checkEntry(tensors, { regions, steps }, { outputs, writes }, inputs, ne
   for (const step of steps) {
     for (const t of step.scalars) need(inputs.has(t) || hostOwned(tensors[t]), `scalar ${t} is neither an input nor a counter`);
     step.regions.forEach((number, bit) => {
-      const { place, tensor } = regions[number];
+      const { place } = regions[number];
       if (!(step.writes >> bit & 1) || place === Place.SCRATCH || place === Place.OUTPUT) return;
-      need(place === Place.STATE && (tensor < 0 || writes.includes(tensor)), `writes region ${number}, tensor ${tensor}, undeclared`);
+      need(place === Place.STATE, `writes region ${number}, an input or a constant`);
+      const inside = tensorsIn(regions, number);
+      need(!inside.length || inside.some((t) => writes.includes(t)), `writes tensors ${inside}, undeclared`);
     });
   }
+}
+
+/** The tensors whose bytes lie in a region: its own or that of an enclosing region, else those of its children. */
+function tensorsIn(regions, number) {
+  for (let at = number; at >= 0; at = regions[at].parent) if (regions[at].tensor >= 0) return [regions[at].tensor];
+  const inside = new Set([number]);
+  return regions.filter(({ parent }, r) => inside.has(parent) && inside.add(r)).map((r) => r.tensor).filter((t) => t >= 0);
 }
 
 // --- WASM modules ----------------------------------------------------------------------------------------------------

@@ -222,6 +222,17 @@ def _programs():
 
     yield "children that overlap", overlapping, "P08-binding"
 
+    def moved(model):
+        model.programs[1].regions[3].offset, model.programs[1].regions[4].offset = 11, 0
+
+    yield "programs that disagree on where a weight lies", moved, "P14-state"
+    yield (
+        "programs that disagree on how a weight is stored",
+        _set(path=["programs", 1, "regions", 4], storage=DType.F16),
+        "P14-state",
+    )
+    yield "state of symbolic size", _append(["programs", 0, "regions"], Region(Place.STATE, 6)), "P14-state"
+
     def large(model):
         model.dims.append(DimExpr(CONST, 2**33))
         model.programs[0].regions.append(Region(Place.SCRATCH, 23))
@@ -266,6 +277,11 @@ def _signatures():
     yield "writes a counter", _append([*train, "writes"], 6), "P11-signature"
     yield "advances a weight", _append([*train, "advance"], Advance(3, 15)), "P11-signature"
     yield "writes more than it says", _set(path=train, writes=[3, 4, 5]), "P11-signature"
+    yield (
+        "predict writes the chunk of weights",
+        _set(path=["programs", 0, "steps", 0], regions=[0, 2, 5], writes=2),
+        "P11-signature",
+    )
     yield "labels from 9 to 0", _set(path=[*train, "inputs", 1], min=9, max=0), "P11-signature"
     yield "reads an undeclared input", _set(path=train, inputs=[]), "P11-signature"
     yield "an output from nowhere", _set(path=[*train, "outputs", 0], tensor=10), "P11-signature"
