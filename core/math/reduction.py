@@ -11,6 +11,7 @@ from ..errors import InvalidArgumentError, UnimplementedError
 from ..ops import gather as gather_ops
 from ..ops import reduce as reduce_ops
 from ..ops import softmax as softmax_ops
+from ..ops import sort as sort_ops
 from ..ops.common import as_index
 from ..ops.dispatch import apply
 from ..ops.elementwise import cast, select, stop_gradient
@@ -44,6 +45,7 @@ __all__ = [
     "segment_min",
     "segment_sum",
     "softmax",
+    "top_k",
     "unsorted_segment_max",
     "unsorted_segment_mean",
     "unsorted_segment_min",
@@ -368,3 +370,8 @@ def in_top_k(targets: Any, predictions: Any, k: Any, name: str | None = None) ->
     better = cast(apply("greater", scores, expand_dims(own, 1)), "int32")
     finite = apply("logical_and", inside, apply("is_finite", own))
     return apply("logical_and", finite, apply("less", reduce_ops.reduce_sum(better, 1), as_index(k, "in_top_k")))
+
+
+def top_k(input: Any, k: Any = 1, sorted: bool = True, index_type: Any = "int32", name: str | None = None) -> Any:
+    """The k largest elements along the last axis, largest first, and their indices: (values, indices)."""
+    return sort_ops.top_k(convert_to_tensor(input), as_index(k, "top_k"), index_type)

@@ -4,8 +4,9 @@ Thin: arguments are converted here, the work is in the ops. Channels-first layou
 op.
 """
 
-from . import activation, convolve, dropping, experimental, loss, normalization, pooling
+from . import activation, choosing, convolve, dropping, experimental, loss, normalization, pooling
 from .activation import *  # noqa: F403
+from .choosing import *  # noqa: F403
 from .convolve import *  # noqa: F403
 from .dropping import *  # noqa: F403
 from .loss import *  # noqa: F403
@@ -14,6 +15,7 @@ from .pooling import *  # noqa: F403
 
 __all__ = [
     *activation.__all__,
+    *choosing.__all__,
     *convolve.__all__,
     *dropping.__all__,
     *loss.__all__,

@@ -19,6 +19,7 @@ FAMILIES = (
     "losses",
     "optimizer",
     "random",
+    "sort",
 )
 
 for _family in FAMILIES:

@@ -101,13 +101,24 @@ DIFFERENTIABLE = {
     "embedding_max_norm": ([(5, 3)], lambda tf, x: tf.nn.embedding_lookup(x, np.array([4, 0, 4]), max_norm=1.0)),
     "depth_to_space": ([(2, 2, 3, 8)], lambda tf, x: tf.nn.depth_to_space(x, 2)),
     "space_to_depth": ([(2, 4, 6, 3)], lambda tf, x: tf.nn.space_to_depth(x, 2)),
+    "sort_gradient": ([(3, 5)], lambda tf, x: tf.sort(x, axis=0)),
+    "top_k_gradient": ([(3, 5)], lambda tf, x: tf.nn.top_k(x, 2).values),
     "stateless_dropout": (
         [(5, 6)],
         lambda tf, x: tf.nn.experimental.stateless_dropout(x, 0.3, [3, 4], noise_shape=[5, 1]),
     ),
 }
 
-NO_GRADIENT = {"conv2d_dilated"}          # TensorFlow itself has none on a CPU
+INTEGERS = np.array([[3, -1, 3, 7], [0, 0, -5, 0]])
+PLAIN = {
+    "argsort": lambda tf: tf.argsort(INTEGERS, axis=1, stable=True),
+    "argsort_descending": lambda tf: tf.argsort(INTEGERS, axis=0, direction="DESCENDING", stable=True),
+    "sort": lambda tf: tf.sort(INTEGERS, axis=0, direction="DESCENDING"),
+    "top_k": lambda tf: tf.nn.top_k(INTEGERS, 3).indices,
+    "top_k_values": lambda tf: tf.nn.top_k(INTEGERS, 3).values,
+    "in_top_k": lambda tf: tf.nn.in_top_k([2, 2], INTEGERS.astype(np.float32), 2),
+}
+NO_GRADIENT = {"conv2d_dilated"}  # TensorFlow itself has none on a CPU
 
 
 def seeded(draw):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from nn_cases import DIFFERENTIABLE, NO_GRADIENT, RANDOM, numbers
+from nn_cases import DIFFERENTIABLE, NO_GRADIENT, PLAIN, RANDOM, numbers
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     drawn = {"only_op_seed": RANDOM["only_op_seed"](tf)}  # first: no global seed is set yet
     drawn |= {name: draw(tf) for name, draw in RANDOM.items() if name not in drawn}
     np.savez_compressed(here / "random.npz", **drawn)
-    found = {}
+    found = {name: function(tf).numpy() for name, function in PLAIN.items()}
     for name, (shapes, function) in DIFFERENTIABLE.items():
         xs = [tf.constant(x) for x in numbers(name, *shapes)]
         with tf.GradientTape() as tape:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tideflow import nn, random
+from tideflow.array.sorting import argsort, sort
 from tideflow.autodiff.tape import GradientTape
 from tideflow.eager.generator import _global
 from tideflow.eager.tensor import constant
@@ -24,7 +25,9 @@ def unary(name):
     return lambda x: apply(name, x)
 
 
-tf = SimpleNamespace(nn=nn, random=random, stack=stack, **{n: unary(n) for n in ("round", "abs", "sigmoid")})
+tf = SimpleNamespace(
+    nn=nn, random=random, stack=stack, sort=sort, argsort=argsort, **{n: unary(n) for n in ("round", "abs", "sigmoid")}
+)
 
 
 def load(name):
@@ -57,6 +60,13 @@ def test_value_and_gradients_equal_tensorflow(name, answers):
     for i, (x, g) in enumerate(zip(xs, tape.gradient(weighted, xs), strict=True)):
         made = np.zeros(x.sizes) if g is None else g.numpy()
         np.testing.assert_allclose(made, answers[f"{name}/{i}"], rtol=5e-5, atol=5e-6, err_msg=f"gradient {i}")
+
+
+@pytest.mark.parametrize("name", cases.PLAIN)
+def test_value_equals_tensorflow(name, answers):
+    made = cases.PLAIN[name](tf).numpy()
+    assert made.dtype == answers[name].dtype
+    np.testing.assert_array_equal(made, answers[name])
 
 
 @pytest.mark.parametrize("name", cases.RANDOM)
