@@ -17,12 +17,14 @@ from .eager.generator import (
     uniform_between,
 )
 from .eager.tensor import constant, convert_to_tensor
-from .errors import UnimplementedError
+from .eager.variable import current_trace
 from .ops import random as random_ops
 from .ops.dispatch import apply
 from .ops.elementwise import cast
+from .ops.gather import gather
 from .ops.movement import expand_dims, shape_tuple
 from .ops.reduce import argmax
+from .ops.sort import argsort
 
 __all__ = [
     "Generator",
@@ -94,19 +96,20 @@ def _categorical(logits: Any, source: Any, shape: Any, dtype: Any) -> Any:
 
 
 def shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Any:
-    """The rows of a tensor in a random order. Eager only."""
+    """The rows of a tensor in a random order; inside a tf.function another order than eagerly."""
     x = convert_to_tensor(value)
-    if not hasattr(x, "host"):
-        raise UnimplementedError("random.shuffle: not available inside a tf.function; shuffle before, or use tf.data.")
-    rows = x.host().copy()
+    count = x.sizes[0]
+    if current_trace() is not None:
+        key_counter, offset = draw_from_seeds("RandomShuffle", "uint32", (count,), seed)
+        return gather(x, argsort(random_ops.random_uniform(key_counter, (count,), "float32", offset)))
     key_counter, _ = draw_from_seeds("RandomShuffle", "uint32", (1,), seed)
-    order = np.arange(len(rows))
-    if len(rows) > 1:
-        words = random_ops.random_bits(key_counter, (len(rows) - 1,)).numpy()
+    order = np.arange(count)
+    if count > 1:
+        words = random_ops.random_bits(key_counter, (count - 1,)).numpy()
         for i, word in enumerate(words.tolist()):                # Fisher and Yates, with TensorFlow's use of the stream
-            j = i + word % (len(rows) - i)
+            j = i + word % (count - i)
             order[i], order[j] = order[j], order[i]
-    return constant(rows[order], x.dtype)
+    return constant(x.host()[order], x.dtype)
 
 
 # -- stateless ---------------------------------------------------------------------------------------------------------

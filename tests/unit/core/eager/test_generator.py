@@ -108,6 +108,26 @@ def test_stateless_draws_in_a_trace_take_the_seed_as_an_argument():
             np.testing.assert_allclose(draw(tf.constant(seed)).numpy(), expected, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_compiled_shuffle_is_a_new_permutation_in_each_call(device):
+    shuffle = tf.function(lambda x: tf.random.shuffle(x))
+    rows = np.arange(60, dtype=np.float32).reshape(20, 3)
+    with tf.device(device):
+        made = draws(3, lambda: shuffle(tf.constant(rows)))
+    assert all_differ(made)
+    for m in made:
+        np.testing.assert_array_equal(m[np.argsort(m[:, 0])], rows)
+
+
+def test_categorical_follows_the_probabilities():
+    tf.random.set_seed(0)
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.05, 0.05, 0.9]], np.float32))
+    made = tf.random.categorical(logits, 4000)
+    assert made.dtype == tf.int64 and made.shape == (2, 4000)
+    counts = [np.bincount(row, minlength=3) / 4000 for row in made.numpy()]
+    np.testing.assert_allclose(counts, np.exp(logits), atol=0.03)
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="maxval"):
         tf.random.uniform([2], dtype="int32")
