@@ -52,9 +52,13 @@ class DimTable:
             part = self._scaled(term, factor)
             total = part if total is None else self._op(DimOp.ADD, total, part)
         for term, factor in negative:
-            total = self._op(DimOp.SUB, 0 if total is None else total, self._scaled(term, factor))
+            total = self._minus(0 if total is None else total, self._scaled(term, factor))
         assert total is not None
         return total
+
+    def _minus(self, a: int, b: int) -> int:
+        """`a - b`, or 0 where that is negative (a slice that starts past the end): readers refuse a size below 0."""
+        return self._op(DimOp.SUB, self._op(DimOp.MAX, a, b), b)
 
     def _scaled(self, term: Size, factor: int) -> int:
         if isinstance(term, int):

@@ -97,11 +97,16 @@ def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, Sta
     sizes = load_sizes(model)
     values: dict[int, Value] = {}
 
-    def value(i: int) -> Value | None:
+    def value(i: int, needed: bool = True) -> Value | None:
         if i < 0:
             return None
         if i not in values:
             t = model.tensors[i]
+            fixed = i in states or (t.role == fmt.Role.CONSTANT and t.data is not None)
+            if needed and not fixed:
+                raise ModelError("G05-order", f"graphs[{signature.graph}]", f"reads tensor {i} before anything makes it")
+            if t.dtype.name not in _DTYPES:
+                raise ModelError("G03-shape", f"tensors[{i}]", f"no graph can compute with {t.dtype.name}")
             shape, dtype = tuple(sizes[d] for d in t.shape), _DTYPES[t.dtype.name]
             array = None
             if t.role == fmt.Role.CONSTANT and t.data is not None:
@@ -109,14 +114,20 @@ def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, Sta
             values[i] = Value(shape, dtype, label=t.name, constant=array, state=states.get(i))
         return values[i]
 
-    inputs = tuple(value(i) for i in stored.inputs)
+    inputs = tuple(value(i, needed=False) for i in stored.inputs)
     nodes = []
     for n in stored.nodes:
         node = _load_node(model, n, [value(i) for i in n.inputs], sizes, [model.tensors[i] for i in n.outputs])
         nodes.append(node)
+        if any(i in values or i in states for i in n.outputs) or len(set(n.outputs)) != len(n.outputs):
+            raise ModelError("G05-order", f"graphs[{signature.graph}]", f"op {node.op.name} makes a tensor of {n.outputs} again")
         values.update(zip(n.outputs, node.outputs, strict=True))
     outputs = [value(i) for i in stored.outputs]
     count = len(signature.outputs)
+    held = [states.get(t) for t in (*signature.writes, *(a.tensor for a in signature.advance))]
+    if len(outputs) != count + len(signature.writes) or None in outputs or None in held or any(
+            (s.shape, s.dtype) != (v.sizes, v.dtype) for s, v in zip(held, outputs[count:], strict=False)):
+        raise ModelError("G06-signature", f"signatures[{signature.name}]", "its graph does not give its outputs and writes")
     writes = tuple((states[t], v) for t, v in zip(signature.writes, outputs[count:], strict=True))
     advances = tuple((states[a.tensor], sizes[a.by]) for a in signature.advance)
     return Graph(signature.name, inputs, tuple(nodes), tuple(outputs[:count]), writes, advances)  # type: ignore[arg-type]
@@ -130,7 +141,10 @@ def _load_node(model: fmt.Model, stored: fmt.Node, inputs: list[Value | None], s
         raise ModelError("G02-op", f"opcodes[{stored.op}]", str(error)) from None
     if code.version > op.version:
         raise ModelError("G02-op", f"opcodes[{stored.op}]", f"op {code.name} has version {code.version}; this release knows {op.version}")
-    attrs = dict(_load_attr(a, sizes) for a in stored.attrs)
+    try:
+        attrs = dict(_load_attr(a, sizes) for a in stored.attrs)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ModelError("G04-attribute", f"op {code.name}", f"an attribute has no such value: {error}") from None
     try:
         specs = op.infer(*(None if v is None else v.spec for v in inputs), **attrs)
     except Exception as error:
@@ -172,7 +186,9 @@ def load_sizes(model: fmt.Model) -> list[Size]:
             s = model.symbols[d.a]
             made.append(symbol(s.name, s.min, s.max, s.multiple_of))
         else:
-            a, b = made[d.a], made[d.b]
+            guard = model.dims[d.a]
+            guarded = d.op == fmt.DimOp.SUB and guard.op == fmt.DimOp.MAX and guard.b == d.b     # DimTable writes a - b so
+            a, b = made[guard.a if guarded else d.a], made[d.b]
             made.append({
                 fmt.DimOp.ADD: lambda a, b: a + b, fmt.DimOp.SUB: lambda a, b: a - b, fmt.DimOp.MUL: lambda a, b: a * b,
                 fmt.DimOp.FLOORDIV: lambda a, b: a // b, fmt.DimOp.CEILDIV: ceil_div, fmt.DimOp.MOD: lambda a, b: a % b,

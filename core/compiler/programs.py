@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..graph.ir import Graph, Value
 from ..kernel.ir import Kernel
+from ..kernel.split import Scratch
 from ..program import format as fmt
 from ..shapes import Size, num_elements
 from . import targets
@@ -102,8 +103,8 @@ class _Builder:
 
     def _make(self, place: Any, dtype: str) -> int:
         storage = _STORAGE[dtype]
-        if isinstance(place, targets.Partial):
-            return self._add(fmt.Place.SCRATCH, place.bytes, storage)
+        if isinstance(place, Scratch):
+            return self._add(fmt.Place.SCRATCH, 4 * place.elements, storage)
         assert isinstance(place, Place)
         what = place.what
         if place.kind == "scratch":

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..kernel.ir import Kernel
 from ..kernel.split import Scratch, should_split, split_reduction
+from ..kernel.split import Scratch, should_split, split_reduction
 from ..shapes import Size
-
-
-@dataclass(eq=False)
-class Partial:
-    """Memory between the two halves of a split reduction."""
-
-    bytes: Size
 
 
 def wasm_workspace(kernel: Kernel) -> Size:
@@ -40,15 +33,16 @@ def wgsl(kernel: Kernel) -> Any:
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:
-    """The kernel as it is, or two where a long fold would leave a GPU idle, each with the places of its buffers."""
+    """The kernel as it is, or in two stages where a long fold would leave a GPU idle, each with the places of its buffers.
+
+    Memory between the stages is a `kernel.split.Scratch`.
+    """
     chunks = should_split(kernel)
-    split = split_reduction(kernel, chunks) if chunks else None
-    if split is None:
+    halves = None if chunks is None else split_reduction(kernel, chunks)
+    if halves is None:
         return [(kernel, list(places))]
-    parts: dict[Scratch, Partial] = {}
 
-    def place(p: int | Scratch) -> Any:
-        return parts.setdefault(p, Partial(p.elements * 4)) if isinstance(p, Scratch) else places[p]
+    def of(found: Sequence[int | Scratch]) -> list[Any]:
+        return [p if isinstance(p, Scratch) else places[p] for p in found]
 
-    stages = ((split.first, split.first_places), (split.second, split.second_places))
-    return [(half, [place(p) for p in half_places]) for half, half_places in stages]
+    return [(halves.first, of(halves.first_places)), (halves.second, of(halves.second_places))]

@@ -17,9 +17,9 @@ from .ir import Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, sto
 __all__ = ["Scratch", "Split", "guess", "should_split", "split_reduction"]
 
 MIN_PARALLEL = 2048         # invocations below which a GPU idles
-MAX_CHUNKS = 64
+MIN_CHUNKS, MAX_CHUNKS = 4, 64
 MIN_TRIPS = 16              # a chunk shorter than this is not worth a partial result
-MIN_WORK = 1 << 15          # a kernel smaller than this is not worth a second dispatch
+LONG = 1024                 # a shorter fold is over before a second dispatch would have started
 TILE = 16                   # results that one invocation of a contraction computes
 GUESS = 64                  # what a symbolic size is taken for
 
@@ -56,11 +56,11 @@ def should_split(kernel: Kernel) -> int | None:
         return None
     trips = guess(num_elements(a.extent for a in folds[0].attr.axes))
     points = guess(num_elements(a.extent for a in kernel.axes))
-    if trips * points < MIN_WORK:
+    if trips < LONG:
         return None
     parallel = max(1, points // (TILE if _shares_loads(kernel, folds) else 1))
     chunks = min(MAX_CHUNKS, MIN_PARALLEL // parallel, trips // MIN_TRIPS)
-    return chunks if chunks >= 2 else None
+    return chunks if chunks >= MIN_CHUNKS else None
 
 
 def split_reduction(kernel: Kernel, chunks: int) -> Split | None:
