@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from ..kernel.contract import Contract
@@ -116,7 +117,7 @@ def _split(contract: Contract) -> tuple[list[Store], list[Store]]:
 
 def blocks(contract: Contract) -> Blocks:
     """Block sizes for a contraction."""
-    m, n, k = (_total(_real(axes)) for axes in (contract.m, contract.n, contract.k))
+    m, n = (_total(_real(axes)) for axes in (contract.m, contract.n))
     rows = _M if not isinstance(m, int) or m > _M else m
     if not isinstance(n, int):
         columns = 512
@@ -363,7 +364,7 @@ class _Gemm:
 
     def _pack(self, x: Expr, axes: Sequence[Axis], start: int | None, count: Bound, width: int, k: _KBlock, to: int) -> None:
         """Packs a factor into panels of `width` rows (of A) or columns (of B): element (i, k) of panel p at p*width*K + k*width + i."""
-        f, code = self.f, self.code
+        f = self.f
         mark = f.enter()
         lane = self._pack_lane(x, axes)
         depth = {a: i for i, a in enumerate([*self.batch, *axes, *self.k])}
@@ -597,7 +598,7 @@ def tile() -> tuple[int, bytes]:
     sums = [[code.local(encode.V128) for _ in range(COLUMNS // 4)] for _ in range(ROWS)]
     columns = [code.local(encode.V128) for _ in range(COLUMNS // 4)]
     spread = code.local(encode.V128)
-    for above, row in zip(rows, rows[1:], strict=False):
+    for above, row in pairwise(rows):
         code.get(above), code.get(row_bytes), code.op("i32.add"), code.set(row)
     code.get(add)
     code.if_()

@@ -148,7 +148,7 @@ class Nests(Vectors):
                 continue
             seen.add(item)
             x, as_vector = item
-            if x.op == "const" or x in self.scalars and not as_vector:
+            if x.op == "const" or (x in self.scalars and not as_vector):
                 continue
             if x.axes <= bound and x.op != "acc":
                 if x.op != "fold" and (as_vector or (x.args and x.op != "out")):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from wasm_runner import axes_of, close
-
 from tideflow.kernel.ir import F32, I32, Buffer, Builder, Expr, Kernel, Store
+from wasm_runner import axes_of, close
 
 X = Buffer("x", F32)
 

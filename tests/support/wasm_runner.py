@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import wasmtime
-
 from tideflow.kernel.interpret import run_kernel
 from tideflow.kernel.ir import Builder, Expr, Kernel, Scalar, Store, store_roots, walk
 from tideflow.shapes import Dim, evaluate
@@ -79,7 +78,7 @@ class Instance:
         self.instance = wasmtime.Instance(self.store, wasmtime.Module(engine(), self.bytes), [self.memory])
         self.memory.write(self.store, table.tobytes(), self.table)
         for places, buffers in zip(self.places, arrays, strict=True):
-            for (start, n), a in zip(places, buffers, strict=False):
+            for (start, _), a in zip(places, buffers, strict=False):
                 self.memory.write(self.store, np.ascontiguousarray(a).tobytes(), start)
             for start, n in places:
                 self.memory.write(self.store, np.full(16, _SENTINEL).tobytes(), start + n)
