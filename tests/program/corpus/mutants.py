@@ -150,6 +150,7 @@ def _changes(owner: Any, key: Any, table: str, field: str, model: Model) -> Iter
         yield "of 512 bytes", "n" * 512, "either"
     elif isinstance(value, (bytes, memoryview)):
         sized = field in ("data", "hash", "base") and len(value)
+        value = bytes(value)
         for other in (value[:-1], value + b"\0", b"", value * 2):
             if other != value:
                 yield f"of {len(other)} bytes", other, "refuse" if sized and len(other) else "either"
