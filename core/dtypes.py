@@ -17,8 +17,8 @@ class DType:
     def __init__(self, name: str, numpy_type: Any, code: str, device: str | None) -> None:
         self.name = name
         self._numpy = np.dtype(numpy_type)
-        self.code = code            # the name in model files: "F32"
-        self.device = device        # the type that kernels compute with: "f32", "i32", "u32", "bool"; None: host only
+        self.code = code  # the name in model files: "F32"
+        self.device = device  # the type that kernels compute with: "f32", "i32", "u32", "bool"; None: host only
 
     @property
     def as_numpy_dtype(self) -> Any:
@@ -104,8 +104,21 @@ class DType:
         return as_dtype, (self.name,)
 
 
-_ENUM = {"float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "string": 7, "int64": 9, "bool": 10,
-         "uint16": 17, "float16": 19, "uint32": 22, "uint64": 23}
+_ENUM = {
+    "float32": 1,
+    "float64": 2,
+    "int32": 3,
+    "uint8": 4,
+    "int16": 5,
+    "int8": 6,
+    "string": 7,
+    "int64": 9,
+    "bool": 10,
+    "uint16": 17,
+    "float16": 19,
+    "uint32": 22,
+    "uint64": 23,
+}
 
 float16 = half = DType("float16", np.float16, "F16", None)
 float32 = DType("float32", np.float32, "F32", "f32")

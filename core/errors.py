@@ -5,7 +5,9 @@ Every message says what happened, what was received, what was expected and how t
 
 
 class OpError(Exception):
-    """The base of the errors that an operation raises. `message` is the text; `node_def` and `op` are always None here."""
+    """The base of the errors that an operation raises. `message` is the text; `node_def` and `op` are always None
+    here.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -12,7 +12,18 @@ from typing import Any, TypeAlias
 
 from .errors import InvalidArgumentError
 
-__all__ = ["Dim", "Shape", "Size", "TensorShape", "as_shape", "broadcast_shapes", "ceil_div", "is_static", "num_elements", "symbol"]
+__all__ = [
+    "Dim",
+    "Shape",
+    "Size",
+    "TensorShape",
+    "as_shape",
+    "broadcast_shapes",
+    "ceil_div",
+    "is_static",
+    "num_elements",
+    "symbol",
+]
 
 
 class Dim:
@@ -35,7 +46,9 @@ class Dim:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return isinstance(other, Dim) and self._hash == other._hash and self.kind == other.kind and self.args == other.args
+        return (
+            isinstance(other, Dim) and self._hash == other._hash and self.kind == other.kind and self.args == other.args
+        )
 
     def __add__(self, other: Size) -> Size:
         return _add(self, other)
@@ -248,7 +261,8 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
                 continue
             if result[i] != 1:
                 raise InvalidArgumentError(
-                    f"{op}: the shapes {' and '.join(str(tuple(s)) for s in shapes)} do not broadcast: sizes {result[i]} and {d} "
+                    f"{op}: the shapes {' and '.join(str(tuple(s)) for s in shapes)} do not broadcast: sizes "
+                    f"{result[i]} and {d} "
                     f"meet on axis {i}. Sizes must be equal or 1, aligned at the last axis."
                 )
             result[i] = d
@@ -256,7 +270,9 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
 
 
 class TensorShape:
-    """The shape of a tensor as TensorFlow presents it: sizes that are ints or None (not known before the program runs)."""
+    """The shape of a tensor as TensorFlow presents it: sizes that are ints or None (not known before the program
+    runs).
+    """
 
     __slots__ = ("_dims",)
     _dims: tuple[int | None, ...] | None

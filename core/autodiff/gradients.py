@@ -25,7 +25,9 @@ def key(value: Any) -> Any:
     return id(state) if state is not None else id(value)
 
 
-def gradients(entries: Sequence[Entry], targets: Sequence[Any], seeds: Sequence[Any | None], sources: Sequence[Any]) -> list[Any]:
+def gradients(
+    entries: Sequence[Entry], targets: Sequence[Any], seeds: Sequence[Any | None], sources: Sequence[Any]
+) -> list[Any]:
     """d(sum of targets * seeds) / d(source) for each source; None where no path leads. A missing seed is ones."""
     from ..ops.movement import full
 
@@ -66,7 +68,13 @@ def _op_gradient(entry: Entry, dys: tuple[Any, ...], needed: set[Any]) -> Sequen
         outputs = made if isinstance(made, tuple) else (made,)
         pairs = [(o, d) for o, d in zip(outputs, dys, strict=True) if d is not None]
         inputs = [v for v in entry.inputs if v is not None]
-        found = dict(zip((key(v) for v in inputs), gradients(recorder.entries, [o for o, _ in pairs], [d for _, d in pairs], inputs), strict=True))
+        found = dict(
+            zip(
+                (key(v) for v in inputs),
+                gradients(recorder.entries, [o for o, _ in pairs], [d for _, d in pairs], inputs),
+                strict=True,
+            )
+        )
         return [None if v is None else found[key(v)] for v in entry.inputs]
     if isinstance(op.grad, NoGradient):
         return [None] * len(entry.inputs)

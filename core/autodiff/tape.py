@@ -24,8 +24,8 @@ class UnconnectedGradients:
 class GradientTape:
     """Records ops for automatic differentiation.
 
-    Trainable variables are watched by themselves (unless `watch_accessed_variables=False`), tensors by `watch`. A tape that is
-    not `persistent` gives gradients once.
+    Trainable variables are watched by themselves (unless `watch_accessed_variables=False`), tensors by `watch`. A tape
+    that is not `persistent` gives gradients once.
 
     >>> x = constant(3.0)
     >>> with GradientTape() as tape:
@@ -46,7 +46,7 @@ class GradientTape:
         self._used = False
         self._token: Any = None
 
-    # -- recording ------------------------------------------------------------------------------------------------------
+    # -- recording -----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> GradientTape:
         if self._recording:
@@ -93,7 +93,10 @@ class GradientTape:
         """Makes the tape follow a tensor (or a list of them) that is not a trainable variable."""
         for t in _flatten(tensor):
             if not t.dtype.is_floating:
-                raise InvalidArgumentError(f"GradientTape.watch: the dtype of the watched tensor must be floating (e.g. tf.float32), got {t.dtype!r}")
+                raise InvalidArgumentError(
+                    "GradientTape.watch: the dtype of the watched tensor must be floating (e.g. tf.float32), got "
+                    f"{t.dtype!r}"
+                )
             self._watch(t)
 
     @contextmanager
@@ -113,16 +116,24 @@ class GradientTape:
         """The variables that were used, in that order."""
         return tuple(self._variables.values())
 
-    # -- gradients ------------------------------------------------------------------------------------------------------
+    # -- gradients -----------------------------------------------------------------------------------------------------
 
-    def gradient(self, target: Any, sources: Any, output_gradients: Any = None,
-                 unconnected_gradients: str = UnconnectedGradients.NONE) -> Any:
-        """The gradient of `target` (a tensor or a structure of them, summed) for each of `sources`, in the structure of `sources`.
+    def gradient(
+        self,
+        target: Any,
+        sources: Any,
+        output_gradients: Any = None,
+        unconnected_gradients: str = UnconnectedGradients.NONE,
+    ) -> Any:
+        """The gradient of `target` (a tensor or a structure of them, summed) for each of `sources`, in the structure
+        of `sources`.
 
         Raises RuntimeError if a tape that is not persistent is asked twice.
         """
         if self._used and not self._persistent:
-            raise RuntimeError("A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)")
+            raise RuntimeError(
+                "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
+            )
         if self._recording and not self._persistent:
             self.__exit__()
         self._used = True
@@ -141,9 +152,17 @@ class GradientTape:
             self._entries, self._alive = [], []
         return _pack(sources, iter(found))
 
-    def jacobian(self, target: Any, sources: Any, unconnected_gradients: str = UnconnectedGradients.NONE,
-                 parallel_iterations: Any = None, experimental_use_pfor: bool = True) -> Any:
-        """d target[i] / d source for each element i of a target of static shape: shape `target.shape + source.shape`."""
+    def jacobian(
+        self,
+        target: Any,
+        sources: Any,
+        unconnected_gradients: str = UnconnectedGradients.NONE,
+        parallel_iterations: Any = None,
+        experimental_use_pfor: bool = True,
+    ) -> Any:
+        """d target[i] / d source for each element i of a target of static shape: shape `target.shape +
+        source.shape`.
+        """
         if not all(isinstance(d, int) for d in target.sizes):
             raise InvalidArgumentError(f"jacobian needs a target of static shape, received {target.shape}")
         flat = _flatten(sources)
@@ -152,7 +171,11 @@ class GradientTape:
             count *= d
         rows: list[list[Any]] = []
         for i in range(count):
-            seed = apply("reshape", apply("one_hot", _int(i), depth=count, on_value=1.0, off_value=0.0, axis=-1, dtype=target.dtype.name), shape=tuple(target.sizes))
+            seed = apply(
+                "reshape",
+                apply("one_hot", _int(i), depth=count, on_value=1.0, off_value=0.0, axis=-1, dtype=target.dtype.name),
+                shape=tuple(target.sizes),
+            )
             rows.append(gradients(self._entries, [target], [seed], flat))
         made: list[Any] = []
         for column, source in zip(zip(*rows, strict=True), flat, strict=True):

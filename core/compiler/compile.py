@@ -1,10 +1,11 @@
-"""The whole path: graphs of signatures -> passes -> layout of state -> kernels -> programs for each target -> one Model.
+"""The whole path: graphs of signatures -> passes -> layout of state -> kernels -> programs for each target -> one
+Model.
 
-    traced graph   passes/      composites expanded, constants folded, equal nodes merged
-    layout         layout.py    which variables are neighbours, what an optimizer updates at once
-    kernels        schedule.py  (fuse.py, kernels.py, lower.py) placed values, merged kernels, in-place writes, order
-    program        programs.py  regions, steps, and the code that targets.py gets from the emitters
-    model          here         tensors, signatures, and, for export, the graphs themselves
+traced graph   passes/      composites expanded, constants folded, equal nodes merged
+layout         layout.py    which variables are neighbours, what an optimizer updates at once
+kernels        schedule.py  (fuse.py, kernels.py, lower.py) placed values, merged kernels, in-place writes, order
+program        programs.py  regions, steps, and the code that targets.py gets from the emitters
+model          here         tensors, signatures, and, for export, the graphs themselves
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ __all__ = ["Compiled", "PortSpec", "Source", "compile_model"]
 
 @dataclass
 class PortSpec:
-    """An input of a signature: its name, whether it may be left out (then it is `fill`), and the range of integers it takes."""
+    """An input of a signature: its name, whether it may be left out (then it is `fill`), and the range of integers
+    it takes.
+    """
 
     name: str
     optional: bool = False
@@ -54,8 +57,16 @@ class Compiled:
     states: dict[int, State] = field(default_factory=dict)
 
 
-def compile_model(sources: Sequence[Source], targets: Collection[str] = ("wasm",), *, graphs: bool = False,
-                  skip: Collection[str] = (), fuse: bool = True, check: bool = False, extra_states: Sequence[State] = ()) -> Compiled:
+def compile_model(
+    sources: Sequence[Source],
+    targets: Collection[str] = ("wasm",),
+    *,
+    graphs: bool = False,
+    skip: Collection[str] = (),
+    fuse: bool = True,
+    check: bool = False,
+    extra_states: Sequence[State] = (),
+) -> Compiled:
     """Compiles signatures that share state into one Model.
 
     Args:
@@ -83,7 +94,9 @@ def compile_model(sources: Sequence[Source], targets: Collection[str] = ("wasm",
         if targets:
             plan = schedule(graph, layout.steps[position], fuse)
             for target in targets:
-                assembly.model.programs.append(build_program(assembly, graph, layout, position, plan, target, signature))
+                assembly.model.programs.append(
+                    build_program(assembly, graph, layout, position, plan, target, signature)
+                )
                 signature.programs.append(len(assembly.model.programs) - 1)
         assembly.model.signatures.append(signature)
     return Compiled(assembly.model, {i: s for s, i in assembly.states.items()})
@@ -105,7 +118,9 @@ class Assembly:
             return self.state(value.state)
         found = self.values.get(value)
         if found is None:
-            found = self.values[value] = self._add(fmt.Tensor(self._unique(name), code_of(value), self.dims.all(value.sizes), role, data=data))
+            found = self.values[value] = self._add(
+                fmt.Tensor(self._unique(name), code_of(value), self.dims.all(value.sizes), role, data=data)
+            )
         return found
 
     def constant(self, value: Value) -> int:
@@ -123,8 +138,16 @@ class Assembly:
         found = self.states.get(state)
         if found is None:
             data = np.ascontiguousarray(state.read(), state.dtype.numpy).tobytes()
-            found = self.states[state] = self._add(fmt.Tensor(
-                self._unique(state.name), fmt.DType[state.dtype.code], self.dims.all(state.shape), fmt.Role[state.role], state.trainable, data))
+            found = self.states[state] = self._add(
+                fmt.Tensor(
+                    self._unique(state.name),
+                    fmt.DType[state.dtype.code],
+                    self.dims.all(state.shape),
+                    fmt.Role[state.role],
+                    state.trainable,
+                    data,
+                )
+            )
         return found
 
     def signature(self, source: Source, graph: Graph) -> fmt.Signature:
@@ -161,5 +184,3 @@ class Assembly:
 def code_of(value: Any) -> fmt.DType:
     """The stored element type of a value."""
     return fmt.DType[value.dtype.code]
-
-

@@ -5,7 +5,14 @@ from __future__ import annotations
 from ..program.format import DimExpr, DimOp, Model, Symbol
 from ..shapes import Dim, Size
 
-_OPS = {"mul": DimOp.MUL, "floordiv": DimOp.FLOORDIV, "ceildiv": DimOp.CEILDIV, "mod": DimOp.MOD, "min": DimOp.MIN, "max": DimOp.MAX}
+_OPS = {
+    "mul": DimOp.MUL,
+    "floordiv": DimOp.FLOORDIV,
+    "ceildiv": DimOp.CEILDIV,
+    "mod": DimOp.MOD,
+    "min": DimOp.MIN,
+    "max": DimOp.MAX,
+}
 
 
 class DimTable:

@@ -1,11 +1,13 @@
 """Decides which values get memory of their own; all others are computed inside the kernels that read them.
 
-One walk from the results back to the inputs. For each value it is known which kernels (named by the values they store, the
+One walk from the results back to the inputs. For each value it is known which kernels (named by the values they store,
+the
 *roots*) would compute it, and whether they read it at their own index (*aligned*) or elsewhere. The rules:
 
 * results, and what an optimizer step or a host-visible place needs, are placed;
 * movement costs nothing and is never placed for its own sake: its operand is looked at instead;
-* a value behind a fold (matmul, reduction, pooling, softmax) is computed inside another kernel only as its epilogue: aligned,
+* a value behind a fold (matmul, reduction, pooling, softmax) is computed inside another kernel only as its epilogue:
+  aligned,
   by one root, and at most one contraction per kernel;
 * a light elementwise value is recomputed where that is cheaper than storing and loading it.
 """
@@ -18,13 +20,40 @@ from ..graph.ir import Graph, Node, Value, uses
 from ..shapes import num_elements
 
 CONTRACTIONS = frozenset({"matmul", "conv2d", "conv2d_input_grad", "conv2d_filter_grad"})
-DEAR = frozenset({"exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos", "atan", "asinh",
-                  "acosh", "atanh", "erf", "erfc", "pow", "atan2", "sigmoid", "softplus"})
+DEAR = frozenset(
+    {
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "sin",
+        "cos",
+        "tan",
+        "tanh",
+        "sinh",
+        "cosh",
+        "asin",
+        "acos",
+        "atan",
+        "asinh",
+        "acosh",
+        "atanh",
+        "erf",
+        "erfc",
+        "pow",
+        "atan2",
+        "sigmoid",
+        "softplus",
+    }
+)
 DEAR_COST, RANDOM_COST = 8, 30
+MAX_LOADS = 7  # with the result 8 bindings: what every WebGPU device allows
 
 
 def is_step(node: Node) -> bool:
-    """Whether this is an optimizer step: (variable, slots..., gradient, scalars...) -> (variable, slots...); merged per chunk."""
+    """Whether this is an optimizer step: (variable, slots..., gradient, scalars...) -> (variable, slots...); merged
+    per chunk.
+    """
     return node.op.name.endswith("_step")
 
 
@@ -47,13 +76,15 @@ class Fusion:
 
 
 def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
-    """See the module. With `fuse` false every value that a node makes is placed, except movement (for tests of neutrality)."""
+    """See the module. With `fuse` false every value that a node makes is placed, except movement (for tests of
+    neutrality).
+    """
     readers = uses(graph)
     costs = _Costs(graph)
     results = set(graph.results)
     fusion = Fusion()
     aligned: dict[Value, bool] = {}
-    content: dict[Value, str] = {}                 # root -> "", "fold" or "contraction": what is inside it already
+    content: dict[Value, str] = {}  # root -> "", "fold" or "contraction": what is inside it already
     for node in reversed(graph.nodes):
         for v in node.outputs:
             consumers = readers.get(v, [])
@@ -69,7 +100,9 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
                     elif w in fusion.roots:
                         roots |= fusion.roots[w]
                 place = place or (is_step(c) and c.inputs[len(c.outputs)] is v) or _must_place(v, c, costs)
-                same_index = same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
+                same_index = (
+                    same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
+                )
             movement = is_movement(node)
             if not place and not movement:
                 place = not fuse or _dearer_inline(v, node, roots, same_index, costs, content)
@@ -85,8 +118,34 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
                 if is_heavy(node):
                     for r in roots:
                         content[r] = "contraction" if node.op.name in CONTRACTIONS else "fold"
+    _limit_loads(graph, fusion)
     fusion.placed = dict.fromkeys(v for n in graph.nodes for v in n.outputs if v in fusion.placed)
     return fusion
+
+
+def _limit_loads(graph: Graph, fusion: Fusion) -> None:
+    """Places more values where a kernel would bind more buffers than every device allows, the fullest parts first."""
+    loads: dict[Value, frozenset[Value]] = {}
+
+    def read(v: Value) -> frozenset[Value]:
+        """The buffers that a reader of v binds for it."""
+        if v.node is None:
+            small = v.sizes == () or (v.constant is not None and v.constant.size == 1)
+            return frozenset() if small else frozenset((v,))
+        return frozenset((v,)) if v in fusion.placed else loads[v]
+
+    for node in graph.nodes:
+        inputs = [v for v in node.inputs if v is not None]
+        while not is_step(node):
+            together = frozenset().union(*map(read, inputs)) if inputs else frozenset()
+            if len(together) <= MAX_LOADS:
+                break
+            widest = max(inputs, key=lambda v: len(read(v)))
+            if len(read(widest)) == 1:
+                break  # an op of too many inputs
+            fusion.placed[widest] = None
+        for v in node.outputs:
+            loads[v] = frozenset().union(*map(read, inputs)) if inputs else frozenset()
 
 
 def _pointwise(v: Value, consumer: Node) -> bool:
@@ -107,7 +166,9 @@ def _must_place(v: Value, consumer: Node, costs: _Costs) -> bool:
     return False
 
 
-def _dearer_inline(v: Value, node: Node, roots: set[Value], same_index: bool, costs: _Costs, content: dict[Value, str]) -> bool:
+def _dearer_inline(
+    v: Value, node: Node, roots: set[Value], same_index: bool, costs: _Costs, content: dict[Value, str]
+) -> bool:
     """Whether computing v inside its readers costs more than storing it."""
     if costs.folds[v]:
         if v.sizes == () and same_index and all(r.sizes == () for r in roots):
@@ -126,7 +187,9 @@ def _dearer_inline(v: Value, node: Node, roots: set[Value], same_index: bool, co
 
 
 class _Costs:
-    """For each value, if everything before it that is not behind a fold were inlined: operations, values loaded, folds inside."""
+    """For each value, if everything before it that is not behind a fold were inlined: operations, values loaded,
+    folds inside.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.weight: dict[Value, int] = {}
@@ -136,7 +199,7 @@ class _Costs:
             inputs = [v for v in node.inputs if v is not None]
             for v in inputs:
                 if v.node is None and v not in self.weight:
-                    small = v.constant is not None and v.constant.size == 1 or v.sizes == ()
+                    small = (v.constant is not None and v.constant.size == 1) or v.sizes == ()
                     self.weight[v], self.folds[v] = 0, False
                     self.loads[v] = frozenset() if small else frozenset((v,))
             heavy = is_heavy(node)
@@ -144,7 +207,11 @@ class _Costs:
             for v in node.outputs:
                 self.folds[v] = heavy or any(self.folds[i] for i in inputs)
                 self.weight[v] = own + sum(0 if self.folds[i] else self.weight[i] for i in inputs)
-                self.loads[v] = frozenset().union(*(frozenset((i,)) if self.folds[i] else self.loads[i] for i in inputs)) if inputs else frozenset()
+                self.loads[v] = (
+                    frozenset().union(*(frozenset((i,)) if self.folds[i] else self.loads[i] for i in inputs))
+                    if inputs
+                    else frozenset()
+                )
 
 
 def _op_cost(node: Node) -> int:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from .compile import Assembly, Source
 
 _DTYPES = {d.code: d for d in ALL}
-_SIZES, _EMPTY = ":sizes", ":empty"        # suffixes of attribute names: a tuple of sizes; a tuple of nothing
-_NESTED = ":pairs"                         # a tuple of tuples of ints, flattened; the first number is the length of each
+_SIZES, _EMPTY = ":sizes", ":empty"  # suffixes of attribute names: a tuple of sizes; a tuple of nothing
+_NESTED = ":pairs"  # a tuple of tuples of ints, flattened; the first number is the length of each
 
 
 def store_graph(assembly: Assembly, source: Source, graph: Graph) -> int:
-    """Adds a graph of primitives to the model; returns its index. Its outputs are those of the signature, then the new values of
+    """Adds a graph of primitives to the model; returns its index. Its outputs are those of the signature, then the new
+    values of
     the written states in the order of `Signature.writes`."""
     made = fmt.Graph(source.name, [], [])
     numbers: dict[Value, int] = {}
@@ -71,7 +72,10 @@ def _attr(assembly: Assembly, name: str, value: Any) -> fmt.NamedAttr:
         return fmt.NamedAttr(name + ":size", [assembly.dims.index(value)])
     if isinstance(value, tuple):
         return _tuple_attr(assembly, name, value)
-    raise TypeError(f"attribute {name!r} of type {type(value).__name__} cannot be stored; attributes are numbers, text, bools, sizes and tuples of them")
+    raise TypeError(
+        f"attribute {name!r} of type {type(value).__name__} cannot be stored; attributes are numbers, text, bools, "
+        "sizes and tuples of them"
+    )
 
 
 def _tuple_attr(assembly: Assembly, name: str, value: tuple[Any, ...]) -> fmt.NamedAttr:
@@ -86,13 +90,19 @@ def _tuple_attr(assembly: Assembly, name: str, value: tuple[Any, ...]) -> fmt.Na
     return fmt.NamedAttr(name + ":tuple", [int(v) for v in value])
 
 
-# -- back ---------------------------------------------------------------------------------------------------------------
+# -- back --------------------------------------------------------------------------------------------------------------
 
 
 def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, State]) -> Graph:
-    """The graph of a signature, with State cells for the tensors of state. Raises ModelError for an unknown op or no graph."""
+    """The graph of a signature, with State cells for the tensors of state. Raises ModelError for an unknown op or
+    no graph.
+    """
     if signature.graph < 0:
-        raise ModelError("G01-graph", f"signatures[{signature.name}]", "the file holds no graph for it (it was written without graphs)")
+        raise ModelError(
+            "G01-graph",
+            f"signatures[{signature.name}]",
+            "the file holds no graph for it (it was written without graphs)",
+        )
     stored = model.graphs[signature.graph]
     sizes = load_sizes(model)
     values: dict[int, Value] = {}
@@ -104,7 +114,9 @@ def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, Sta
             t = model.tensors[i]
             fixed = i in states or (t.role == fmt.Role.CONSTANT and t.data is not None)
             if needed and not fixed:
-                raise ModelError("G05-order", f"graphs[{signature.graph}]", f"reads tensor {i} before anything makes it")
+                raise ModelError(
+                    "G05-order", f"graphs[{signature.graph}]", f"reads tensor {i} before anything makes it"
+                )
             if t.dtype.name not in _DTYPES:
                 raise ModelError("G03-shape", f"tensors[{i}]", f"no graph can compute with {t.dtype.name}")
             shape, dtype = tuple(sizes[d] for d in t.shape), _DTYPES[t.dtype.name]
@@ -120,27 +132,42 @@ def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, Sta
         node = _load_node(model, n, [value(i) for i in n.inputs], sizes, [model.tensors[i] for i in n.outputs])
         nodes.append(node)
         if any(i in values or i in states for i in n.outputs) or len(set(n.outputs)) != len(n.outputs):
-            raise ModelError("G05-order", f"graphs[{signature.graph}]", f"op {node.op.name} makes a tensor of {n.outputs} again")
+            raise ModelError(
+                "G05-order", f"graphs[{signature.graph}]", f"op {node.op.name} makes a tensor of {n.outputs} again"
+            )
         values.update(zip(n.outputs, node.outputs, strict=True))
     outputs = [value(i) for i in stored.outputs]
     count = len(signature.outputs)
     held = [states.get(t) for t in (*signature.writes, *(a.tensor for a in signature.advance))]
-    if len(outputs) != count + len(signature.writes) or None in outputs or None in held or any(
-            (s.shape, s.dtype) != (v.sizes, v.dtype) for s, v in zip(held, outputs[count:], strict=False)):
-        raise ModelError("G06-signature", f"signatures[{signature.name}]", "its graph does not give its outputs and writes")
+    if (
+        len(outputs) != count + len(signature.writes)
+        or None in outputs
+        or None in held
+        or any((s.shape, s.dtype) != (v.sizes, v.dtype) for s, v in zip(held, outputs[count:], strict=False))
+    ):
+        raise ModelError(
+            "G06-signature", f"signatures[{signature.name}]", "its graph does not give its outputs and writes"
+        )
     writes = tuple((states[t], v) for t, v in zip(signature.writes, outputs[count:], strict=True))
     advances = tuple((states[a.tensor], sizes[a.by]) for a in signature.advance)
-    return Graph(signature.name, inputs, tuple(nodes), tuple(outputs[:count]), writes, advances)  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    return Graph(signature.name, inputs, tuple(nodes), tuple(outputs[:count]), writes, advances)
 
 
-def _load_node(model: fmt.Model, stored: fmt.Node, inputs: list[Value | None], sizes: list[Size], outputs: list[fmt.Tensor]) -> Node:
+def _load_node(
+    model: fmt.Model, stored: fmt.Node, inputs: list[Value | None], sizes: list[Size], outputs: list[fmt.Tensor]
+) -> Node:
     code = model.opcodes[stored.op]
     try:
         op = find_op(code.name)
     except KeyError as error:
         raise ModelError("G02-op", f"opcodes[{stored.op}]", str(error)) from None
     if code.version > op.version:
-        raise ModelError("G02-op", f"opcodes[{stored.op}]", f"op {code.name} has version {code.version}; this release knows {op.version}")
+        raise ModelError(
+            "G02-op",
+            f"opcodes[{stored.op}]",
+            f"op {code.name} has version {code.version}; this release knows {op.version}",
+        )
     try:
         attrs = dict(_load_attr(a, sizes) for a in stored.attrs)
     except (IndexError, TypeError, ValueError) as error:
@@ -152,7 +179,11 @@ def _load_node(model: fmt.Model, stored: fmt.Node, inputs: list[Value | None], s
     specs = specs if isinstance(specs, tuple) else (specs,)
     held = [(tuple(sizes[d] for d in t.shape), t.dtype.name) for t in outputs]
     if held != [(s.shape, s.dtype.code) for s in specs]:
-        raise ModelError("G03-shape", f"op {code.name}", f"the file says its outputs are {held}, the op gives {[(s.shape, s.dtype.code) for s in specs]}")
+        raise ModelError(
+            "G03-shape",
+            f"op {code.name}",
+            f"the file says its outputs are {held}, the op gives {[(s.shape, s.dtype.code) for s in specs]}",
+        )
     return Node(op, inputs, attrs, specs)
 
 
@@ -167,7 +198,7 @@ def _load_attr(attr: fmt.NamedAttr, sizes: list[Size]) -> tuple[str, Any]:
         "empty": lambda: (),
         "none": lambda: None,
         "tuple": lambda: tuple(value),
-        "pairs": lambda: tuple(tuple(value[i: i + value[0]]) for i in range(1, len(value), value[0])),
+        "pairs": lambda: tuple(tuple(value[i : i + value[0]]) for i in range(1, len(value), value[0])),
     }
     if kind not in convert:
         raise ModelError("G04-attribute", attr.name, f"unknown kind {kind!r}")
@@ -187,10 +218,18 @@ def load_sizes(model: fmt.Model) -> list[Size]:
             made.append(symbol(s.name, s.min, s.max, s.multiple_of))
         else:
             guard = model.dims[d.a]
-            guarded = d.op == fmt.DimOp.SUB and guard.op == fmt.DimOp.MAX and guard.b == d.b     # DimTable writes a - b so
+            guarded = d.op == fmt.DimOp.SUB and guard.op == fmt.DimOp.MAX and guard.b == d.b  # DimTable writes a - b so
             a, b = made[guard.a if guarded else d.a], made[d.b]
-            made.append({
-                fmt.DimOp.ADD: lambda a, b: a + b, fmt.DimOp.SUB: lambda a, b: a - b, fmt.DimOp.MUL: lambda a, b: a * b,
-                fmt.DimOp.FLOORDIV: lambda a, b: a // b, fmt.DimOp.CEILDIV: ceil_div, fmt.DimOp.MOD: lambda a, b: a % b,
-                fmt.DimOp.MIN: smaller, fmt.DimOp.MAX: larger}[d.op](a, b))
+            made.append(
+                {
+                    fmt.DimOp.ADD: lambda a, b: a + b,
+                    fmt.DimOp.SUB: lambda a, b: a - b,
+                    fmt.DimOp.MUL: lambda a, b: a * b,
+                    fmt.DimOp.FLOORDIV: lambda a, b: a // b,
+                    fmt.DimOp.CEILDIV: ceil_div,
+                    fmt.DimOp.MOD: lambda a, b: a % b,
+                    fmt.DimOp.MIN: smaller,
+                    fmt.DimOp.MAX: larger,
+                }[d.op](a, b)
+            )
     return made

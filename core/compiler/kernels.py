@@ -1,8 +1,8 @@
 """Placed values as kernels: each becomes a root (axes, one expression), and roots over the same points share a kernel.
 
-Three ways to share: equal axes (siblings), a common row (folds over a row with stores along it), and a reduction beside a
-contraction over the same elements (the bias gradient beside the weight gradient). Never across a dependency, never above
-`MAX_BUFFERS` bindings.
+Three ways to share: equal axes (siblings), a common row (folds over a row with stores along it), and a reduction
+beside a contraction over the same elements (the bias gradient beside the weight gradient). Never across a dependency,
+never above `MAX_BUFFERS` bindings.
 """
 
 from __future__ import annotations
@@ -40,8 +40,13 @@ class Root:
         """The same over other axes."""
         exprs = {ir.axis(a): ir.axis(b) for a, b in swap.items() if a.extent != 1}
         index, expr = rewrite([self.index, self.expr], exprs)
-        return replace(self, axes=tuple(swap.get(a, a) for a in self.axes), loops=tuple(swap.get(a, a) for a in self.loops),
-                       index=index, expr=expr)
+        return replace(
+            self,
+            axes=tuple(swap.get(a, a) for a in self.axes),
+            loops=tuple(swap.get(a, a) for a in self.loops),
+            index=index,
+            expr=expr,
+        )
 
 
 @dataclass(eq=False)
@@ -50,7 +55,7 @@ class Group:
 
     roots: list[Root]
     axes: tuple[Axis, ...]
-    special: Any = None                     # a merged optimizer step
+    special: Any = None  # a merged optimizer step
     reads: set[Value] = field(default_factory=set)
 
     def refresh(self) -> Group:
@@ -83,7 +88,7 @@ def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) ->
         used = frozenset().union(*(f.axes for f in folds))
         while parallel and parallel[-1] not in used:
             loops.insert(0, parallel.pop())
-        if not parallel and loops and not used:          # folds over nothing parallel: stay parallel, the fold is shared work
+        if not parallel and loops and not used:  # folds over nothing parallel: stay parallel, the fold is shared work
             parallel, loops = loops, []
     return Root(value, tuple(parallel), tuple(loops), lowering.flat(value.sizes, at), expr, contraction)
 
@@ -102,7 +107,9 @@ def _has_contraction(value: Value, lowering: Lowering) -> bool:
 
 
 def merge_roots(roots: Sequence[Root], ir: Builder, written: dict[Value, State], merge: bool = True) -> list[Group]:
-    """The roots in kernels. `written`: values that become a state's; stored in place, they need no binding beside the old one."""
+    """The roots in kernels. `written`: values that become a state's; stored in place, they need no binding beside
+    the old one.
+    """
     groups: list[Group] = []
     for root in roots:
         if not (merge and _join(groups, root, ir, written)):
@@ -137,21 +144,30 @@ def _tiny(group: Group, root: Root) -> bool:
 
 
 def _forward(root: Root, others: Sequence[Root]) -> Root | None:
-    """The root with what the others store at the same point taken from them instead of from memory; None if it reads elsewhere."""
+    """The root with what the others store at the same point taken from them instead of from memory; None if it
+    reads elsewhere.
+    """
     made = {r.value: r for r in others}
     swap: dict[Expr, Expr] = {}
     for x in walk([root.expr]):
         if x.op != "load" or x.attr not in made:
             continue
         source = made[x.attr]
-        if x.args != (source.index,) or source.valid is not None or source.loops != root.loops or x.dtype != source.expr.dtype:
+        if (
+            x.args != (source.index,)
+            or source.valid is not None
+            or source.loops != root.loops
+            or x.dtype != source.expr.dtype
+        ):
             return None
         swap[x] = source.expr
     return replace(root, expr=rewrite([root.expr], swap)[0]) if swap else root
 
 
 def _depends(groups: list[Group], group: Group, root: Root) -> bool:
-    """Whether the root needs, by way of other groups, something this group stores. The reverse cannot be: roots come in order."""
+    """Whether the root needs, by way of other groups, something this group stores. The reverse cannot be: roots
+    come in order.
+    """
     made_by = {v: g for g in groups for v in g.values}
     stack, seen = [made_by[v] for v in root.loads() if v in made_by], set()
     while stack:
@@ -205,7 +221,11 @@ def _around_contraction(group: Group, root: Root, ir: Builder) -> tuple[tuple[Ax
 
 def _epilogue(group: Group, root: Root, ir: Builder) -> Root | None:
     """An elementwise root over the contraction's own points, which uses what the contraction stores."""
-    if [a.extent for a in group.axes] != [a.extent for a in root.axes] or _has_fold(root) or not root.loads() & set(group.values):
+    if (
+        [a.extent for a in group.axes] != [a.extent for a in root.axes]
+        or _has_fold(root)
+        or not root.loads() & set(group.values)
+    ):
         return None
     return root.moved(dict(zip(root.axes, group.axes, strict=True)), ir)
 
@@ -236,7 +256,12 @@ def _beside_contraction(group: Group, root: Root, ir: Builder) -> Root | None:
         return None
     side = [x for x in walk([root.expr]) if x.op == "fold"]
     main = [x for r in group.roots for x in walk([r.expr]) if x.op == "fold"]
-    if len(side) != 1 or len(main) != 1 or len(side[0].attr.accumulators) != 1 or side[0].attr.accumulators[0].combine != "sum":
+    if (
+        len(side) != 1
+        or len(main) != 1
+        or len(side[0].attr.accumulators) != 1
+        or side[0].attr.accumulators[0].combine != "sum"
+    ):
         return None
     if side[0].attr.axes != main[0].attr.axes or main[0].args[1].op != "mul" or len(root.axes) != 1:
         return None
@@ -255,7 +280,7 @@ def _beside_contraction(group: Group, root: Root, ir: Builder) -> Root | None:
     return None
 
 
-# -- closing ------------------------------------------------------------------------------------------------------------
+# -- closing -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -281,7 +306,7 @@ def close(ir: Builder, name: str, axes: Sequence[Axis], stores: Sequence[tuple[A
     for place, _ in stores:
         places.setdefault(place, len(places))
     swap: dict[Expr, Expr] = {}
-    for x in nodes:                                       # operands first: loads inside indices of loads are ready
+    for x in nodes:  # operands first: loads inside indices of loads are ready
         if x.op == "load":
             args = tuple(rewrite(x.args, swap))
             swap[x] = ir._make("load", x.dtype, args, places[x.attr], None, None, x.axes)
@@ -329,8 +354,13 @@ def join_folds(ir: Builder, roots: Sequence[Expr], axes: Sequence[Axis]) -> list
     swap: dict[Expr, Expr] = {}
     for group in by_axes.values():
         widest = max(group, key=lambda f: len(f.axes))
-        members = [f for f in group if f.axes <= widest.axes and widest.axes - f.axes <= parallel
-                   and (f.axes == widest.axes or f.args[1] in widest.args[-1].args)]
+        members = [
+            f
+            for f in group
+            if f.axes <= widest.axes
+            and widest.axes - f.axes <= parallel
+            and (f.axes == widest.axes or f.args[1] in widest.args[-1].args)
+        ]
         if len(members) < 2 or any(f in walk(g.args) for f in members for g in members if f is not g):
             continue
         _join_members(ir, members, swap)
@@ -341,7 +371,7 @@ def _join_members(ir: Builder, members: Sequence[Expr], swap: dict[Expr, Expr]) 
     spec = members[0].attr
     accumulators = tuple(a for f in members for a in f.attr.accumulators)
     starts = [x for f in members for x in f.args[: len(f.attr.accumulators)]]
-    values = [x for f in members for x in f.args[len(f.attr.accumulators):]]
+    values = [x for f in members for x in f.args[len(f.attr.accumulators) :]]
     joined = replace(spec, accumulators=accumulators, level=max(f.attr.level for f in members))
     args = (*starts, *values)
     free = frozenset().union(*(x.axes for x in args)) - frozenset(spec.axes)

@@ -1,7 +1,7 @@
 """Where state lies: chunks of neighbouring variables, the same for all programs of a model.
 
-Variables that one optimizer updates in the same way are one chunk, its slots and gradients mirror the offsets, so the whole
-update is one kernel over flat arrays. Everything else that a device writes or reads is in a chunk of its own.
+Variables that one optimizer updates in the same way are one chunk, its slots and gradients mirror the offsets, so the
+whole update is one kernel over flat arrays. Everything else that a device writes or reads is in a chunk of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..graph.ir import Graph, Node, State
 from .fuse import is_step
 
-ALIGNMENT = 256                       # bytes: WebGPU's binding alignment
+ALIGNMENT = 256  # bytes: WebGPU's binding alignment
 LARGEST_CHUNK = 128 << 20
 GRADIENT = "gradient"
 
@@ -33,7 +33,9 @@ class Chunk:
 
 @dataclass(eq=False)
 class StepGroup:
-    """Optimizer nodes that become one kernel: same op, attributes and scalars; `chunks` are those of the variables and slots."""
+    """Optimizer nodes that become one kernel: same op, attributes and scalars; `chunks` are those of the variables
+    and slots.
+    """
 
     nodes: list[Node]
     chunks: list[Chunk]
@@ -103,9 +105,11 @@ def _step_groups(graph: Graph, placed: dict[State, None], largest: int) -> list[
             continue
         count = len(node.outputs)
         states = [v.state if v is not None else None for v in node.inputs[:count]]
-        own = all(s is not None and s not in placed and writes.get(v) is s for s, v in zip(states, node.outputs, strict=True))
+        own = all(
+            s is not None and s not in placed and writes.get(v) is s for s, v in zip(states, node.outputs, strict=True)
+        )
         if own:
-            scalars = tuple(id(v) for v in node.inputs[count + 1:])
+            scalars = tuple(id(v) for v in node.inputs[count + 1 :])
             groups.setdefault((node.op.name, tuple(sorted(node.attrs.items())), scalars), []).append(node)
     cut: list[list[Node]] = []
     for nodes in groups.values():

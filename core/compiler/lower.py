@@ -14,19 +14,58 @@ from ..kernel.ir import BOOL, I32, U32, Builder, Expr, View, walk
 from ..shapes import Size
 
 # integers narrower or wider than 32 bits are i32 on a device: inputs are range-checked and narrowed at upload
-KERNEL_DTYPES = {"float32": "f32", "int32": "i32", "uint32": "u32", "bool": BOOL, "int64": I32, "int16": I32, "int8": I32,
-                 "uint8": I32, "uint16": I32}
-WIDE_OPS = frozenset({"reshape", "transpose", "broadcast_to", "cast", "equal", "not_equal", "less", "less_equal", "greater",
-                      "greater_equal", "select", "argmax", "argmin", "gather", "one_hot", "concat", "slice", "strided_slice", "pad", "reverse",
-                      "identity", "full", "dimension", "sparse_softmax_cross_entropy", "sparse_softmax_cross_entropy_grad", "scatter_add",
-                      "unsorted_segment_sum", "stop_gradient"})
+KERNEL_DTYPES = {
+    "float32": "f32",
+    "int32": "i32",
+    "uint32": "u32",
+    "bool": BOOL,
+    "int64": I32,
+    "int16": I32,
+    "int8": I32,
+    "uint8": I32,
+    "uint16": I32,
+}
+WIDE_OPS = frozenset(
+    {
+        "reshape",
+        "transpose",
+        "broadcast_to",
+        "cast",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "select",
+        "argmax",
+        "argmin",
+        "gather",
+        "one_hot",
+        "concat",
+        "slice",
+        "strided_slice",
+        "pad",
+        "reverse",
+        "identity",
+        "full",
+        "dimension",
+        "sparse_softmax_cross_entropy",
+        "sparse_softmax_cross_entropy_grad",
+        "scatter_add",
+        "unsorted_segment_sum",
+        "stop_gradient",
+    }
+)
 
 
 def kernel_dtype(dtype: DType) -> str:
     """The type that kernels compute with. Raises UnimplementedError for a type that stays on the host."""
     found = KERNEL_DTYPES.get(dtype.name)
     if found is None:
-        raise UnimplementedError(f"{dtype.name} values cannot be computed on a device; cast to float32 or int32, or run on the CPU")
+        raise UnimplementedError(
+            f"{dtype.name} values cannot be computed on a device; cast to float32 or int32, or run on the CPU"
+        )
     return found
 
 
@@ -45,7 +84,7 @@ class Lowering:
         found = self.memo.get(key)
         if found is None:
             found = self._element(value, at)
-            if guard and not vanishes(found):              # a load is 0 there by itself, what is computed need not be
+            if guard and not vanishes(found):  # a load is 0 there by itself, what is computed need not be
                 for valid in guard:
                     found = self.ir.select(valid, found, self.ir.const(0, found.dtype))
             self.memo[key] = found
@@ -58,7 +97,12 @@ class Lowering:
         words = None
         if value.state is not None and value.state.host_owned:
             words = lambda i: self.ir.scalar(value.state, U32, i, _words(value))  # noqa: E731
-        return View(value.sizes, kernel_dtype(value.dtype) if words is None else U32, lambda at: self.element(value, tuple(at)), words)
+        return View(
+            value.sizes,
+            kernel_dtype(value.dtype) if words is None else U32,
+            lambda at: self.element(value, tuple(at)),
+            words,
+        )
 
     def _element(self, value: Value, at: tuple[Expr, ...]) -> Expr:
         if value in self.placed:
@@ -92,10 +136,15 @@ class Lowering:
     def _computed(self, value: Value, at: tuple[Expr, ...]) -> Expr:
         node = value.node
         assert node is not None
-        wide = [v for v in (*node.inputs, *node.outputs) if v is not None and v.dtype.name == "int64" and v.constant is None and v.state is None]
+        wide = [
+            v
+            for v in (*node.inputs, *node.outputs)
+            if v is not None and v.dtype.name == "int64" and v.constant is None and v.state is None
+        ]
         if wide and node.op.name not in WIDE_OPS:
             raise UnimplementedError(
-                f"op {node.op.name} of int64 values cannot run on a device ({node.where or 'traced code'}); cast to int32, or run on the CPU"
+                f"op {node.op.name} of int64 values cannot run on a device ({node.where or 'traced code'}); cast to "
+                "int32, or run on the CPU"
             )
         kernel_dtype(value.dtype)
         if node.op.kind == "elementwise":
@@ -112,7 +161,9 @@ class Lowering:
     def _broadcast(self, value: Value, sizes: Sequence[Size], at: tuple[Expr, ...]) -> Expr:
         extra = len(sizes) - len(value.sizes)
         zero = self.ir.const(0)
-        index = tuple(zero if v == 1 and s != 1 else i for v, s, i in zip(value.sizes, sizes[extra:], at[extra:], strict=True))
+        index = tuple(
+            zero if v == 1 and s != 1 else i for v, s, i in zip(value.sizes, sizes[extra:], at[extra:], strict=True)
+        )
         return self.element(value, index)
 
 
@@ -122,18 +173,43 @@ def _words(value: Value) -> int:
     return elements * (2 if value.dtype.size == 8 else 1)
 
 
-
-
 def is_uniform(array: np.ndarray[Any, Any]) -> bool:
     """Whether all elements have the same bits: such a constant needs no memory."""
     if array.size == 0:
         return False
     flat = array.reshape(-1)
-    return array.size == 1 or (array.dtype.kind != "O" and bool((flat.view(np.uint8).reshape(array.size, -1) == flat[:1].view(np.uint8)).all()))
+    return array.size == 1 or (
+        array.dtype.kind != "O" and bool((flat.view(np.uint8).reshape(array.size, -1) == flat[:1].view(np.uint8)).all())
+    )
 
 
-_FINITE = frozenset({"load", "const", "axis", "size", "add", "sub", "mul", "neg", "abs", "min", "max", "select", "cast", "sign",
-                     "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
+_FINITE = frozenset(
+    {
+        "load",
+        "const",
+        "axis",
+        "size",
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "abs",
+        "min",
+        "max",
+        "select",
+        "cast",
+        "sign",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "eq",
+        "ne",
+        "and",
+        "or",
+        "not",
+    }
+)
 
 
 def vanishes(x: Expr) -> bool:
@@ -148,7 +224,11 @@ def vanishes(x: Expr) -> bool:
         return all(vanishes(a) for a in x.args)
     if x.op == "select":
         return all(vanishes(a) for a in x.args[1:])
-    return x.op in ("neg", "abs", "sign", "cast", "sqrt", "ne") and vanishes(x.args[0]) and (x.op != "ne" or vanishes(x.args[1]))
+    return (
+        x.op in ("neg", "abs", "sign", "cast", "sqrt", "ne")
+        and vanishes(x.args[0])
+        and (x.op != "ne" or vanishes(x.args[1]))
+    )
 
 
 def _is_finite(x: Expr) -> bool:

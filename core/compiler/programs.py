@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 _STORAGE = {"f32": fmt.DType.F32, "i32": fmt.DType.I32, "u32": fmt.DType.U32}
 
 
-def build_program(assembly: Assembly, graph: Graph, layout: Layout, position: int, plan: Schedule, target: str,
-                  signature: fmt.Signature) -> fmt.Program:
+def build_program(
+    assembly: Assembly,
+    graph: Graph,
+    layout: Layout,
+    position: int,
+    plan: Schedule,
+    target: str,
+    signature: fmt.Signature,
+) -> fmt.Program:
     """The program of one signature for "wasm" or "wgsl"."""
     builder = _Builder(assembly, graph, layout, position, signature)
     program = builder.program
@@ -36,14 +43,16 @@ def build_program(assembly: Assembly, graph: Graph, layout: Layout, position: in
 
 
 class _Builder:
-    def __init__(self, assembly: Assembly, graph: Graph, layout: Layout, position: int, signature: fmt.Signature) -> None:
+    def __init__(
+        self, assembly: Assembly, graph: Graph, layout: Layout, position: int, signature: fmt.Signature
+    ) -> None:
         self.assembly, self.graph, self.layout, self.signature = assembly, graph, layout, signature
         self.steps = layout.steps[position]
         self.program = fmt.Program(fmt.Target.WASM)
         self.places: dict[Any, int] = {}
         self.chunks: dict[str, int] = {}
 
-    # -- emitting -------------------------------------------------------------------------------------------------------
+    # -- emitting ------------------------------------------------------------------------------------------------------
 
     def emit_wasm(self, plan: Schedule) -> None:
         """One module for all kernels; a kernel's workspace is a scratch region bound last."""
@@ -73,24 +82,29 @@ class _Builder:
                 if number is None:
                     code = emitted.code.encode()
                     number = known[emitted.code] = len(self.program.kernels)
-                    self.program.kernels.append(fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions)))
+                    self.program.kernels.append(
+                        fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions))
+                    )
                 self._step(kernel, number, regions, emitted.grid, emitted.sizes)
 
-    def _step(self, kernel: Kernel, number: int, regions: list[int], grid: Sequence[Size], sizes: Sequence[Size]) -> None:
+    def _step(
+        self, kernel: Kernel, number: int, regions: list[int], grid: Sequence[Size], sizes: Sequence[Size]
+    ) -> None:
         dims = self.assembly.dims
         writes = sum(1 << i for i, b in enumerate(kernel.buffers) if b.written)
         if len(regions) > len(kernel.buffers):
             writes |= 1 << (len(regions) - 1)
         scalars = [self._scalar_tensor(s.key) for s in kernel.scalars]
-        self.program.steps.append(fmt.Step(fmt.StepKind.DISPATCH, number, regions, dims.all(grid), dims.all(sizes), scalars,
-                                           writes=writes))
+        self.program.steps.append(
+            fmt.Step(fmt.StepKind.DISPATCH, number, regions, dims.all(grid), dims.all(sizes), scalars, writes=writes)
+        )
 
     def _scalar_tensor(self, key: Any) -> int:
         if isinstance(key, Value):
             return self.assembly.tensor(key, key.label)
         return self.assembly.state(key)
 
-    # -- regions --------------------------------------------------------------------------------------------------------
+    # -- regions -------------------------------------------------------------------------------------------------------
 
     def _regions(self, closed: Closed) -> list[int]:
         return [self._region(p, b.dtype) for p, b in zip(closed.values, closed.kernel.buffers, strict=True)]
@@ -114,7 +128,9 @@ class _Builder:
         if place.kind == "constant":
             return self._add(fmt.Place.CONSTANT, _bytes(what), storage, self.assembly.constant(what))
         if place.kind == "output":
-            return self._add(fmt.Place.OUTPUT, _bytes(self.graph.outputs[what]), storage, self.signature.outputs[what].tensor)
+            return self._add(
+                fmt.Place.OUTPUT, _bytes(self.graph.outputs[what]), storage, self.signature.outputs[what].tensor
+            )
         if place.kind == "chunk":
             return self._chunk(next(c for c in self.layout.chunks if c.key == what))
         if place.kind == "private":
@@ -122,7 +138,9 @@ class _Builder:
         if place.kind == "gradient":
             key, state = place.what
             chunk = next(s.chunks[0] for s in self.steps if s.key == key)
-            return self._add(fmt.Place.STATE, _bytes(state), storage, parent=self._gradients(key), offset=chunk.offsets[state])
+            return self._add(
+                fmt.Place.STATE, _bytes(state), storage, parent=self._gradients(key), offset=chunk.offsets[state]
+            )
         chunk = self.layout.find(what)
         self._chunk(chunk)
         return self.places[Place("state", what)]
@@ -133,7 +151,13 @@ class _Builder:
         if found is None:
             found = self.chunks[chunk.key] = self._add(fmt.Place.STATE, chunk.size, fmt.DType.F32)
             for state, offset in chunk.offsets.items():
-                storage = fmt.DType.F32 if state.dtype.is_floating else fmt.DType.U32 if state.dtype.name in ("bool", "uint32") else fmt.DType.I32
+                storage = (
+                    fmt.DType.F32
+                    if state.dtype.is_floating
+                    else fmt.DType.U32
+                    if state.dtype.name in ("bool", "uint32")
+                    else fmt.DType.I32
+                )
                 made = self._add(fmt.Place.STATE, _bytes(state), storage, self.assembly.state(state), found, offset)
                 self.places[Place("state", state)] = made
         return found
@@ -145,7 +169,9 @@ class _Builder:
             found = self.chunks[key] = self._add(fmt.Place.STATE, size, fmt.DType.F32)
         return found
 
-    def _add(self, place: fmt.Place, size: Size, storage: fmt.DType, tensor: int = -1, parent: int = -1, offset: int = 0) -> int:
+    def _add(
+        self, place: fmt.Place, size: Size, storage: fmt.DType, tensor: int = -1, parent: int = -1, offset: int = 0
+    ) -> int:
         dims = self.assembly.dims
         self.program.regions.append(fmt.Region(place, dims.index(size), storage, tensor, parent, dims.index(offset)))
         return len(self.program.regions) - 1

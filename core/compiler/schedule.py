@@ -1,7 +1,8 @@
-"""Orders the kernels of a graph and says where each value is stored: in scratch memory, in an output, or in place in a state.
+"""Orders the kernels of a graph and says where each value is stored: in scratch memory, in an output, or in place in a
+state.
 
-A state is overwritten in place when every kernel that reads its old value can run before; a kernel that reads it itself must
-read only the element it stores. Otherwise the new value goes to scratch and is copied at the end.
+A state is overwritten in place when every kernel that reads its old value can run before; a kernel that reads it
+itself must read only the element it stores. Otherwise the new value goes to scratch and is copied at the end.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from .kernels import Closed, Group, Root, close, make_root, merge_roots, name_of
 from .layout import StepGroup
 from .lower import Lowering
 
-LANES = 64                # elements of one aligned block: what a row of a merged optimizer step covers
+LANES = 64  # elements of one aligned block: what a row of a merged optimizer step covers
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A key for memory: "input", "constant" and "scratch" hold `what` (a Value), "output" has a position, "state" a State,
+    """A key for memory: "input", "constant" and "scratch" hold `what` (a Value), "output" has a position, "state" a
+    State,
     "gradient" is (chunk key, State), "chunk" a chunk's key, "private" the key of a chunk of gradients."""
 
     kind: str
@@ -58,7 +60,7 @@ class _Scheduler:
         self.homes: dict[Value, Place] = {}
         self.more: dict[Value, list[Place]] = {}
         self.copies: list[tuple[Value, Place]] = []
-        self.overwrites: dict[int, list[State]] = {}       # by identity of the group: states it stores in place
+        self.overwrites: dict[int, list[State]] = {}  # by identity of the group: states it stores in place
 
     def run(self) -> Schedule:
         roots = [make_root(self.lowering, v) for v in self.fusion.placed if v not in self.stepped]
@@ -73,7 +75,7 @@ class _Scheduler:
             done.kernels.append(self._copy(value, place))
         return done
 
-    # -- places ---------------------------------------------------------------------------------------------------------
+    # -- places --------------------------------------------------------------------------------------------------------
 
     def _choose_homes(self, groups: list[Group]) -> None:
         """Where each stored value lives, and where else it must go."""
@@ -132,13 +134,20 @@ class _Scheduler:
             if id(g) not in seen:
                 seen.add(id(g))
                 stack.extend(maker[v] for v in g.reads if v in maker)
-                stack.extend(h for h in groups for s in self.overwrites.get(id(g), ()) if h is not g and any(v.state is s for v in h.reads))
+                stack.extend(
+                    h
+                    for h in groups
+                    for s in self.overwrites.get(id(g), ())
+                    if h is not g and any(v.state is s for v in h.reads)
+                )
         return False
 
-    # -- order ----------------------------------------------------------------------------------------------------------
+    # -- order ---------------------------------------------------------------------------------------------------------
 
     def _order(self, groups: list[Group]) -> list[Group]:
-        """Makers before readers, readers of an old state before the kernel that overwrites it; else as the graph has it."""
+        """Makers before readers, readers of an old state before the kernel that overwrites it; else as the graph
+        has it.
+        """
         maker = {v: g for g in groups for v in g.values}
         before: dict[int, list[Group]] = {}
         for g in groups:
@@ -146,7 +155,9 @@ class _Scheduler:
             overwritten = set(self.overwrites.get(id(g), ()))
             if isinstance(g.special, StepGroup):
                 overwritten |= {s for c in g.special.chunks for s in c.offsets}
-            needs += [h for h in groups if h is not g and any(v.state in overwritten for v in h.reads if v.state is not None)]
+            needs += [
+                h for h in groups if h is not g and any(v.state in overwritten for v in h.reads if v.state is not None)
+            ]
             before[id(g)] = needs
         order: list[Group] = []
         done: set[int] = set()
@@ -165,7 +176,7 @@ class _Scheduler:
             visit(g, frozenset())
         return order
 
-    # -- kernels --------------------------------------------------------------------------------------------------------
+    # -- kernels -------------------------------------------------------------------------------------------------------
 
     def _place_of(self, value: Any) -> Place:
         """The memory behind a load of this value."""
@@ -196,7 +207,9 @@ class _Scheduler:
         loads = [x for x in walk(store_roots([s for _, s in stores])) if x.op == "load"]
         swap: dict[Any, Any] = {}
         for x in loads:
-            swap[x] = self.ir._make("load", x.dtype, tuple(rewrite(x.args, swap)), self._place_of(x.attr), None, None, x.axes)
+            swap[x] = self.ir._make(
+                "load", x.dtype, tuple(rewrite(x.args, swap)), self._place_of(x.attr), None, None, x.axes
+            )
         made = []
         for place, s in stores:
             index, value = rewrite([s.index, s.value], swap)
@@ -211,7 +224,7 @@ class _Scheduler:
     def _step_group(self, step: StepGroup) -> Group:
         blocks = step.chunks[0].size // (4 * LANES)
         axes = (self.ir.new_axis(blocks), self.ir.new_axis(LANES))
-        scalars = {v for v in step.nodes[0].inputs[len(step.chunks) + 1:] if v is not None}
+        scalars = {v for v in step.nodes[0].inputs[len(step.chunks) + 1 :] if v is not None}
         reads = {v for n in step.nodes for v in n.inputs[: len(step.chunks) + 1] if v is not None}
         for v in scalars:
             reads |= {x.attr for x in walk([self.lowering.element(v, ())]) if x.op == "load"}
@@ -226,7 +239,7 @@ class _Scheduler:
         places = [Place("chunk", c.key) for c in step.chunks]
         read = [self.ir.load(p, "f32", index) for p in places]
         gradient = self.ir.load(Place("private", step.key), "f32", index)
-        scalars = [self.lowering.element(v, ()) for v in node.inputs[count + 1:] if v is not None]
+        scalars = [self.lowering.element(v, ()) for v in node.inputs[count + 1 :] if v is not None]
         made = node.op.lower(self.ir, *read, gradient, *scalars, **node.attrs)
         values = made if isinstance(made, tuple) else (made,)
         return [(p, Store(0, index, value)) for p, value in zip(places, values, strict=True)]

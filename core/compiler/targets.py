@@ -7,7 +7,6 @@ from typing import Any
 
 from ..kernel.ir import Kernel
 from ..kernel.split import Scratch, should_split, split_reduction
-from ..kernel.split import Scratch, should_split, split_reduction
 from ..shapes import Size
 
 
@@ -33,7 +32,8 @@ def wgsl(kernel: Kernel) -> Any:
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:
-    """The kernel as it is, or in two stages where a long fold would leave a GPU idle, each with the places of its buffers.
+    """The kernel as it is, or in two stages where a long fold would leave a GPU idle, each with the places of its
+    buffers.
 
     Memory between the stages is a `kernel.split.Scratch`.
     """

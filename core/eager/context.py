@@ -19,7 +19,8 @@ _noted: set[str] = set()
 
 @contextmanager
 def device(name: Any) -> Iterator[None]:
-    """Compiled functions inside the `with` block run on this device: "/CPU:0", "/GPU:0", "WASM:0"; None restores the default.
+    """Compiled functions inside the `with` block run on this device: "/CPU:0", "/GPU:0", "WASM:0"; None restores the
+    default.
 
     Eager ops run on the host wherever they are. Raises InvalidArgumentError for a name that is not a device.
     """
@@ -31,7 +32,9 @@ def device(name: Any) -> Iterator[None]:
 
 
 def function_device() -> str:
-    """Where a compiled function runs now: "GPU:0", "WASM:0", "CPU:0" (programs in place, in Pyodide) or "cpu" (the host's numpy)."""
+    """Where a compiled function runs now: "GPU:0", "WASM:0", "CPU:0" (programs in place, in Pyodide) or "cpu" (the
+    host's numpy).
+    """
     name = _DEVICE.get() or default_device()
     return "cpu" if name == "CPU:0" and sys.platform != "emscripten" else name
 

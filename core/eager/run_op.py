@@ -18,7 +18,9 @@ class Eager:
     """The interpreter at the bottom of the stack."""
 
     def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        """The outputs as eager tensors. The shape rule runs first, so that a wrong shape or dtype gives the op's own message."""
+        """The outputs as eager tensors. The shape rule runs first, so that a wrong shape or dtype gives the op's
+        own message.
+        """
         if op.kind == "composite" and type(op).numpy is _composite_numpy():
             return op.expand(*inputs, **attrs)  # type: ignore[attr-defined]
         symbolic = next((x for x in inputs if hasattr(x, "record_op")), None)
@@ -42,7 +44,9 @@ def _spec(x: Any) -> Any:
     from ..ops.op import Spec
 
     if not all(isinstance(d, int) for d in x.sizes):
-        raise InvalidArgumentError(f"a traced tensor of shape {x.shape} was used outside its tf.function; return it from the function instead")
+        raise InvalidArgumentError(
+            f"a traced tensor of shape {x.shape} was used outside its tf.function; return it from the function instead"
+        )
     return Spec(x.sizes, x.dtype)
 
 
@@ -56,7 +60,9 @@ def _tensor(array: Any, spec: Any) -> EagerTensor:
 def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
     """A function of tensors, run eagerly on arrays."""
     with dispatch.replaced(()):
-        out = function(*(None if a is None else EagerTensor(np.asarray(a), as_dtype(np.asarray(a).dtype)) for a in arrays))
+        out = function(
+            *(None if a is None else EagerTensor(np.asarray(a), as_dtype(np.asarray(a).dtype)) for a in arrays)
+        )
     return tuple(o.host() for o in out) if isinstance(out, tuple) else out.host()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +18,13 @@ class EagerTensor(Tensor):
 
     __slots__ = ("__weakref__", "_array", "_fetch", "dtype", "sizes")
 
-    def __init__(self, array: np.ndarray[Any, Any] | None, dtype: DType, sizes: tuple[int, ...] | None = None,
-                 fetch: Callable[[], np.ndarray[Any, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        array: np.ndarray[Any, Any] | None,
+        dtype: DType,
+        sizes: tuple[int, ...] | None = None,
+        fetch: Callable[[], np.ndarray[Any, Any]] | None = None,
+    ) -> None:
         self._array = array
         self._fetch = fetch
         self.dtype = dtype
@@ -84,8 +88,8 @@ def is_tensor(x: Any) -> bool:
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = "Const") -> EagerTensor:
     """A tensor from a Python value, a nested list or an array.
 
-    Python floats become float32, ints int32 (int64 if they do not fit), numpy arrays keep their dtype. With `shape`, a single
-    value fills it. Raises TypeError or ValueError for what is not a regular array of numbers.
+    Python floats become float32, ints int32 (int64 if they do not fit), numpy arrays keep their dtype. With `shape`, a
+    single value fills it. Raises TypeError or ValueError for what is not a regular array of numbers.
 
     >>> constant([1.0, 2.0]).dtype
     tf.float32
@@ -93,7 +97,9 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(value, Tensor):
         if wanted is not None and value.dtype is not wanted:
-            raise ValueError(f"constant: the tensor has dtype {value.dtype.name}, {wanted.name} was asked for; use tf.cast")
+            raise ValueError(
+                f"constant: the tensor has dtype {value.dtype.name}, {wanted.name} was asked for; use tf.cast"
+            )
         if shape is None and isinstance(value, EagerTensor):
             return value
         value = value.numpy()
@@ -106,12 +112,17 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
             elif array.size == int(np.prod(target)):
                 array = array.reshape(target)
             else:
-                raise TypeError(f"Eager execution of tf.constant with unsupported shape. Tensor {value} has {array.size} elements, shape {target} needs {int(np.prod(target))}.")
+                raise TypeError(
+                    f"Eager execution of tf.constant with unsupported shape. Tensor {value} has {array.size} "
+                    f"elements, shape {target} needs {int(np.prod(target))}."
+                )
     return EagerTensor(array, as_dtype(array.dtype) if wanted is None else wanted)
 
 
 def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
-    """A host array of a value by TensorFlow's rules; an array in memory of its own, so that later changes do not show."""
+    """A host array of a value by TensorFlow's rules; an array in memory of its own, so that later changes do not
+    show.
+    """
     if isinstance(value, np.ndarray):
         array = value.astype(dtype.numpy) if dtype is not None else value.copy()
         if array.dtype.kind in "US":
@@ -129,14 +140,19 @@ def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     if array.dtype.kind == "O" or array.dtype.kind in "US":
         if array.dtype.kind in "US" or all(isinstance(v, str | bytes) for v in array.ravel()):
             return array.astype(object)
-        raise ValueError(f"Attempt to convert a value ({value!r}) with an unsupported type ({type(value)}) to a Tensor.")
+        raise ValueError(
+            f"Attempt to convert a value ({value!r}) with an unsupported type ({type(value)}) to a Tensor."
+        )
     if dtype is not None:
         if dtype.is_integer and array.dtype.kind == "f" and not isinstance(value, np.generic):
             raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype {dtype.name}")
         if dtype.is_integer and array.size and array.dtype.kind in "iu":
             low, high = int(array.min()), int(array.max())
             if low < dtype.min or high > dtype.max:
-                raise OverflowError(f"constant: {low if low < dtype.min else high} does not fit into {dtype.name} ({dtype.min}..{dtype.max})")
+                raise OverflowError(
+                    f"constant: {low if low < dtype.min else high} does not fit into {dtype.name} "
+                    f"({dtype.min}..{dtype.max})"
+                )
         return array.astype(dtype.numpy)
     if isinstance(value, np.generic):
         return array
@@ -158,7 +174,11 @@ def _flat(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else (value.numpy() if hasattr(value, "numpy") else value)
+    return (
+        [_plain(v) for v in value]
+        if isinstance(value, list | tuple)
+        else (value.numpy() if hasattr(value, "numpy") else value)
+    )
 
 
 def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Any:
@@ -171,9 +191,13 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(value, Value):
         if wanted is not None and value.dtype is not wanted:
-            raise ValueError(f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: {value!r}")
+            raise ValueError(
+                f"Tensor conversion requested dtype {wanted.name} for Tensor with dtype {value.dtype.name}: {value!r}"
+            )
         return value.value() if hasattr(value, "value") else value
-    if isinstance(value, list | tuple) and any(isinstance(v, Value) and not isinstance(v, EagerTensor) for v in _flat(value)):
+    if isinstance(value, list | tuple) and any(
+        isinstance(v, Value) and not isinstance(v, EagerTensor) for v in _flat(value)
+    ):
         parts = [convert_to_tensor(v, wanted) for v in value]
         dims = [apply("reshape", p, shape=(1, *p.sizes)) for p in parts]
         return apply("concat", *dims, axis=0)
@@ -190,10 +214,13 @@ def from_python(value: Any, dtype: DType | None) -> Any:
     if dtype is None or (isinstance(value, np.ndarray) and dtype is string):
         return convert_to_tensor(value)
     if isinstance(value, np.ndarray):
-        return EagerTensor(value.astype(dtype.numpy), dtype)       # TensorFlow casts arrays, even a float one to integers
+        return EagerTensor(value.astype(dtype.numpy), dtype)  # TensorFlow casts arrays, even a float one to integers
     array = np.asarray(value) if not isinstance(value, list | tuple) else to_array(value)
     if dtype.is_integer and array.dtype.kind == "f":
-        raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype {dtype.name}; cast the tensor first: tf.cast(x, tf.float32)")
+        raise TypeError(
+            f"Cannot convert {value!r} to EagerTensor of dtype {dtype.name}; cast the tensor first: tf.cast(x, "
+            "tf.float32)"
+        )
     if dtype is bool_ and array.dtype.kind != "b":
         raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype bool")
     if dtype is string:
@@ -205,5 +232,3 @@ def wrap(array: Any) -> EagerTensor:
     """An eager tensor around an array that nobody else changes."""
     array = np.asarray(array)
     return EagerTensor(array, as_dtype(array.dtype))
-
-

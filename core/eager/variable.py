@@ -33,26 +33,48 @@ class Variable(Operators):
 
     __slots__ = ("__dict__", "__weakref__", "_name", "state")
 
-    def __init__(self, initial_value: Any = None, trainable: bool | None = None, validate_shape: bool = True, caching_device: Any = None,
-                 name: str | None = None, variable_def: Any = None, dtype: Any = None, import_scope: Any = None, constraint: Any = None,
-                 synchronization: Any = None, aggregation: Any = None, shape: Any = None, *, role: str = "WEIGHT") -> None:
+    def __init__(
+        self,
+        initial_value: Any = None,
+        trainable: bool | None = None,
+        validate_shape: bool = True,
+        caching_device: Any = None,
+        name: str | None = None,
+        variable_def: Any = None,
+        dtype: Any = None,
+        import_scope: Any = None,
+        constraint: Any = None,
+        synchronization: Any = None,
+        aggregation: Any = None,
+        shape: Any = None,
+        *,
+        role: str = "WEIGHT",
+    ) -> None:
         if initial_value is None:
-            raise ValueError("The `initial_value` arg to `tf.Variable` must be specified: give a value or a function that returns one.")
+            raise ValueError(
+                "The `initial_value` arg to `tf.Variable` must be specified: give a value or a function that returns "
+                "one."
+            )
         value = initial_value() if callable(initial_value) else initial_value
         if isinstance(value, Variable):
             value = value.numpy()
-        tensor = constant(value, dtype) if not isinstance(value, EagerTensor) else (
-            value if dtype is None or as_dtype(dtype) is value.dtype else constant(value.numpy(), dtype))
+        tensor = (
+            constant(value, dtype)
+            if not isinstance(value, EagerTensor)
+            else (value if dtype is None or as_dtype(dtype) is value.dtype else constant(value.numpy(), dtype))
+        )
         if shape is not None and not TensorShape(shape).is_compatible_with(tensor.shape):
             raise ValueError(f"Variable: the initial value has shape {tensor.shape}, `shape` says {TensorShape(shape)}")
         wanted = True if trainable is None else bool(trainable)
         self._name = name or f"Variable_{next(_names)}"
         array = np.array(tensor.host(), dtype=tensor.dtype.numpy)
-        self.state = State(self._name, tuple(array.shape), tensor.dtype, role, wanted and tensor.dtype.is_floating, array)
+        self.state = State(
+            self._name, tuple(array.shape), tensor.dtype, role, wanted and tensor.dtype.is_floating, array
+        )
         if wanted and not tensor.dtype.is_floating:
             self.state.trainable = False
 
-    # -- what it is -----------------------------------------------------------------------------------------------------
+    # -- what it is ----------------------------------------------------------------------------------------------------
 
     @property
     def sizes(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -85,7 +107,7 @@ class Variable(Operators):
     def device(self) -> str:
         return "/job:localhost/replica:0/task:0/device:CPU:0"
 
-    # -- values ---------------------------------------------------------------------------------------------------------
+    # -- values --------------------------------------------------------------------------------------------------------
 
     def host(self) -> np.ndarray[Any, Any]:
         """The value on the host, not to be changed by the caller."""
@@ -94,7 +116,9 @@ class Variable(Operators):
     def numpy(self) -> Any:
         """The value as a numpy array of its own."""
         if _recorder() is not None:
-            raise NotImplementedError(f"numpy() of variable {self._name!r} inside a traced tf.function: its value is not known while tracing")
+            raise NotImplementedError(
+                f"numpy() of variable {self._name!r} inside a traced tf.function: its value is not known while tracing"
+            )
         array = self.state.read()
         return array[()] if array.ndim == 0 else array.copy()
 
@@ -108,13 +132,20 @@ class Variable(Operators):
 
     def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Gives it a new value of the same shape and dtype. Raises ValueError if they differ. Returns the variable."""
-        tensor = convert_to_tensor(value, self.dtype) if not hasattr(value, "dtype") or isinstance(value, np.ndarray) else value
-        if isinstance(value, np.ndarray) and as_dtype(value.dtype) is not self.dtype:
-            tensor = constant(value, self.dtype)
+        if isinstance(value, np.ndarray | np.generic):
+            tensor = constant(np.asarray(value), self.dtype)
+        else:
+            tensor = value if hasattr(value, "dtype") else convert_to_tensor(value, self.dtype)
         if tensor.dtype is not self.dtype:
-            raise ValueError(f"Cannot assign value to variable '{self.name}': it has dtype {self.dtype.name}, the value {tensor.dtype.name}; use tf.cast")
+            raise ValueError(
+                f"Cannot assign value to variable '{self.name}': it has dtype {self.dtype.name}, the value "
+                f"{tensor.dtype.name}; use tf.cast"
+            )
         if tuple(tensor.sizes) != self.state.shape:
-            raise ValueError(f"Cannot assign value to variable '{self.name}': Shape mismatch. The variable shape {tuple(self.state.shape)}, and the assigned value shape {tuple(tensor.sizes)} are incompatible.")
+            raise ValueError(
+                f"Cannot assign value to variable '{self.name}': Shape mismatch. The variable shape "
+                f"{tuple(self.state.shape)}, and the assigned value shape {tuple(tensor.sizes)} are incompatible."
+            )
         recorder = _recorder()
         if recorder is not None:
             recorder.write(self.state, tensor)
@@ -122,7 +153,9 @@ class Variable(Operators):
             self.state.write(np.array(tensor.host()))
         return self
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_add(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Adds to the value. A counter (role COUNTER) inside a trace moves on when the run is done."""
         recorder = _recorder()
         if recorder is not None and self.state.host_owned:
@@ -130,7 +163,9 @@ class Variable(Operators):
             return self
         return self.assign(apply("add", self, delta))
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_sub(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Subtracts from the value."""
         return self.assign(apply("subtract", self, delta))
 
@@ -165,12 +200,18 @@ class Variable(Operators):
     def __repr__(self) -> str:
         if _recorder() is not None:
             return f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}>"
-        text = repr(self.state.read().tolist()) if not self.state.shape else np.array2string(self.state.read(), separator=", ")
+        text = (
+            repr(self.state.read().tolist())
+            if not self.state.shape
+            else np.array2string(self.state.read(), separator=", ")
+        )
         gap = "\n" if "\n" in text else ""
         return f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}, numpy={gap}{text}>"
 
     def __deepcopy__(self, memo: Any) -> Variable:
-        return Variable(self.state.read().copy(), self.trainable, name=self._name, dtype=self.dtype, role=self.state.role)
+        return Variable(
+            self.state.read().copy(), self.trainable, name=self._name, dtype=self.dtype, role=self.state.role
+        )
 
 
 def _recorder() -> Any:

@@ -24,8 +24,8 @@ def target_of(device: str) -> str:
 class DeviceModel:
     """A compiled model on a device, and which states are newer where.
 
-    A state is uploaded before a run if its host value changed since this model last saw it; after a run that writes it, this
-    model owns it until somebody reads it.
+    A state is uploaded before a run if its host value changed since this model last saw it; after a run that writes
+    it, this model owns it until somebody reads it.
     """
 
     def __init__(self, compiled: Compiled, device: str) -> None:
@@ -35,7 +35,9 @@ class DeviceModel:
         for signature in compiled.model.signatures:
             touched = [*signature.writes, *(a.tensor for a in signature.advance)]
             self.moved[signature.name] = [compiled.states[i] for i in touched]
-        self.used = {s.name: [compiled.states[i] for i in sorted({*s.reads, *s.writes})] for s in compiled.model.signatures}
+        self.used = {
+            s.name: [compiled.states[i] for i in sorted({*s.reads, *s.writes})] for s in compiled.model.signatures
+        }
         self._known = {s: s.version for s in self.states}
 
     def run(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,10 @@ class ConcreteFunction:
     @property
     def structured_outputs(self) -> Any:
         """The specs of what it returns, in its structure."""
-        return map_structure(lambda x: TensorSpec.from_tensor(self.traced.graph.outputs[x.index]) if isinstance(x, Slot) else x, self.traced.result)
+        return map_structure(
+            lambda x: TensorSpec.from_tensor(self.traced.graph.outputs[x.index]) if isinstance(x, Slot) else x,
+            self.traced.result,
+        )
 
     def run(self, tensors: Sequence[Any]) -> Any:
         """Runs the graph and gives its results in the structure that the function returned."""
@@ -78,7 +81,9 @@ class ConcreteFunction:
         return self._compiled[device]
 
     def _inline(self, tensors: Sequence[Any]) -> list[Any]:
-        """The nodes again, through the interpreters that are active: a traced function inside a tape or another trace."""
+        """The nodes again, through the interpreters that are active: a traced function inside a tape or another
+        trace.
+        """
         from ..ops.dispatch import apply
 
         graph = self.traced.graph
@@ -100,7 +105,7 @@ class ConcreteFunction:
         return results
 
 
-def _StateReader(state: Any) -> Any:  # noqa: N802
+def _StateReader(state: Any) -> Any:
     """A variable around a cell that already exists."""
     from ..eager.variable import Variable
 
@@ -124,8 +129,14 @@ def advance(graph: Any, arrays: Sequence[Any]) -> None:
 class Function:
     """What `tf.function` returns: call it like the Python function it wraps."""
 
-    def __init__(self, python_function: Callable[..., Any], input_signature: Sequence[TensorSpec] | None = None,
-                 jit_compile: bool | None = None, reduce_retracing: bool = False, name: str | None = None) -> None:
+    def __init__(
+        self,
+        python_function: Callable[..., Any],
+        input_signature: Sequence[TensorSpec] | None = None,
+        jit_compile: bool | None = None,
+        reduce_retracing: bool = False,
+        name: str | None = None,
+    ) -> None:
         self.python_function = python_function
         self.input_signature = None if input_signature is None else tuple(input_signature)
         self._signature = inspect.signature(python_function)
@@ -142,7 +153,13 @@ class Function:
             return self
         found = instance.__dict__.get(f"_tideflow_function_{self.__name__}") if hasattr(instance, "__dict__") else None
         if found is None:
-            found = Function(functools.partial(self.python_function, instance), self.input_signature, None, self._reduce, self.__name__)
+            found = Function(
+                functools.partial(self.python_function, instance),
+                self.input_signature,
+                None,
+                self._reduce,
+                self.__name__,
+            )
             if hasattr(instance, "__dict__"):
                 object.__setattr__(instance, f"_tideflow_function_{self.__name__}", found)
         return found
@@ -162,7 +179,7 @@ class Function:
         """How often the function was traced."""
         return lambda: len(self._cache)
 
-    # -- signatures -----------------------------------------------------------------------------------------------------
+    # -- signatures ----------------------------------------------------------------------------------------------------
 
     def _select(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[ConcreteFunction, list[Any]]:
         """The trace for these arguments, made if there is none, and its tensors."""
@@ -195,16 +212,26 @@ class Function:
     def _fit_signature(self, tensors: list[Any]) -> list[Any]:
         assert self.input_signature is not None
         if len(tensors) != len(self.input_signature):
-            raise TypeError(f"{self.__name__}(): input_signature has {len(self.input_signature)} specs, the call has {len(tensors)} tensors")
+            raise TypeError(
+                f"{self.__name__}(): input_signature has {len(self.input_signature)} specs, the call has "
+                f"{len(tensors)} tensors"
+            )
         for t, s in zip(tensors, self.input_signature, strict=True):
             if not s.is_compatible_with(t):
-                raise TypeError(f"{self.__name__}(): binding inputs to tf.function failed: {t!r} does not fit the input_signature {s!r}")
+                raise TypeError(
+                    f"{self.__name__}(): binding inputs to tf.function failed: {t!r} does not fit the input_signature "
+                    f"{s!r}"
+                )
         return tensors
 
     def _relaxed(self, skeleton: Any, specs: tuple[Any, ...], tensors: list[Any]) -> ConcreteFunction | None:
         """A trace with free sizes that fits."""
         for ((other, tied), held), concrete in self._cache.items():
-            if other == skeleton[0] and len(held) == len(specs) and all(_fits(h, s) for h, s in zip(held, specs, strict=True)):
+            if (
+                other == skeleton[0]
+                and len(held) == len(specs)
+                and all(_fits(h, s) for h, s in zip(held, specs, strict=True))
+            ):
                 if not tied or _tied(tensors, held):
                     return concrete
         return None
@@ -217,13 +244,19 @@ class Function:
             return specs
         relaxed = []
         for column in zip(*seen, strict=True):
-            shape = tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(c[0] for c in column), strict=True))
+            shape = tuple(
+                sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(c[0] for c in column), strict=True)
+            )
             relaxed.append((shape, column[0][1]))
         return tuple(relaxed)
 
-    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], specs: tuple[Any, ...], tied: bool) -> ConcreteFunction:
+    def _trace(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], specs: tuple[Any, ...], tied: bool
+    ) -> ConcreteFunction:
         names = self._names(args, kwargs)
-        made = input_values([TensorSpec(shape, dtype) for shape, dtype in specs], names[: len(specs)], "batch" if tied else None)
+        made = input_values(
+            [TensorSpec(shape, dtype) for shape, dtype in specs], names[: len(specs)], "batch" if tied else None
+        )
 
         def arguments(values: list[Any]) -> Any:
             supply = iter(values)
@@ -240,7 +273,10 @@ class Function:
             count = sum(isinstance(_tensor_or_self(x), Tensor | TensorSpec) for x in flatten(arg))
             names += [base if count == 1 and base not in names else f"{base}_{len(names)}" for _ in range(count)]
         for k, v in kwargs.items():
-            names += [f"{k}_{j}" if j else k for j in range(sum(isinstance(_tensor_or_self(x), Tensor | TensorSpec) for x in flatten(v)))]
+            names += [
+                f"{k}_{j}" if j else k
+                for j in range(sum(isinstance(_tensor_or_self(x), Tensor | TensorSpec) for x in flatten(v)))
+            ]
         return names
 
 
@@ -249,7 +285,7 @@ def _tensor_or_self(x: Any) -> Any:
         return convert_to_tensor(x)
     if isinstance(x, Tensor | TensorSpec) or not isinstance(x, AnyValue):
         return x
-    return x                                  # a variable: captured by identity
+    return x  # a variable: captured by identity
 
 
 def _skeleton(structure: Any, leaves: list[Any]) -> Any:
@@ -278,24 +314,39 @@ def _list(shape: Any) -> tuple[int | None, ...]:
 
 
 def _tied(tensors: list[Any], specs: tuple[Any, ...]) -> bool:
-    """Whether the free first sizes are one size: they are until a call shows otherwise, and then they are symbols of their own."""
+    """Whether the free first sizes are one size: they are until a call shows otherwise, and then they are symbols
+    of their own.
+    """
     first = {t.shape[0] for t, (shape, _) in zip(tensors, specs, strict=True) if shape and shape[0] is None}
     return len(first - {None}) <= 1
 
 
 def _fits(held: Any, got: Any) -> bool:
-    return bool(held[1] == got[1] and len(held[0]) == len(got[0]) and all(h is None or h == g for h, g in zip(held[0], got[0], strict=True)))
+    return bool(
+        held[1] == got[1]
+        and len(held[0]) == len(got[0])
+        and all(h is None or h == g for h, g in zip(held[0], got[0], strict=True))
+    )
 
 
-def function(func: Callable[..., Any] | None = None, input_signature: Sequence[TensorSpec] | None = None, autograph: bool = True,
-             jit_compile: bool | None = None, reduce_retracing: bool = False, experimental_implements: Any = None,
-             experimental_autograph_options: Any = None, experimental_attributes: Any = None, experimental_relax_shapes: Any = None,
-             experimental_compile: Any = None, experimental_follow_type_hints: Any = None) -> Any:
+def function(
+    func: Callable[..., Any] | None = None,
+    input_signature: Sequence[TensorSpec] | None = None,
+    autograph: bool = True,
+    jit_compile: bool | None = None,
+    reduce_retracing: bool = False,
+    experimental_implements: Any = None,
+    experimental_autograph_options: Any = None,
+    experimental_attributes: Any = None,
+    experimental_relax_shapes: Any = None,
+    experimental_compile: Any = None,
+    experimental_follow_type_hints: Any = None,
+) -> Any:
     """Compiles a Python function into a graph that is traced once for each signature.
 
-    Tensors (and numpy arrays) among the arguments are traced by shape and dtype; Python values are part of the signature, so a new
-    number means a new trace. After three traces that differ in sizes alone, those sizes become free. Variables are captured; what is
-    assigned to them is written when a call ends.
+    Tensors (and numpy arrays) among the arguments are traced by shape and dtype; Python values are part of the
+    signature, so a new number means a new trace. After three traces that differ in sizes alone, those sizes become
+    free. Variables are captured; what is assigned to them is written when a call ends.
 
     >>> @function
     ... def double(x):
@@ -303,11 +354,10 @@ def function(func: Callable[..., Any] | None = None, input_signature: Sequence[T
     >>> float(double(constant(2.0)))
     4.0
     """
+
     def decorate(f: Callable[..., Any]) -> Function:
         if isinstance(f, Function):
             return f
         return Function(f, input_signature, jit_compile, reduce_retracing or bool(experimental_relax_shapes))
 
     return decorate if func is None else decorate(func)
-
-

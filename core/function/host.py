@@ -49,8 +49,10 @@ def open_model(model: fmt.Model, device: str | Device | None = None) -> Any:
         return execute.load(model, device)
     if all(signature.graph >= 0 for signature in model.signatures):
         return RecompiledModel(model, target, device)
-    raise NoExecutorError(f"the file has no {target.name} programs for {name}, and no graphs to compile them from. "
-                          f"Export it for this target, or without strip_graphs.")
+    raise NoExecutorError(
+        f"the file has no {target.name} programs for {name}, and no graphs to compile them from. "
+        f"Export it for this target, or without strip_graphs."
+    )
 
 
 def load_states(model: fmt.Model) -> dict[int, State]:
@@ -73,8 +75,10 @@ class HostModel:
     def __init__(self, model: fmt.Model) -> None:
         lacking = [signature.name for signature in model.signatures if signature.graph < 0]
         if lacking:
-            raise NoExecutorError(f"the file holds no graphs for {lacking}, so numpy has nothing to interpret. "
-                                  f"Use device='wasm' (pip install 'tideflow[wasm]') or 'gpu' ('tideflow[gpu]').")
+            raise NoExecutorError(
+                f"the file holds no graphs for {lacking}, so numpy has nothing to interpret. "
+                f"Use device='wasm' (pip install 'tideflow[wasm]') or 'gpu' ('tideflow[gpu]')."
+            )
         self.model = model
         self._states = load_states(model)
         self._signatures = {signature.name: signature for signature in model.signatures}
@@ -99,16 +103,20 @@ class HostModel:
         ports = Ports(self.model, signature)
         given = ports.arrays(inputs or {})
         dims = evaluate(self.model.dims, ports.bind(given))
-        arrays = [array if array is not None else np.full(shape, port.fill, numpy_dtype(self._dtype(port)))
-                  for port, shape, array in zip(signature.inputs, ports.check(given, dims), given, strict=True)]
+        arrays = [
+            array if array is not None else np.full(shape, port.fill, numpy_dtype(self._dtype(port)))
+            for port, shape, array in zip(signature.inputs, ports.check(given, dims), given, strict=True)
+        ]
         outputs, writes = interpret(self._graphs[name], arrays)
         for state, value in writes:
             state.write(value)
         for advance in signature.advance:
             state = self._states[advance.tensor]
             state.write(advance_counter(state.read(), dims[advance.by], state.role == "RNG"))
-        return {port.name: Output.of(port.name, np.asarray(value), self._dtype(port))
-                for port, value in zip(signature.outputs, outputs, strict=True)}
+        return {
+            port.name: Output.of(port.name, np.asarray(value), self._dtype(port))
+            for port, value in zip(signature.outputs, outputs, strict=True)
+        }
 
     def _dtype(self, port: fmt.Port) -> fmt.DType:
         return self.model.tensors[port.tensor].dtype
@@ -126,8 +134,9 @@ class HostModel:
         """Sets a state tensor."""
         state, array = self._state(tensor), np.asarray(value)
         if array.shape != state.shape:
-            raise InvalidArgumentError(f"state tensor {state.name!r} has shape {state.shape}, the value has "
-                                       f"{array.shape}.")
+            raise InvalidArgumentError(
+                f"state tensor {state.name!r} has shape {state.shape}, the value has {array.shape}."
+            )
         state.write(array.astype(state.dtype.numpy))
 
     def save_into(self, model: fmt.Model | None = None) -> fmt.Model:
@@ -147,8 +156,15 @@ class RecompiledModel:
     def __init__(self, model: fmt.Model, target: fmt.Target, device: str | Device | None) -> None:
         self.model = model
         states = load_states(model)
-        sources = [Source(s.name, load_graph(model, s, states), [_port_spec(port) for port in s.inputs],
-                          [port.name for port in s.outputs]) for s in model.signatures]
+        sources = [
+            Source(
+                s.name,
+                load_graph(model, s, states),
+                [_port_spec(port) for port in s.inputs],
+                [port.name for port in s.outputs],
+            )
+            for s in model.signatures
+        ]
         compiled = compile_model(sources, [target.name.lower()])
         self._numbers = _numbers(states, compiled)
         self._executor = execute.load(compiled.model, device)

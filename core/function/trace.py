@@ -1,4 +1,6 @@
-"""Records a user's function into a graph: arguments become inputs, variables become states, what is assigned is written at the end."""
+"""Records a user's function into a graph: arguments become inputs, variables become states, what is assigned is
+written at the end.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +65,12 @@ class TensorSpec:
 
 @dataclass
 class Traced:
-    """A graph and the structure of what the function returned: `None` leaves and Python values are kept as they were."""
+    """A graph and the structure of what the function returned: `None` leaves and Python values are kept as they
+    were.
+    """
 
     graph: Graph
-    result: Any                      # the returned structure, tensors replaced by Slot(position)
+    result: Any  # the returned structure, tensors replaced by Slot(position)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class Slot:
 
 
 def input_values(specs: Sequence[TensorSpec], names: Sequence[str], tied: str | None = None) -> list[Value]:
-    """A graph input per spec. Free sizes become symbols: `tied` is the name shared by all free first sizes, if given."""
+    """A graph input per spec. Free sizes become symbols: `tied` is the name shared by all free first sizes, if
+    given.
+    """
     values = []
     for spec, name in zip(specs, names, strict=True):
         sizes: list[int | Dim] = []
@@ -89,9 +95,15 @@ def input_values(specs: Sequence[TensorSpec], names: Sequence[str], tied: str | 
     return values
 
 
-def trace(function: Callable[..., Any], inputs: Sequence[Value], name: str, arguments: Callable[[list[Value]], Any] | None = None,
-          preset: dict[State, Value] | None = None) -> Traced:
-    """Runs the function on these graph inputs. `arguments(values)` gives (args, kwargs); the default is the values as they are.
+def trace(
+    function: Callable[..., Any],
+    inputs: Sequence[Value],
+    name: str,
+    arguments: Callable[[list[Value]], Any] | None = None,
+    preset: dict[State, Value] | None = None,
+) -> Traced:
+    """Runs the function on these graph inputs. `arguments(values)` gives (args, kwargs); the default is the values as
+    they are.
     `preset` states are read as these values: an input that stands for a state."""
     recorder = Recorder(name)
     recorder.states.update(preset or {})
@@ -108,7 +120,9 @@ def trace(function: Callable[..., Any], inputs: Sequence[Value], name: str, argu
             return Slot(len(outputs) - 1)
 
         structure = map_structure(slot, result)
-    graph = Graph(name, tuple(inputs), tuple(recorder.nodes), tuple(outputs), recorder.written(), tuple(recorder.advances.items()))
+    graph = Graph(
+        name, tuple(inputs), tuple(recorder.nodes), tuple(outputs), recorder.written(), tuple(recorder.advances.items())
+    )
     return Traced(verify(graph), structure)
 
 

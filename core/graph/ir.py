@@ -1,4 +1,6 @@
-"""The graph: typed values, nodes in execution order, and what a run reads and writes. Immutable; passes make new ones."""
+"""The graph: typed values, nodes in execution order, and what a run reads and writes. Immutable; passes make new
+ones.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,12 @@ __all__ = ["Graph", "Node", "State", "Value"]
 
 @dataclass(eq=False)
 class State:
-    """A cell that outlives a run: a variable's value, an optimizer slot, a metric, a counter, or the state of a random generator.
+    """A cell that outlives a run: a variable's value, an optimizer slot, a metric, a counter, or the state of a random
+    generator.
 
-    `role` is a name of `program.format.Role`. COUNTER and RNG cells are host-owned: no kernel writes them; a run advances them.
-    The value is `array`, unless `owner` is set: then the newest value is on a device, `owner.fetch(self)` brings it here and
-    `owner.clean(self)` tells the owner so.
+    `role` is a name of `program.format.Role`. COUNTER and RNG cells are host-owned: no kernel writes them; a run
+    advances them. The value is `array`, unless `owner` is set: then the newest value is on a device,
+    `owner.fetch(self)` brings it here and `owner.clean(self)` tells the owner so.
     """
 
     name: str
@@ -32,7 +35,7 @@ class State:
     trainable: bool = False
     array: np.ndarray[Any, Any] | None = None
     owner: Any = None
-    version: int = 0                 # counts the writes made on the host, so that executors know when to upload
+    version: int = 0  # counts the writes made on the host, so that executors know when to upload
 
     @property
     def host_owned(self) -> bool:
@@ -61,8 +64,17 @@ class Value(Tensor):
 
     __slots__ = ("constant", "dtype", "index", "label", "node", "sizes", "state")
 
-    def __init__(self, sizes: Shape, dtype: DType, *, node: Node | None = None, index: int = 0, label: str = "",
-                 constant: np.ndarray[Any, Any] | None = None, state: State | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Shape,
+        dtype: DType,
+        *,
+        node: Node | None = None,
+        index: int = 0,
+        label: str = "",
+        constant: np.ndarray[Any, Any] | None = None,
+        state: State | None = None,
+    ) -> None:
         self.sizes, self.dtype = tuple(sizes), dtype
         self.node, self.index, self.label = node, index, label
         self.constant, self.state = constant, state
@@ -88,7 +100,9 @@ class Node:
 
     __slots__ = ("attrs", "inputs", "op", "outputs", "where")
 
-    def __init__(self, op: Op, inputs: Sequence[Value | None], attrs: dict[str, Any], specs: Sequence[Spec], where: str = "") -> None:
+    def __init__(
+        self, op: Op, inputs: Sequence[Value | None], attrs: dict[str, Any], specs: Sequence[Spec], where: str = ""
+    ) -> None:
         self.op, self.inputs, self.attrs, self.where = op, tuple(inputs), attrs, where
         self.outputs = tuple(Value(s.shape, s.dtype, node=self, index=i) for i, s in enumerate(specs))
 
@@ -98,7 +112,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Inputs, nodes in execution order, outputs; `writes` are the states that get new values when all is done, `advances` the
+    """Inputs, nodes in execution order, outputs; `writes` are the states that get new values when all is done,
+    `advances` the
     host-owned states and by how much they move."""
 
     name: str
@@ -118,7 +133,9 @@ class Graph:
         return self.outputs + tuple(v for _, v in self.writes)
 
     def leaves(self) -> list[Value]:
-        """Values that no node makes and that are used, each once: inputs first, then states and constants as they occur."""
+        """Values that no node makes and that are used, each once: inputs first, then states and constants as they
+        occur.
+        """
         found = dict.fromkeys(self.inputs)
         for v in [*(v for n in self.nodes for v in n.inputs if v is not None), *self.results]:
             if v.node is None:
@@ -185,7 +202,11 @@ def reachable(results: Iterable[Value]) -> list[Node]:
             done[node] = None
             continue
         stack.append((node, True))
-        stack.extend((v.node, False) for v in reversed(node.inputs) if v is not None and v.node is not None and v.node not in done)
+        stack.extend(
+            (v.node, False)
+            for v in reversed(node.inputs)
+            if v is not None and v.node is not None and v.node not in done
+        )
     return list(done)
 
 

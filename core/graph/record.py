@@ -1,4 +1,6 @@
-"""Records ops as nodes of a graph: the interpreter beneath every trace, and what runs `expand` and bodies into nodes."""
+"""Records ops as nodes of a graph: the interpreter beneath every trace, and what runs `expand` and bodies into
+nodes.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ class Recorder:
     def __init__(self, name: str = "graph") -> None:
         self.name = name
         self.nodes: list[Node] = []
-        self.states: dict[State, Value] = {}          # the value at entry
-        self.current: dict[State, Value] = {}         # the value now: what was assigned last
+        self.states: dict[State, Value] = {}  # the value at entry
+        self.current: dict[State, Value] = {}  # the value now: what was assigned last
         self.advances: dict[State, Any] = {}
         self.constants: dict[Any, Value] = {}
         self.captured: dict[int, tuple[Any, Value]] = {}
@@ -65,7 +67,9 @@ class Recorder:
         self.current[state] = self.lift(value)
 
     def advance(self, state: State, by: Any) -> None:
-        """A host-owned state moves on by this much when the run is done; reads in this trace still see the value at entry."""
+        """A host-owned state moves on by this much when the run is done; reads in this trace still see the value at
+        entry.
+        """
         self.advances[state] = self.advances.get(state, 0) + by
 
     def constant(self, x: Any) -> Value:
@@ -77,7 +81,7 @@ class Recorder:
         if found is None:
             found = Value(array.shape, dtype, constant=array)
             self.constants[key] = found
-            self.captured[id(x)] = (x, found)          # keeps x alive: its id is the key of a large one
+            self.captured[id(x)] = (x, found)  # keeps x alive: its id is the key of a large one
         return found
 
     def written(self) -> tuple[tuple[State, Value], ...]:
@@ -96,8 +100,12 @@ def expand_node(node: Node, inputs: Sequence[Value | None]) -> tuple[list[Node],
     return recorder.nodes, outputs
 
 
-def record(function: Callable[..., Any], specs: Sequence[Spec], name: str = "graph") -> tuple[Recorder, list[Value], Any]:
-    """Runs a function on fresh values of these specs. Returns the recorder, the values, and what the function returned."""
+def record(
+    function: Callable[..., Any], specs: Sequence[Spec], name: str = "graph"
+) -> tuple[Recorder, list[Value], Any]:
+    """Runs a function on fresh values of these specs. Returns the recorder, the values, and what the function
+    returned.
+    """
     recorder = Recorder(name)
     inputs = [Value(s.shape, s.dtype, label=f"arg{i}") for i, s in enumerate(specs)]
     with pushed(recorder):

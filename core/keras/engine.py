@@ -1,7 +1,7 @@
 """A Keras model as signatures: its train, test and predict steps traced once, run on the host or compiled for a device.
 
-The graphs share the model's states. `learning_rate` is an input of `train_step`, not a state, so that a schedule or a page can
-change it without a new trace; every first size of x, y and sample_weight is the one symbol "batch".
+The graphs share the model's states. `learning_rate` is an input of `train_step`, not a state, so that a schedule or a
+page can change it without a new trace; every first size of x, y and sample_weight is the one symbol "batch".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..graph.ir import Graph, Value
 
 __all__ = ["Engine", "StepSpec"]
 
-LABEL_OPS = {"sparse_softmax_cross_entropy": 1}         # op -> the input that holds class numbers
+LABEL_OPS = {"sparse_softmax_cross_entropy": 1}  # op -> the input that holds class numbers
 TRANSPARENT = frozenset({"reshape", "cast", "identity", "stop_gradient", "squeeze", "expand_dims"})
 
 
@@ -60,7 +60,7 @@ class Engine:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.sources: dict[str, Source] = {}
-        self.results: dict[str, Any] = {}            # the structure of each signature's result, Slots for tensors
+        self.results: dict[str, Any] = {}  # the structure of each signature's result, Slots for tensors
         self._keys: dict[str, Any] = {}
         self._devices: dict[str, tuple[frozenset[str], DeviceModel | None]] = {}
 
@@ -72,7 +72,9 @@ class Engine:
         self._devices, self.sources, self._keys = {}, {}, {}
 
     def prepare(self, name: str, spec: StepSpec, training: Any) -> None:
-        """Traces signature `name` for these specs if that has not been done. `training` says what it depends on beside them."""
+        """Traces signature `name` for these specs if that has not been done. `training` says what it depends on
+        beside them.
+        """
         key = (spec.key, training)
         if self._keys.get(name) == key:
             return
@@ -102,7 +104,9 @@ class Engine:
             if held is not None and held[1] is not None:
                 held[1].close()
             try:
-                made: DeviceModel | None = DeviceModel(compile_model(list(self.sources.values()), [target_of(device)]), device)
+                made: DeviceModel | None = DeviceModel(
+                    compile_model(list(self.sources.values()), [target_of(device)]), device
+                )
             except UnimplementedError as error:
                 note_fallback(f"model {self.model.name!r} runs on the host instead of {device}: {error}")
                 made = None
@@ -121,7 +125,9 @@ class Engine:
                 if not spec.optional:
                     raise ValueError(f"{source.name}: input {spec.name!r} is missing; given: {sorted(inputs)}")
                 batch = next(iter(inputs.values())).shape[0]
-                array = np.full(tuple(d if isinstance(d, int) else batch for d in value.sizes), spec.fill, value.dtype.numpy)
+                array = np.full(
+                    tuple(d if isinstance(d, int) else batch for d in value.sizes), spec.fill, value.dtype.numpy
+                )
             arrays.append(np.asarray(array, value.dtype.numpy))
         outputs, writes = interpret(source.graph, arrays)
         for state, array in writes:
@@ -129,7 +135,7 @@ class Engine:
         advance(source.graph, arrays)
         return {n: wrap(a) for n, a in zip(source.outputs, outputs, strict=True)}
 
-    # -- tracing --------------------------------------------------------------------------------------------------------
+    # -- tracing -------------------------------------------------------------------------------------------------------
 
     def _trace(self, name: str, spec: StepSpec) -> Source:
         values = input_values(spec.specs, spec.names, tied="batch")
@@ -175,4 +181,3 @@ def _bound_labels(graph: Graph, ports: list[PortSpec]) -> None:
         classes = node.inputs[0].sizes[-1]
         if value in position and isinstance(classes, int):
             ports[position[value]].low, ports[position[value]].high = 0, classes - 1
-

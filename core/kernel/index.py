@@ -51,11 +51,15 @@ def bounds(op: str, a: Expr, b: Expr) -> tuple[int | None, int | None]:
     if op == "mod":
         return 0, (b.attr - 1 if b.op == "const" else _plus(b.hi, -1))
     if op == "min":
-        return (None if a.lo is None or b.lo is None else min(a.lo, b.lo),
-                a.hi if b.hi is None else b.hi if a.hi is None else min(a.hi, b.hi))
+        return (
+            None if a.lo is None or b.lo is None else min(a.lo, b.lo),
+            a.hi if b.hi is None else b.hi if a.hi is None else min(a.hi, b.hi),
+        )
     if op == "max":
-        return (a.lo if b.lo is None else b.lo if a.lo is None else max(a.lo, b.lo),
-                None if a.hi is None or b.hi is None else max(a.hi, b.hi))
+        return (
+            a.lo if b.lo is None else b.lo if a.lo is None else max(a.lo, b.lo),
+            None if a.hi is None or b.hi is None else max(a.hi, b.hi),
+        )
     return None, None
 
 
@@ -127,7 +131,7 @@ def _multiply(ir: Builder, a: Expr, b: Expr) -> Expr | None:
     if b.op == "const":
         terms, constant = linear(a)
         return from_linear(ir, {t: f * b.attr for t, f in terms.items() if b.attr}, constant * b.attr)
-    if a.number > b.number:                       # one order for a product of two variables
+    if a.number > b.number:  # one order for a product of two variables
         return _raw(ir, "mul", b, a)
     return None
 
@@ -220,7 +224,17 @@ def _negative(a: int | None) -> int | None:
 
 
 _PYTHON = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a // b,
-    "mod": lambda a, b: a % b, "min": min, "max": max, "lt": lambda a, b: a < b, "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
 }

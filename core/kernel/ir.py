@@ -1,14 +1,16 @@
 """The kernel IR: a kernel is parallel axes and stores; what is stored are expressions, in which folds are the loops.
 
-An expression (`Expr`) is an immutable node, interned by its `Builder`: equal expressions of one kernel are one object, so
-sharing is what common subexpressions are. Integer expressions carry bounds, by which division and remainder simplify.
+An expression (`Expr`) is an immutable node, interned by its `Builder`: equal expressions of one kernel are one object,
+so sharing is what common subexpressions are. Integer expressions carry bounds, by which division and remainder
+simplify.
 
     leaf     const, axis, size (a uniform, i32), scalar (a host-owned word), load, acc (an accumulator inside its fold)
     compute  OPS below; select; call of a mathlib function; cast, bitcast
     loops    fold -> out(fold, i): sequential axes and a tuple of accumulators, reduced together
 
 Integers are i32 and wrap; `div` and `mod` take operands that are not negative (indices). u32 arithmetic wraps.
-Emitters hoist what does not depend on an axis out of its loop, and may unroll any parallel axis: the meaning is the stores.
+Emitters hoist what does not depend on an axis out of its loop, and may unroll any parallel axis: the meaning is the
+stores.
 """
 
 from __future__ import annotations
@@ -26,23 +28,65 @@ F32, I32, U32, BOOL = "f32", "i32", "u32", "bool"
 
 # name -> (number of operands, dtype of the result: "same" as the first operand, or a fixed one)
 OPS: dict[str, tuple[int, str]] = {
-    "add": (2, "same"), "sub": (2, "same"), "mul": (2, "same"), "truediv": (2, "same"),     # truediv: f32 only
-    "div": (2, "same"), "mod": (2, "same"),             # integers that are not negative
-    "quot": (2, "same"), "rem": (2, "same"),            # integers, truncated as in C; the divisor is not 0
-    "min": (2, "same"), "max": (2, "same"),             # f32: NaN if either operand is NaN
-    "neg": (1, "same"), "abs": (1, "same"), "sign": (1, "same"),
-    "lt": (2, BOOL), "le": (2, BOOL), "gt": (2, BOOL), "ge": (2, BOOL), "eq": (2, BOOL), "ne": (2, BOOL),   # IEEE: NaN != NaN
-    "and": (2, "same"), "or": (2, "same"), "xor": (2, "same"), "not": (1, "same"),          # bool, or bits of an integer
-    "shl": (2, "same"), "shr": (2, "same"),             # u32: logical; i32: arithmetic
-    "mulhi": (2, "same"),                               # u32: the high 32 bits of the 64-bit product
+    "add": (2, "same"),
+    "sub": (2, "same"),
+    "mul": (2, "same"),
+    "truediv": (2, "same"),  # truediv: f32 only
+    "div": (2, "same"),
+    "mod": (2, "same"),  # integers that are not negative
+    "quot": (2, "same"),
+    "rem": (2, "same"),  # integers, truncated as in C; the divisor is not 0
+    "min": (2, "same"),
+    "max": (2, "same"),  # f32: NaN if either operand is NaN
+    "neg": (1, "same"),
+    "abs": (1, "same"),
+    "sign": (1, "same"),
+    "lt": (2, BOOL),
+    "le": (2, BOOL),
+    "gt": (2, BOOL),
+    "ge": (2, BOOL),
+    "eq": (2, BOOL),
+    "ne": (2, BOOL),  # IEEE: NaN != NaN
+    "and": (2, "same"),
+    "or": (2, "same"),
+    "xor": (2, "same"),
+    "not": (1, "same"),  # bool, or bits of an integer
+    "shl": (2, "same"),
+    "shr": (2, "same"),  # u32: logical; i32: arithmetic
+    "mulhi": (2, "same"),  # u32: the high 32 bits of the 64-bit product
     "isnan": (1, BOOL),
-    "sqrt": (1, "same"), "rsqrt": (1, "same"), "floor": (1, "same"), "ceil": (1, "same"), "trunc": (1, "same"),
-    "round": (1, "same"),                               # halves to even
-    "fma": (3, "same"),                                 # a * b + c, fused or not as the target likes
+    "sqrt": (1, "same"),
+    "rsqrt": (1, "same"),
+    "floor": (1, "same"),
+    "ceil": (1, "same"),
+    "trunc": (1, "same"),
+    "round": (1, "same"),  # halves to even
+    "fma": (3, "same"),  # a * b + c, fused or not as the target likes
 }
 # mathlib functions, f32 -> f32, by `call`: accuracy is stated in mathlib.py; all return NaN for NaN
-CALLS = ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh",
-         "atanh", "erf", "erfc", "pow", "atan2", "sigmoid")
+CALLS = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "sinh",
+    "cosh",
+    "asin",
+    "acos",
+    "atan",
+    "asinh",
+    "acosh",
+    "atanh",
+    "erf",
+    "erfc",
+    "pow",
+    "atan2",
+    "sigmoid",
+)
 COMBINE = ("sum", "prod", "min", "max", "custom")
 
 
@@ -59,7 +103,8 @@ class Axis:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """One component of a fold. `combine`: "sum", "prod", "min", "max" reduce `value` into it; "custom" replaces it by `value`,
+    """One component of a fold. `combine`: "sum", "prod", "min", "max" reduce `value` into it; "custom" replaces it by
+    `value`,
     which may read the accumulators of the same fold as they were before this iteration (`Builder.acc`)."""
 
     combine: str
@@ -77,12 +122,22 @@ class Expr:
 
     __slots__ = ("args", "attr", "axes", "dtype", "hi", "ir", "lo", "number", "op")
 
-    def __init__(self, ir: Builder, op: str, dtype: str, args: tuple[Expr, ...], attr: Any, lo: int | None, hi: int | None,
-                 axes: frozenset[Axis], number: int) -> None:
+    def __init__(
+        self,
+        ir: Builder,
+        op: str,
+        dtype: str,
+        args: tuple[Expr, ...],
+        attr: Any,
+        lo: int | None,
+        hi: int | None,
+        axes: frozenset[Axis],
+        number: int,
+    ) -> None:
         self.ir, self.op, self.dtype, self.args, self.attr = ir, op, dtype, args, attr
-        self.lo, self.hi = lo, hi             # bounds of an integer; None: not known
-        self.axes = axes                      # the axes that the value depends on
-        self.number = number                  # order of creation: operands come first
+        self.lo, self.hi = lo, hi  # bounds of an integer; None: not known
+        self.axes = axes  # the axes that the value depends on
+        self.number = number  # order of creation: operands come first
 
     def __add__(self, other: Any) -> Expr:
         return self.ir.binary("add", self, other)
@@ -161,7 +216,9 @@ class Expr:
 
 @dataclass(frozen=True)
 class FoldSpec:
-    """The loop of a fold: its axes, outermost first, and its accumulators. `level` is 1 + that of any fold inside it."""
+    """The loop of a fold: its axes, outermost first, and its accumulators. `level` is 1 + that of any fold inside
+    it.
+    """
 
     axes: tuple[Axis, ...]
     accumulators: tuple[Accumulator, ...]
@@ -182,13 +239,15 @@ class Scalar:
     """Words of a host-owned tensor, delivered with the uniforms. `key` says which tensor; each word is one u32 slot."""
 
     key: Any
-    dtype: str              # of one word: f32, i32, u32
+    dtype: str  # of one word: f32, i32, u32
     words: int = 1
 
 
 @dataclass(frozen=True)
 class Store:
-    """buffer[index] = value, for every point of the kernel's axes and then of `loops` (sequential, innermost last), where `valid`."""
+    """buffer[index] = value, for every point of the kernel's axes and then of `loops` (sequential, innermost last),
+    where `valid`.
+    """
 
     buffer: int
     index: Expr
@@ -201,8 +260,8 @@ class Store:
 class Kernel:
     """Parallel `axes` (outermost first, in any order or at once) and the stores made at each point.
 
-    No element is stored twice, and an element that is both loaded and stored is loaded only at the point that stores it.
-    `sizes` are the Dims that occur in it, in the order of the uniform slot; then come the words of `scalars`.
+    No element is stored twice, and an element that is both loaded and stored is loaded only at the point that stores
+    it. `sizes` are the Dims that occur in it, in the order of the uniform slot; then come the words of `scalars`.
     """
 
     name: str
@@ -221,7 +280,7 @@ class View:
     shape: tuple[Size, ...]
     dtype: str
     read: Callable[[tuple[Expr, ...]], Expr]
-    scalar_word: Callable[[int], Expr] | None = None      # host-owned: word i of the tensor
+    scalar_word: Callable[[int], Expr] | None = None  # host-owned: word i of the tensor
 
     def at(self, *indices: Any) -> Expr:
         """The element at these indices, one per axis."""
@@ -238,16 +297,18 @@ class Builder:
     guards: list[Expr] = field(default_factory=list)
     _names: int = 0
 
-    # -- leaves ---------------------------------------------------------------------------------------------------------
+    # -- leaves --------------------------------------------------------------------------------------------------------
 
     def const(self, value: Any, dtype: str | None = None) -> Expr:
-        """A constant; the dtype of a Python int is i32, of a float f32, of a bool bool. f32 values are rounded to f32 first."""
+        """A constant; the dtype of a Python int is i32, of a float f32, of a bool bool. f32 values are rounded to
+        f32 first.
+        """
         if dtype is None:
             dtype = BOOL if isinstance(value, bool | np.bool_) else I32 if isinstance(value, int | np.integer) else F32
         if dtype == F32:
             with np.errstate(over="ignore"):
                 value = float(np.float32(value))
-            key = np.float32(value).tobytes()             # -0.0 and NaN are values of their own
+            key = np.float32(value).tobytes()  # -0.0 and NaN are values of their own
             return self._make("const", F32, (), value, None, None, frozenset(), key)
         value = bool(value) if dtype == BOOL else int(value)
         if dtype == U32:
@@ -305,7 +366,7 @@ class Builder:
         finally:
             self.guards.pop()
 
-    # -- computing ------------------------------------------------------------------------------------------------------
+    # -- computing -----------------------------------------------------------------------------------------------------
 
     def unary(self, op: str, x: Expr) -> Expr:
         """One of OPS with one operand."""
@@ -378,7 +439,9 @@ class Builder:
         return self._make("select", yes.dtype, args, None, lo, hi, _axes(args))
 
     def cast(self, x: Expr, dtype: str) -> Expr:
-        """The value as another dtype: f32 -> integer truncates (saturating or not as the target does), bool -> 0 or 1, number -> bool is x != 0."""
+        """The value as another dtype: f32 -> integer truncates (saturating or not as the target does), bool -> 0 or
+        1, number -> bool is x != 0.
+        """
         if x.dtype == dtype:
             return x
         if dtype == BOOL:
@@ -398,7 +461,7 @@ class Builder:
         """`result`, but x itself where x is NaN."""
         return self.select(self.unary("isnan", x), x, result)
 
-    # -- folds ----------------------------------------------------------------------------------------------------------
+    # -- folds ---------------------------------------------------------------------------------------------------------
 
     def reduce(self, combine: str, extents: Sequence[Size], value: Callable[..., Expr]) -> Expr:
         """Reduces `value(*indices)` over all indices below `extents` by "sum", "prod", "min" or "max"."""
@@ -408,19 +471,27 @@ class Builder:
         """The sum of `value(*indices)` over all indices below `extents`."""
         return self.reduce("sum", extents, value)
 
-    def fold(self, extents: Sequence[Size], body: Callable[..., Sequence[tuple[str, Expr]]], inits: Sequence[Expr] | None = None
-             ) -> tuple[Expr, ...]:
+    def fold(
+        self,
+        extents: Sequence[Size],
+        body: Callable[..., Sequence[tuple[str, Expr]]],
+        inits: Sequence[Expr] | None = None,
+    ) -> tuple[Expr, ...]:
         """Several reductions in one loop. `body(*indices)` returns (combine, value) pairs and gives one result each.
 
-        With `inits`, `body(*indices, *accumulators)` returns ("custom", new value) pairs that start from them; iterations run in
-        order, last axis fastest. Without, each starts from the neutral element (min, max: +-infinity, or the integer's extreme).
+        With `inits`, `body(*indices, *accumulators)` returns ("custom", new value) pairs that start from them;
+        iterations run in order, last axis fastest. Without, each starts from the neutral element (min, max:
+        +-infinity, or the integer's extreme).
         """
         temporary = tuple(self.new_axis(e, "t") for e in extents)
         at = [self.axis(a) for a in temporary]
         carried: list[Expr] = []
         if inits is not None:
             mark = self._names
-            carried = [self._make("acc", x.dtype, (), (("t", mark), i), None, None, frozenset(temporary)) for i, x in enumerate(inits)]
+            carried = [
+                self._make("acc", x.dtype, (), (("t", mark), i), None, None, frozenset(temporary))
+                for i, x in enumerate(inits)
+            ]
         pairs = list(body(*at, *carried))
         accumulators = tuple(Accumulator(combine, value.dtype) for combine, value in pairs)
         values = [value for _, value in pairs]
@@ -440,7 +511,12 @@ class Builder:
 
     def neutral(self, accumulator: Accumulator) -> Expr:
         """What an accumulator starts from."""
-        extremes: dict[str, tuple[Any, Any]] = {F32: (-np.inf, np.inf), I32: (-(2**31), 2**31 - 1), U32: (0, 2**32 - 1), BOOL: (False, True)}
+        extremes: dict[str, tuple[Any, Any]] = {
+            F32: (-np.inf, np.inf),
+            I32: (-(2**31), 2**31 - 1),
+            U32: (0, 2**32 - 1),
+            BOOL: (False, True),
+        }
         low, high = extremes[accumulator.dtype]
         value = {"sum": 0, "prod": 1, "max": low, "min": high}[accumulator.combine]
         return self.const(value, accumulator.dtype)
@@ -449,13 +525,24 @@ class Builder:
         key = ("fold axis", level, position, extent)
         found = self.nodes.get(key)
         if found is None:
-            found = self.nodes[key] = Axis(f"r{level}_{position}_{str(extent) if isinstance(extent, int) else len(self.nodes)}", extent)  # type: ignore[assignment]
+            found = self.nodes[key] = Axis(
+                f"r{level}_{position}_{str(extent) if isinstance(extent, int) else len(self.nodes)}", extent
+            )  # type: ignore[assignment]
         return found  # type: ignore[return-value]
 
-    # -- interning ------------------------------------------------------------------------------------------------------
+    # -- interning -----------------------------------------------------------------------------------------------------
 
-    def _make(self, op: str, dtype: str, args: tuple[Expr, ...], attr: Any, lo: int | None, hi: int | None,
-              axes: frozenset[Axis], key: Any = None) -> Expr:
+    def _make(
+        self,
+        op: str,
+        dtype: str,
+        args: tuple[Expr, ...],
+        attr: Any,
+        lo: int | None,
+        hi: int | None,
+        axes: frozenset[Axis],
+        key: Any = None,
+    ) -> Expr:
         identity = (op, dtype, args, attr if key is None else key)
         found = self.nodes.get(identity)
         if found is None:
@@ -464,7 +551,9 @@ class Builder:
 
 
 def rewrite(exprs: Sequence[Expr], swap: dict[Expr, Expr]) -> list[Expr]:
-    """The expressions with some nodes exchanged, rebuilt (and simplified) by their builder. Bound axes are never in `swap`."""
+    """The expressions with some nodes exchanged, rebuilt (and simplified) by their builder. Bound axes are never in
+    `swap`.
+    """
     done = dict(swap)
 
     def visit(x: Expr) -> Expr:
@@ -497,8 +586,21 @@ def rebuild(x: Expr, args: tuple[Expr, ...]) -> Expr:
     if x.op == "fold":
         spec: FoldSpec = x.attr
         custom = any(a.combine == "custom" for a in spec.accumulators)
-        key = (spec.level, tuple(a.dtype for a in spec.accumulators), tuple(a.extent for a in spec.axes)) if custom else None
-        return ir._make("fold", "tuple", args, spec, None, None, _axes(args) - frozenset(spec.axes), (spec.axes, spec.accumulators, key))
+        key = (
+            (spec.level, tuple(a.dtype for a in spec.accumulators), tuple(a.extent for a in spec.axes))
+            if custom
+            else None
+        )
+        return ir._make(
+            "fold",
+            "tuple",
+            args,
+            spec,
+            None,
+            None,
+            _axes(args) - frozenset(spec.axes),
+            (spec.axes, spec.accumulators, key),
+        )
     if x.op == "load":
         return ir._make("load", x.dtype, args, x.attr, None, None, _axes(args))
     if len(args) == 1:
@@ -565,8 +667,17 @@ def _is(x: Expr, value: float) -> bool:
 
 def _fold_u32(op: str, a: int, b: int) -> int | bool | None:
     table: dict[str, Callable[[], int | bool]] = {
-        "add": lambda: a + b, "sub": lambda: a - b, "mul": lambda: a * b, "xor": lambda: a ^ b, "and": lambda: a & b,
-        "or": lambda: a | b, "shl": lambda: a << (b & 31), "shr": lambda: a >> (b & 31), "mulhi": lambda: (a * b) >> 32,
-        "eq": lambda: a == b, "ne": lambda: a != b, "lt": lambda: a < b,
+        "add": lambda: a + b,
+        "sub": lambda: a - b,
+        "mul": lambda: a * b,
+        "xor": lambda: a ^ b,
+        "and": lambda: a & b,
+        "or": lambda: a | b,
+        "shl": lambda: a << (b & 31),
+        "shr": lambda: a >> (b & 31),
+        "mulhi": lambda: (a * b) >> 32,
+        "eq": lambda: a == b,
+        "ne": lambda: a != b,
+        "lt": lambda: a < b,
     }
     return table[op]() if op in table else None

@@ -1,6 +1,7 @@
 """The one door to every op: `apply` hands an op to the interpreter on top of the stack.
 
-The stack is in a ContextVar: a module global would be corrupted when one call is suspended and an event handler enters another.
+The stack is in a ContextVar: a module global would be corrupted when one call is suspended and an event handler enters
+another.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _hooks: dict[str, Callable[..., Any]] = {}
 
 
 def install(eager: Interpreter, convert: Callable[[Any, DType | None], Value], host: Callable[..., Any]) -> None:
-    """Called once by the eager floor: the interpreter at the bottom, the conversion of plain values, and host evaluation."""
+    """Called once by the eager floor: the interpreter at the bottom, the conversion of plain values, and host
+    evaluation.
+    """
     _hooks["eager"] = eager  # type: ignore[assignment]
     _hooks["convert"] = convert
     _hooks["host"] = host
@@ -90,10 +93,14 @@ def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
 
 
 def apply(name: str | Op, *inputs: Any, **attrs: Any) -> Any:
-    """Runs an op. Plain values among the inputs become constants of the dtype that their siblings have; None stays (absent)."""
+    """Runs an op. Plain values among the inputs become constants of the dtype that their siblings have; None stays
+    (absent).
+    """
     op = find_op(name) if isinstance(name, str) else name
     if not all(isinstance(x, Value) or x is None for x in inputs):
-        like = next((x.dtype for i, x in enumerate(inputs) if isinstance(x, Value) and (op.same is None or i in op.same)), None)
+        like = next(
+            (x.dtype for i, x in enumerate(inputs) if isinstance(x, Value) and (op.same is None or i in op.same)), None
+        )
         inputs = tuple(
             x if x is None or isinstance(x, Value) else convert(x, like if op.same is None or i in op.same else None)
             for i, x in enumerate(inputs)

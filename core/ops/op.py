@@ -1,4 +1,6 @@
-"""What an op is: shape rule, numpy kernel, gradient, lowering and test cases in one class, registered by being defined."""
+"""What an op is: shape rule, numpy kernel, gradient, lowering and test cases in one class, registered by being
+defined.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,18 @@ import numpy as np
 from ..dtypes import ANY, DType, as_dtype
 from ..shapes import Shape, broadcast_shapes
 
-__all__ = ["Case", "Composite", "Elementwise", "Op", "Pattern", "Spec", "case", "find_op", "no_gradient", "registered_ops"]
+__all__ = [
+    "Case",
+    "Composite",
+    "Elementwise",
+    "Op",
+    "Pattern",
+    "Spec",
+    "case",
+    "find_op",
+    "no_gradient",
+    "registered_ops",
+]
 
 
 @dataclass(frozen=True)
@@ -27,18 +40,23 @@ class Spec:
 
 @dataclass
 class Case:
-    """One sample for the tests that run over the registry: arrays, attributes, and whether gradients are checked there."""
+    """One sample for the tests that run over the registry: arrays, attributes, and whether gradients are checked
+    there.
+    """
 
     arrays: tuple[np.ndarray[Any, Any], ...]
     attrs: dict[str, Any] = field(default_factory=dict)
-    gradient: bool = True           # False at kinks, NaN, integers
-    tolerance: float = 1.0          # factor on the table of tolerances
+    gradient: bool = True  # False at kinks, NaN, integers
+    tolerance: float = 1.0  # factor on the table of tolerances
 
 
 def case(*arrays: Any, gradient: bool = True, tolerance: float = 1.0, **attrs: Any) -> Case:
     """A Case of these arrays (float64 becomes float32) and attributes."""
     made = [np.asarray(a) for a in arrays]
-    made = [a.astype(np.float32) if a.dtype == np.float64 else a.astype(np.int32) if a.dtype == np.int64 else a for a in made]
+    made = [
+        a.astype(np.float32) if a.dtype == np.float64 else a.astype(np.int32) if a.dtype == np.int64 else a
+        for a in made
+    ]
     return Case(tuple(made), attrs, gradient, tolerance)
 
 
@@ -63,9 +81,10 @@ class Op:
 
     infer(*specs, **attrs)              Spec or tuple of Specs of the outputs; raises InvalidArgumentError
     numpy(*arrays, **attrs)             array or tuple of arrays
-    grad(dy, *inputs, out, **attrs)     one gradient (or None) per input, written with ops; several outputs: tuples dy, out
-    lower(...)                          see Elementwise and Pattern
-    cases()                             yields Case samples: also empty, odd, broadcast, NaN and infinity where they matter
+    grad(dy, *inputs, out, **attrs)     one gradient (or None) per input, written with ops; several outputs: tuples dy,
+    out lower(...)                          see Elementwise and Pattern
+    cases()                             yields Case samples: also empty, odd, broadcast, NaN and infinity where they
+    matter
 
     Inputs are positional tensors; attributes are keywords and hashable (ints, floats, strings, bools, tuples of them,
     sizes); a dtype attribute is its name.
@@ -75,8 +94,10 @@ class Op:
     version: ClassVar[int]
     dtypes: ClassVar[frozenset[DType]]
     kind: ClassVar[str] = "pattern"
-    same: ClassVar[tuple[int, ...] | None] = None     # inputs that share one dtype: Python numbers among them take it; None: all
-    stateful: ClassVar[bool] = False                  # never merged with an equal node, never dropped
+    same: ClassVar[tuple[int, ...] | None] = (
+        None  # inputs that share one dtype: Python numbers among them take it; None: all
+    )
+    stateful: ClassVar[bool] = False  # never merged with an equal node, never dropped
     infer: Callable[..., Any]
     numpy: Callable[..., Any]
     grad: Any
@@ -90,12 +111,18 @@ class Op:
             return
         for base in cls.__mro__[1:]:
             if base.__dict__.get("_concrete"):
-                raise TypeError(f"op {cls.__name__}: its base {base.__name__} is an op itself; it would inherit gradient and cases")
+                raise TypeError(
+                    f"op {cls.__name__}: its base {base.__name__} is an op itself; it would inherit gradient and cases"
+                )
         missing = [n for n in _NEEDED if not hasattr(cls, n)]
         if missing:
-            raise TypeError(f"op {cls.__name__}: {', '.join(missing)} not defined; write grad = no_gradient(\"why\") if there is none")
+            raise TypeError(
+                f'op {cls.__name__}: {", ".join(missing)} not defined; write grad = no_gradient("why") if there is none'
+            )
         if cls.name in _REGISTRY:
-            raise TypeError(f"op {cls.__name__}: the name {cls.name!r} is taken by {type(_REGISTRY[cls.name]).__name__}")
+            raise TypeError(
+                f"op {cls.__name__}: the name {cls.name!r} is taken by {type(_REGISTRY[cls.name]).__name__}"
+            )
         cls._concrete = True
         _REGISTRY[cls.name] = cls()
 
@@ -119,9 +146,10 @@ class Elementwise(Op, abstract=True):
 class Pattern(Op, abstract=True):
     """An element of an output is an expression of any elements of the inputs.
 
-    lower(ir, at, *views, **attrs) gets the indices of one element of the output and a kernel.ir.View per input (None for an
-    absent one), and returns its Expr; with several outputs it gets `output=i` too. Reductions and contractions use ir.fold / ir.sum.
-    `cheap` says that recomputing it in every consumer costs no more than a load (movement ops): it never needs memory of its own.
+    lower(ir, at, *views, **attrs) gets the indices of one element of the output and a kernel.ir.View per input (None
+    for an absent one), and returns its Expr; with several outputs it gets `output=i` too. Reductions and contractions
+    use ir.fold / ir.sum. `cheap` says that recomputing it in every consumer costs no more than a load (movement ops):
+    it never needs memory of its own.
     """
 
     kind = "pattern"

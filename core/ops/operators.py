@@ -9,7 +9,9 @@ from .dispatch import Value, apply
 
 
 class Operators(Value):
-    """A mixin: Python's operators as ops. Both operands must have the same dtype, as in TensorFlow; plain numbers adapt."""
+    """A mixin: Python's operators as ops. Both operands must have the same dtype, as in TensorFlow; plain numbers
+    adapt.
+    """
 
     __slots__ = ()
 
@@ -151,13 +153,15 @@ class Tensor(Operators):
     def numpy(self) -> Any:
         """The value as a numpy array; only an eager tensor has one."""
         raise NotImplementedError(
-            "numpy() is only available when eager execution is enabled; this tensor belongs to a traced tf.function, where values "
+            "numpy() is only available when eager execution is enabled; this tensor belongs to a traced tf.function, "
+            "where values "
             "are not known yet. Return it from the function and call numpy() on the result."
         )
 
     def __bool__(self) -> bool:
         raise TypeError(
-            "Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: its value is not known while tracing. Use tf.where(condition, a, b)."
+            "Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: its value is not known while tracing. "
+            "Use tf.where(condition, a, b)."
         )
 
     def __float__(self) -> float:

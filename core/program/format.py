@@ -120,7 +120,7 @@ class Tensor:
 
     name: str
     dtype: DType
-    shape: list[int]                      # dims
+    shape: list[int]  # dims
     role: Role = Role.VALUE
     trainable: bool = False
     data: bytes | memoryview | None = None
@@ -189,7 +189,7 @@ class Requirement:
     features: list[str] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
     when: list[Range] = field(default_factory=list)
-    equal: list[int] = field(default_factory=list)      # dims, in pairs that must agree
+    equal: list[int] = field(default_factory=list)  # dims, in pairs that must agree
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Kernel:
     name: str
     entry: str = "main"
     code: bytes | None = None
-    hash: bytes = b""                     # SHA-256 of the code
+    hash: bytes = b""  # SHA-256 of the code
     bindings: int = 0
 
 
@@ -224,9 +224,9 @@ class Step:
     regions: list[int] = field(default_factory=list)
     grid: list[int] = field(default_factory=list)
     uniforms: list[int] = field(default_factory=list)
-    scalars: list[int] = field(default_factory=list)     # host-owned tensors; 64-bit ones are two u32 words
+    scalars: list[int] = field(default_factory=list)  # host-owned tensors; 64-bit ones are two u32 words
     flops: int = 0
-    writes: int = 0                       # bit i: regions[i] is written
+    writes: int = 0  # bit i: regions[i] is written
     count: int = 0
     body: int = 0
 
@@ -299,4 +299,4 @@ class Model:
     signatures: list[Signature] = field(default_factory=list)
     metadata: list[tuple[str, str]] = field(default_factory=list)
     base: bytes = b""
-    segments: list[Segment] = field(default_factory=list, compare=False)    # set by the reader, ignored by the writer
+    segments: list[Segment] = field(default_factory=list, compare=False)  # set by the reader, ignored by the writer

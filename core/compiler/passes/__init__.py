@@ -19,11 +19,13 @@ PASSES: dict[str, Pass] = {
     "cse": merge_equal,
     "dce": drop_unused,
 }
-REQUIRED = frozenset({"expand"})       # kernels are made of primitives only
+REQUIRED = frozenset({"expand"})  # kernels are made of primitives only
 
 
 def run_passes(graph: Graph, skip: Collection[str] = (), check: bool = True) -> Graph:
-    """The graph after every pass that is not skipped. Raises ValueError for a name that is not a pass or may not be skipped."""
+    """The graph after every pass that is not skipped. Raises ValueError for a name that is not a pass or may not be
+    skipped.
+    """
     unknown = set(skip) - set(PASSES)
     if unknown or REQUIRED & set(skip):
         raise ValueError(f"passes to skip: received {sorted(skip)}; may be skipped: {sorted(set(PASSES) - REQUIRED)}")

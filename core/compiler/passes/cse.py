@@ -13,7 +13,11 @@ def merge_equal(graph: Graph) -> Graph:
     seen: dict[Any, tuple[Value, ...]] = {}
     for node in graph.nodes:
         inputs = [rewriter.get(v) for v in node.inputs]
-        key = (node.op.name, tuple(_identity(v) for v in inputs), tuple(sorted(node.attrs.items(), key=lambda item: item[0])))
+        key = (
+            node.op.name,
+            tuple(_identity(v) for v in inputs),
+            tuple(sorted(node.attrs.items(), key=lambda item: item[0])),
+        )
         found = None if node.op.stateful else seen.get(key)
         if found is not None:
             rewriter.replaced.update(zip(node.outputs, found, strict=True))
@@ -26,4 +30,8 @@ def merge_equal(graph: Graph) -> Graph:
 def _identity(value: Value | None) -> Any:
     if value is None or value.constant is None:
         return id(value)
-    return (value.dtype.name, value.constant.shape, value.constant.tobytes()) if value.constant.nbytes <= 256 else id(value)
+    return (
+        (value.dtype.name, value.constant.shape, value.constant.tobytes())
+        if value.constant.nbytes <= 256
+        else id(value)
+    )

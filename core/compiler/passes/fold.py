@@ -7,7 +7,7 @@ import numpy as np
 from ...graph.ir import Graph, Node, Rewriter, Value
 from ...shapes import Dim
 
-LARGEST = 1024         # elements: a larger constant costs more bytes in the file than it saves time
+LARGEST = 1024  # elements: a larger constant costs more bytes in the file than it saves time
 
 
 def fold_constants(graph: Graph) -> Graph:

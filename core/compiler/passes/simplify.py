@@ -1,4 +1,6 @@
-"""Removes nodes that change nothing: identities, reshapes to the same shape, chains of reshapes and casts, x * 1, x + 0."""
+"""Removes nodes that change nothing: identities, reshapes to the same shape, chains of reshapes and casts, x * 1, x
++ 0.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_contraction_is_tiled_and_keeps_invocations():
     def matmul(m, n, k):
         return kernel("mm", [m, n], "fff", lambda ir, i, j: [
             (2, i * n + j, ir.sum([k], lambda r: ir.load(0, F32, i * k + r) * ir.load(1, F32, r * n + j)))])
-    large, small = emit(matmul(512, 512, 8)).code, emit(matmul(16, 16, 8)).code
+    large, small = emit(matmul(512, 512, 64)).code, emit(matmul(16, 16, 64)).code
     assert large.count("+=") == 16                          # 8 rows of two vec4
     assert small.count("+=") < 4
 
