@@ -38,7 +38,6 @@ class Bound:
     id: int
     table: np.ndarray
     pointer: int
-    dispatches: int
 
 
 class BrowserGpu:
@@ -143,7 +142,7 @@ class BrowserGpu:
                           "scalars": [int(i) for i in launch.scalars], "count": int(launch.count)}
                          for launch in layout.launches],
         })
-        return Bound(int(self._call("bind", loaded, text)), *_table(64), len(layout.launches))
+        return Bound(int(self._call("bind", loaded, text)), *_table(64))
 
     def unbind(self, bound: Bound) -> None:
         self._call("unbind", bound.id)

@@ -49,6 +49,7 @@ let refusal = "";
 export async function preparePython(options = {}) {
   try {
     prepared ??= await PythonDevice.open(options);
+    refusal = "";
   } catch (error) {
     refusal = /** @type {Error} */ (error).message;
   }

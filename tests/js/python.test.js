@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { PythonDevice, preparedForPython, preparePython } from "../../js_bindings/runtime/python.js";
+import { fakeGpu } from "./helpers/fake_gpu.js";
+
+/** A heap as Pyodide's module has it, with a place for a table. */
+function heap() {
+  const buffer = new ArrayBuffer(4096);
+  return { HEAPU8: new Uint8Array(buffer), HEAPU32: new Uint32Array(buffer) };
+}
+
+const PROGRAM = JSON.stringify({
+  kernels: [{ name: "copy", entry: "main", code: "copy" }],
+  steps: [{ kind: 0, kernel: 0, regions: [0, 1], uniforms: [1], scalars: [9], body: 0 }],
+  places: [1, 3],
+});
+
+async function opened(fake = fakeGpu()) {
+  const device = await PythonDevice.open({ gpu: fake.gpu, snapshotEvery: 1e9 });
+  const memory = heap();
+  device.attach(memory);
+  const [state, input] = [device.allocate(16), device.allocate(8)];
+  const program = await device.load(PROGRAM);
+  const launches = [{ grid: [1], words: [5], scalars: [0], count: 0 }];
+  const binding = device.bind(program, JSON.stringify({ spans: [[state, 0, 16], [input, 0, 8]], launches }));
+  const run = (copies = []) => {
+    memory.HEAPU8.set([1, 2, 3, 4, 5, 6, 7, 8], 2048);
+    memory.HEAPU32.set([binding, 1, 77, 1, 1, 2048, 8, copies.length, ...copies.flat()], 256);
+    return device.run(1024);
+  };
+  return { fake, device, memory, state, input, binding, run };
+}
+
+const read = async ({ device, memory }, id, size) => {
+  await device.download(id, 0, size, 3072);
+  return [...memory.HEAPU8.slice(3072, 3072 + size)];
+};
+
+test("a run reads its table, host words and inputs from Python's memory", async () => {
+  const session = await opened();
+  assert.equal(session.run(), 1);
+  assert.deepEqual(await read(session, session.input, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
+  assert.equal(session.device.dispatches, 1);
+  assert.equal(session.fake.calls.submit, 2, "the run and the download");
+});
+
+test("the uniform slot holds the sizes, then the host words", async () => {
+  const session = await opened();
+  session.run();
+  const slot = session.fake.last.dispatches[0].set.entries[2].resource;
+  assert.deepEqual([...new Uint32Array(slot.buffer.bytes.buffer, slot.offset, 2)], [5, 77]);
+});
+
+test("copies go before the steps", async () => {
+  const session = await opened();
+  const spare = session.device.allocate(8);
+  session.run();
+  session.run([[session.input, 0, spare, 0, 8]]);
+  assert.deepEqual(await read(session, spare, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+test("waiting leaves fewer than two runs under way", async () => {
+  const session = await opened();
+  assert.deepEqual([session.run(), session.run(), session.run()], [1, 2, 3]);
+  await session.device.ready();
+  assert.ok(session.device.inFlight.size < 2);
+});
+
+test("a lost device is replaced behind the same numbers", async () => {
+  const session = await opened();
+  const { device, memory, state, fake, input } = session;
+  memory.HEAPU8.set([9, 9, 9, 9], 0);
+  device.upload(state, 4, 0, 4);
+  session.run();
+  await device.ready();
+  fake.devices[0].destroy();
+  assert.deepEqual(await read(session, state, 8), [0, 0, 0, 0, 9, 9, 9, 9]);
+  assert.deepEqual(await read(session, input, 4), [1, 2, 3, 4], "the last run was repeated");
+  assert.match(device.takeNotes(), /A new device continues from the state after step 0: 0 steps are lost/);
+  assert.equal(device.takeNotes(), "");
+  assert.equal(fake.devices.length, 2);
+});
+
+test("state comes back from the last snapshot", async () => {
+  const session = await opened();
+  const { device, memory, state, fake } = session;
+  memory.HEAPU8.set([1, 1, 1, 1], 0);
+  device.upload(state, 0, 0, 4);
+  device.snapshots.every = 0;
+  session.run();
+  await read(session, state, 4);
+  await new Promise((resolve) => {
+    setTimeout(resolve, 10);
+  });
+  device.snapshots.latest.parts[0].set([7, 7, 7, 7], 8);
+  device.snapshots.every = 1e9;
+  fake.devices[0].destroy();
+  assert.deepEqual(await read(session, state, 12), [1, 1, 1, 1, 0, 0, 0, 0, 7, 7, 7, 7]);
+});
+
+test("calls while the device is being replaced are refused, not lost", async () => {
+  const session = await opened();
+  session.run();
+  session.fake.devices[0].destroy();
+  await null; // the loss is reported
+  assert.throws(() => session.run(), { name: "DeviceLostError" });
+  await session.device.restored();
+  assert.ok(session.run() > 0);
+});
+
+test("a prepared device is found at once, and why there is none", async () => {
+  assert.equal(preparedForPython(), null);
+  await preparePython({ gpu: { requestAdapter: async () => null } });
+  assert.match(preparedForPython(), /gives no adapter/);
+  await preparePython({ gpu: fakeGpu().gpu });
+  assert.match(preparedForPython().about(), /"description":"acme rocket"/);
+  preparedForPython().close();
+  assert.equal(preparedForPython(), null);
+});
