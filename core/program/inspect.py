@@ -25,6 +25,7 @@ INFIX = {
     DimOp.MIN: "min({}, {})",
     DimOp.MAX: "max({}, {})",
 }
+LOOSE = (DimOp.ADD, DimOp.SUB, DimOp.FLOORDIV, DimOp.MOD)      # need brackets inside another formula
 ROLES = {
     Role.WEIGHT: "weights",
     Role.OPTIMIZER_SLOT: "optimizer slots",
@@ -91,21 +92,35 @@ class _Text:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.formulas: dict[int, str] = {}
         self.with_data = [i for i, tensor in enumerate(model.tensors) if tensor.data is not None]
         self.lowest = evaluate(model.dims, [symbol_range(s)[0] for s in model.symbols])
 
     def dim(self, index: int, inside: bool = False) -> str:
-        """A size expression as a formula; a large one as `dims[i]`, since shared parts would repeat without end."""
+        """A size expression as a formula; a part that grows long is `dims[i]`, since shared parts would repeat."""
+        if index not in self.formulas:
+            self.formulas[index] = self._formula(index)
+        formula = self.formulas[index]
+        if inside and len(formula) > 24:
+            return f"dims[{index}]"
+        return f"({formula})" if inside and self.model.dims[index].op in LOOSE else formula
+
+    def _formula(self, index: int) -> str:
         dim = self.model.dims[index]
         if dim.op == DimOp.CONST:
             return f"{dim.a}"
         if dim.op == DimOp.SYMBOL:
             return self.model.symbols[dim.a].name
-        operands = [self.model.dims[i].op for i in (dim.a, dim.b)]
-        if inside and any(op > DimOp.SYMBOL for op in operands):
-            return f"dims[{index}]"
-        formula = INFIX[dim.op].format(self.dim(dim.a, True), self.dim(dim.b, True))
-        return f"({formula})" if inside and dim.op in (DimOp.ADD, DimOp.SUB, DimOp.FLOORDIV, DimOp.MOD) else formula
+        return INFIX[dim.op].format(self.dim(dim.a, True), self.dim(dim.b, True))
+
+    def grid(self, dims: list[int]) -> str:
+        """The workgroups of a launch; a count that is folded into two axes because of WebGPU's limit is shown whole."""
+        if len(dims) == 2:
+            x, y = (self.model.dims[d] for d in dims)
+            folded = x.op == DimOp.MIN and y.op == DimOp.CEILDIV and x.a == y.a and x.b == y.b
+            if folded and self.model.dims[x.b].op == DimOp.CONST:
+                return self.dim(x.a)
+        return " x ".join(self.dim(d) for d in dims)
 
     def tensor(self, index: int) -> str:
         return self.model.tensors[index].name or f"tensor {index}"
@@ -267,7 +282,7 @@ def _step_row(text: _Text, program: Program, step: Step) -> list[str]:
     words = [text.dim(d) for d in step.uniforms] + [text.tensor(t) for t in step.scalars]
     flops = text.lowest[step.flops]
     return [
-        " x ".join(text.dim(d) for d in step.grid),
+        text.grid(step.grid),
         ", ".join(regions),
         f"({', '.join(words)})" if words else "",
         f"{flops:,} flops" if flops else "",
