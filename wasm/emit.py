@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..kernel.contract import Contract, find_contract
-from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots, walk
+from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots
 from ..kernel.mathlib import expand
 from ..shapes import Size
 from . import encode, gemm
 from .encode import Code
 from .lanes import choose_lane, loop_lane
-from .lower import Lowering, Target, sequential_axes
+from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
 from .scalar import wasm_type
 from .unroll import unroll_folds
@@ -139,7 +139,7 @@ def narrow(axes: tuple[Axis, ...], store: Store) -> tuple[tuple[Axis, ...], Stor
 
 def _mixed(groups: list[list[Store]]) -> bool:
     """Whether one group loads what another one stores."""
-    loads = [{x.attr for x in walk(store_roots(g)) if x.op == "load"} for g in groups]
+    loads = [{x.attr for x in nodes_of(store_roots(g)) if x.op == "load"} for g in groups]
     stored = [{s.buffer for s in g} for g in groups]
     return any(loads[i] & stored[j] for i in range(len(groups)) for j in range(len(groups)) if i != j)
 
@@ -152,8 +152,9 @@ def emit_stores(f: Nests, axes: Sequence[Axis], stores: Sequence[Store], swap: d
     `bounds` are ranges of axes that are not run over as a whole.
     """
     roots = store_roots(list(stores))
-    sequential = sequential_axes(roots) + [a for s in stores for a in s.loops]
-    lane = choose_lane(axes, stores, frozenset(sequential))
+    originals = nodes_of(roots)
+    sequential = sequential_axes(originals) + [a for s in stores for a in s.loops]
+    lane = choose_lane(axes, stores, originals, frozenset(sequential))
     order = [a for a in axes if a is not lane] + ([lane] if lane is not None else [])
     depth = {a: i for i, a in enumerate([*fixed, *order, *sequential])}
     lowering = Lowering(roots[0].ir, depth)
@@ -161,7 +162,7 @@ def emit_stores(f: Nests, axes: Sequence[Axis], stores: Sequence[Store], swap: d
         lowering.replace(x, lowering.expr(_load(x.ir, buffer, index)))
     targets = [lowering.store(s) for s in stores]
     needed = [(e, kind) for t in targets for e, kind in _roots(t)]
-    nodes = walk([e for e, _ in needed])
+    nodes = nodes_of([e for e, _ in needed])
     f.plan(nodes)
     mark = f.enter()
     f.nest(order, needed, lambda: _body(f, targets), lane, _unroll(f, lane, nodes), bounds)

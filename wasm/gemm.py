@@ -18,12 +18,12 @@ from itertools import pairwise
 from math import prod
 
 from ..kernel.contract import Contract
-from ..kernel.ir import Axis, Expr, Store, store_roots, walk
+from ..kernel.ir import Axis, Expr, Store, store_roots
 from ..shapes import Size, ceil_div
 from . import encode
 from .encode import Code
 from .lanes import GATHER_COST, Lanes, _cost, known_extent
-from .lower import Lowering
+from .lower import Lowering, nodes_of
 from .nest import VALUE, Bound, Nests
 
 __all__ = ["TILE", "Blocks", "blocks", "emit", "pays", "tile", "workspace"]
@@ -98,20 +98,20 @@ def pays(contract: Contract) -> bool:
     if sizes[0] < 4 or sizes[1] < 4 or sizes[2] < 3 or prod(sizes) < _MIN_WORK:
         return False
     main, side = _split(contract)
-    if not main or any(s.loops for s in main) or any(x.op == "fold" and x is not contract.fold for x in walk(store_roots(main))):
+    if not main or any(s.loops for s in main) or any(x.op == "fold" and x is not contract.fold for x in nodes_of(store_roots(main))):
         return False
-    if any(x.op == "out" and x.args[0] is contract.fold and x.attr != contract.index for x in walk(store_roots(main))):
+    if any(x.op == "out" and x.args[0] is contract.fold and x.attr != contract.index for x in nodes_of(store_roots(main))):
         return False
-    loads = [{x.attr for x in walk(store_roots(g)) if x.op == "load"} for g in (main, side)]
+    loads = [{x.attr for x in nodes_of(store_roots(g)) if x.op == "load"} for g in (main, side)]
     stored = [{s.buffer for s in g} for g in (main, side)]
-    factors = {x.attr for x in walk([contract.a, contract.b]) if x.op == "load"}
+    factors = {x.attr for x in nodes_of([contract.a, contract.b]) if x.op == "load"}
     return not (loads[0] & stored[1] or loads[1] & stored[0] or factors & stored[0])
 
 
 def _split(contract: Contract) -> tuple[list[Store], list[Store]]:
     """The stores that need the contraction, and the others."""
     outs = set(contract.outs)
-    main = [s for s in contract.kernel.stores if not outs.isdisjoint(walk(store_roots([s])))]
+    main = [s for s in contract.kernel.stores if not outs.isdisjoint(nodes_of(store_roots([s])))]
     return main, [s for s in contract.kernel.stores if s not in main]
 
 
@@ -164,7 +164,7 @@ def _alone(store: Store, contract: Contract) -> Store:
     fold = contract.fold
     count = len(fold.attr.accumulators)
     swap: dict[Expr, Expr] = {}
-    for x in walk(store_roots([store])):
+    for x in nodes_of(store_roots([store])):
         if x.op == "out" and x.args[0] is fold:
             spec = FoldSpec(fold.attr.axes, (fold.attr.accumulators[x.attr],), fold.attr.level)
             args = (fold.args[x.attr], fold.args[count + x.attr])
@@ -369,7 +369,7 @@ class _Gemm:
         lane = self._pack_lane(x, axes)
         depth = {a: i for i, a in enumerate([*self.batch, *axes, *self.k])}
         lowered = Lowering(x.ir, depth).expr(x)
-        f.plan(walk([lowered]))
+        f.plan(nodes_of([lowered]))
         panel = self._assign(lambda: (self._push(k.count), self._times(4 * width)))       # bytes
         self._zero_last_panel(to, panel, count, width)
         root = [(lowered, VALUE)]
@@ -389,7 +389,7 @@ class _Gemm:
 
     def _pack_lane(self, x: Expr, axes: Sequence[Axis]) -> Axis | None:
         """The axis along which packing loads vectors: the last k, or the last of the factor's own."""
-        nodes = [n for n in walk([x]) if n.op != "const"]
+        nodes = [n for n in nodes_of([x]) if n.op != "const"]
         best, least = None, 4 * len(nodes)
         own = axes[-1]
         for lane in (self.k[-1], own):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import gcd
 
-from ..kernel.ir import I32, Axis, Expr, Store, walk
+from ..kernel.ir import I32, Axis, Expr, Store
+from .lower import nodes_of
 
 UNKNOWN_EXTENT = 64       # what a symbolic extent is taken for when costs are compared
 GATHER_COST = 7           # a lane-by-lane load, in units of one vector instruction
@@ -70,11 +71,11 @@ def known_extent(axis: Axis) -> int:
     return axis.extent if isinstance(axis.extent, int) else UNKNOWN_EXTENT
 
 
-def choose_lane(axes: Sequence[Axis], stores: Sequence[Store], sequential: frozenset[Axis]) -> Axis | None:
+def choose_lane(axes: Sequence[Axis], stores: Sequence[Store], originals: Sequence[Expr], sequential: frozenset[Axis]) -> Axis | None:
     """The parallel axis along which vectors run, or None where folds and loops are better vectorised by themselves."""
-    nodes = [x for x in walk([e for s in stores for e in (s.index, s.value, s.valid) if e is not None]) if x.op not in ("const", "fold", "out")]
+    nodes = [x for x in originals if x.op not in ("const", "fold", "out")]
     weights = {x: _trips(x.axes & sequential) for x in nodes}
-    inner = innermost_lanes(stores, nodes)
+    inner = innermost_lanes(stores, originals)
     best: Axis | None = None
     least = sum(weights[x] * (1 if inner.get(x) else 4) for x in nodes) + sum(_trips(frozenset(s.loops)) * (1 if s.loops else 4) for s in stores)
     for axis in reversed(axes):
@@ -116,23 +117,23 @@ def power_of_two(x: Expr) -> bool:
     return x.op == "const" and x.attr > 0 and x.attr & (x.attr - 1) == 0
 
 
-def innermost_lanes(stores: Sequence[Store], nodes: Sequence[Expr]) -> dict[Expr, bool]:
+def innermost_lanes(stores: Sequence[Store], originals: Sequence[Expr]) -> dict[Expr, bool]:
     """For each node inside a fold or store loop, whether vectors may run along that loop's own innermost axis."""
     result: dict[Expr, bool] = {}
     for store in stores:
         if store.loops:
-            mark_inner(loop_lane(store.loops, [store.index, store.value], may_reorder=False), [store.value], nodes, result)
-    for x in walk([s.value for s in stores]):
+            mark_inner(loop_lane(store.loops, [store.index, store.value], may_reorder=False), [store.value], result)
+    for x in originals:
         if x.op == "fold" and all(a.combine != "custom" for a in x.attr.accumulators):
             values = x.args[len(x.attr.accumulators):]
-            mark_inner(loop_lane(x.attr.axes, values, may_reorder=True), values, nodes, result)
+            mark_inner(loop_lane(x.attr.axes, values, may_reorder=True), values, result)
     return result
 
 
-def mark_inner(axis: Axis | None, roots: Sequence[Expr], nodes: Sequence[Expr], result: dict[Expr, bool]) -> None:
+def mark_inner(axis: Axis | None, roots: Sequence[Expr], result: dict[Expr, bool]) -> None:
     """Notes the nodes that a loop vectorised along `axis` computes four at a time."""
     if axis is not None:
-        for x in walk(roots):
+        for x in nodes_of(roots):
             if axis in x.axes:
                 result[x] = True
 
@@ -142,7 +143,7 @@ def loop_lane(axes: Sequence[Axis], roots: Sequence[Expr], may_reorder: bool) ->
     for axis in reversed(axes):
         if not isinstance(axis.extent, int) or axis.extent >= 8:
             lanes = Lanes(axis)
-            nodes = [x for x in walk(roots) if axis in x.axes]
+            nodes = [x for x in nodes_of(roots) if axis in x.axes]
             if all(_cost(lanes, x) <= 2 for x in nodes) and not any(x.op == "fold" for x in nodes):
                 return axis
         if not may_reorder:

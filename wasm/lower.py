@@ -6,11 +6,16 @@ address of a buffer. Terms that belong to outer loops come first in a sum, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from operator import attrgetter
 
 from ..kernel.index import linear
-from ..kernel.ir import I32, Axis, Builder, Expr, Store, walk
+from ..kernel.ir import I32, Axis, Builder, Expr, Store
+
+_number = attrgetter("number")
+_NEW = count(1 << 40)         # numbers of rewritten nodes: above those of any builder, in order of creation
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,10 @@ class Lowering:
     def expr(self, x: Expr) -> Expr:
         """The expression with every load as `mem`."""
         done = self._done
-        for node in walk([x]):
-            if node in done:
-                continue
+        found = done.get(x)
+        if found is not None:
+            return found
+        for node in nodes_of((x,), done):
             if node.op == "load":
                 done[node] = self._load(node)
             elif not node.args or all(done[a] is a for a in node.args):
@@ -96,7 +102,7 @@ class Lowering:
         return self._node("mem", x.dtype, args, (x.attr, offset), x)
 
     def _node(self, op: str, dtype: str, args: tuple[Expr, ...], attr: object, old: Expr) -> Expr:
-        return Expr(self.ir, op, dtype, args, attr, old.lo, old.hi, old.axes, old.number)
+        return Expr(self.ir, op, dtype, args, attr, old.lo, old.hi, old.axes, next(_NEW))
 
     def _leaf(self, op: str, attr: object) -> Expr:
         key = (op, attr)
@@ -109,11 +115,23 @@ class Lowering:
         key = (op, a, b)
         found = self._sums.get(key)
         if found is None:
-            found = self._sums[key] = Expr(self.ir, op, I32, (a, b), None, None, None, a.axes | b.axes, 0)
+            found = self._sums[key] = Expr(self.ir, op, I32, (a, b), None, None, None, a.axes | b.axes, next(_NEW))
         return found
 
 
-def sequential_axes(roots: Sequence[Expr]) -> list[Axis]:
-    """The axes of all folds, outer folds (higher levels) first."""
-    specs = {x.attr: None for x in walk(roots) if x.op == "fold"}
+def nodes_of(roots: Iterable[Expr], without: Container[Expr] = ()) -> list[Expr]:
+    """Every node reachable from the roots, operands first, each once, except through nodes of `without`."""
+    found = {x for x in roots if x not in without}
+    stack = list(found)
+    while stack:
+        for a in stack.pop().args:
+            if a not in found and a not in without:
+                found.add(a)
+                stack.append(a)
+    return sorted(found, key=_number)
+
+
+def sequential_axes(nodes: Sequence[Expr]) -> list[Axis]:
+    """The axes of all folds among the nodes, outer folds (higher levels) first."""
+    specs = {x.attr: None for x in nodes if x.op == "fold"}
     return [a for spec in sorted(specs, key=lambda s: -s.level) for a in spec.axes]

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 
-from ..kernel.ir import Expr, FoldSpec, Store, rebuild, rewrite, store_roots, walk
+from ..kernel.ir import Expr, FoldSpec, Store, rebuild, rewrite, store_roots
+from .lower import nodes_of
 
 _ROUNDS = 9                # folds of more rounds stay loops
 _NODES = 160               # and those whose rounds together would have more nodes than this
@@ -17,7 +18,7 @@ _OP = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 
 def unroll_folds(stores: Sequence[Store], keep: Expr | None = None) -> tuple[Store, ...]:
     """The stores with short folds written out, except the fold `keep`."""
-    nodes = walk(store_roots(list(stores)))
+    nodes = nodes_of(store_roots(list(stores)))
     if not any(x.op == "fold" and x is not keep and _short(x) for x in nodes):
         return tuple(stores)
     done: dict[Expr, Expr] = {}
@@ -42,7 +43,7 @@ def _short(fold: Expr) -> bool:
     rounds = prod(extents)                                 # type: ignore[arg-type]
     if not 0 < rounds <= _ROUNDS or any(a.combine not in _OP for a in fold.attr.accumulators):
         return False
-    inside = [x for x in walk(fold.args[len(fold.attr.accumulators):]) if not x.axes.isdisjoint(fold.attr.axes)]
+    inside = [x for x in nodes_of(fold.args[len(fold.attr.accumulators):]) if not x.axes.isdisjoint(fold.attr.axes)]
     return rounds * len(inside) <= _NODES and not any(x.op == "fold" for x in inside)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from .ir import F32, Axis, Expr, Kernel, walk
+from .ir import F32, Axis, Expr, Kernel, store_roots, walk
 
 __all__ = ["Contract", "find_contract"]
 
@@ -26,11 +27,9 @@ class Contract:
     n: tuple[Axis, ...]
     k: tuple[Axis, ...]
 
-    @property
+    @cached_property
     def outs(self) -> list[Expr]:
         """The expressions in the stores that read the contraction's result."""
-        from .ir import store_roots
-
         return [x for x in walk(store_roots(list(self.kernel.stores))) if x.op == "out" and x.args[0] is self.fold and x.attr == self.index]
 
 
@@ -40,8 +39,6 @@ def find_contract(kernel: Kernel) -> Contract | None:
     There must be exactly one sum of an f32 product with an axis of its own on each side; what else the kernel folds must be
     computed at fewer points (a bias gradient beside a weight gradient).
     """
-    from .ir import store_roots
-
     found: list[Contract] = []
     for x in walk(store_roots(list(kernel.stores))):
         if x.op == "fold":
