@@ -1,14 +1,12 @@
 """Decides which values get memory of their own; all others are computed inside the kernels that read them.
 
-One walk from the results back to the inputs. For each value it is known which kernels (named by the values they store,
-the
-*roots*) would compute it, and whether they read it at their own index (*aligned*) or elsewhere. The rules:
+One walk from the results back to the inputs. For each value it is known which kernels (named by the values they
+store, the *roots*) would compute it, and whether they read it at their own index (*aligned*) or elsewhere. The rules:
 
 * results, and what an optimizer step or a host-visible place needs, are placed;
 * movement costs nothing and is never placed for its own sake: its operand is looked at instead;
 * a value behind a fold (matmul, reduction, pooling, softmax) is computed inside another kernel only as its epilogue:
-  aligned,
-  by one root, and at most one contraction per kernel;
+  aligned, by one root, and at most one contraction per kernel;
 * a light elementwise value is recomputed where that is cheaper than storing and loading it.
 """
 
@@ -19,7 +17,9 @@ from dataclasses import dataclass, field
 from ..graph.ir import Graph, Node, Value, uses
 from ..shapes import num_elements
 
-CONTRACTIONS = frozenset({"matmul", "conv2d", "conv2d_input_grad", "conv2d_filter_grad"})
+CONTRACTIONS = frozenset(
+    {"matmul", *(f"conv{n}d{part}" for n in (1, 2, 3) for part in ("", "_input_grad", "_filter_grad"))}
+)
 DEAR = frozenset(
     {
         "exp",
