@@ -59,7 +59,7 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** `total` is 0 where the server does not say. */
   onProgress?: (progress: { loaded: number; total: number }) => void;
-  /** false: run WASM in this thread (the default where there is no Worker, as in Node). */
+  /** By default WASM runs in a worker of its own (not in Node) and WebGPU here; true: both there, false: both here. */
   worker?: boolean;
   /** The most bytes of state and of one set of sizes. */
   memory?: number;

@@ -24,7 +24,7 @@ export { PythonDevice, preparedForPython, preparePython } from "./python.js";
  * @property {"auto" | "webgpu" | "wasm"} [device]  "auto": WebGPU on a real GPU, else WASM in a worker
  * @property {AbortSignal} [signal]
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress]  total 0: unknown
- * @property {boolean} [worker]  false: run WASM in this thread
+ * @property {boolean} [worker]  true: WebGPU in a worker too; false: WASM in this thread too
  * @property {number} [memory]  the most bytes of regions, state and WASM memory
  * @property {number} [snapshotEvery]  milliseconds between copies of the state against device loss
  * @property {number} [hangAfter]  milliseconds until a step counts as hung
@@ -120,16 +120,7 @@ export class Model extends EventTarget {
  * @returns {Promise<Model>}
  */
 export async function load(source, options = {}) {
-  const {
-    signal,
-    onProgress = () => {},
-    device = "auto",
-    worker = typeof Worker !== "undefined",
-    memory,
-    snapshotEvery,
-    hangAfter,
-    gpu,
-  } = options;
+  const { signal, onProgress = () => {}, device = "auto", worker, memory, snapshotEvery, hangAfter, gpu } = options;
   const bytes = await bytesFrom(source, signal, onProgress);
   signal?.throwIfAborted();
   /** @type {Model | null} */
@@ -139,8 +130,9 @@ export async function load(source, options = {}) {
   /** @param {Choice} choice */
   const open = async (choice) => {
     const { kind } = choice;
+    const threaded = worker !== false && !gpu && typeof Worker !== "undefined";
     const engine =
-      kind === "wasm" && worker
+      threaded && (kind === "wasm" || worker)
         ? await RemoteEngine.open(bytes, { ...settings, kind, signal })
         : await LocalEngine.open(bytes, { ...settings, kind, gpu });
     model = new Model(engine, choice);

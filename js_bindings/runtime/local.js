@@ -1,6 +1,6 @@
 // A model that runs in this thread: read, put on a device, saved.
 
-import { NoExecutorError } from "./errors.js";
+import { InvalidArgumentError, NoExecutorError } from "./errors.js";
 import { patchTensors, readModel } from "./model.js";
 import { Session } from "./session.js";
 import { Target } from "./tables.js";
@@ -67,8 +67,10 @@ export class LocalEngine {
   }
 
   /** The value of a state tensor. @param {string} name @returns {Promise<Uint8Array>} */
-  read(name) {
-    return this.session.readTensor(this.model.tensors.findIndex((/** @type {any} */ tensor) => tensor.name === name));
+  async read(name) {
+    const index = this.model.tensors.findIndex((/** @type {any} */ tensor) => tensor.name === name);
+    if (index < 0) throw new InvalidArgumentError(`the model has no tensor "${name}".`);
+    return this.session.readTensor(index);
   }
 
   async close() {

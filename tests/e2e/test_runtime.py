@@ -144,6 +144,12 @@ def test_without_wasm_the_software_gpu_is_better_than_nothing(page):
     assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
 
 
+def test_webgpu_in_a_worker_keeps_everything_off_the_page(page):
+    answer = page.evaluate("runtime.auto({ device: 'webgpu', worker: true })")
+    assert answer["device"]["kind"] == "webgpu" and answer["device"]["worker"] is True
+    assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
+
+
 PACKAGE = {"tideflow": "core", "tideflow/gpu_wgsl": "gpu_wgsl", "tideflow/wasm": "wasm",
            "tideflow/js_bindings": "js_bindings"}
 START = """

@@ -34,6 +34,8 @@ test("what is saved goes on where it stopped", async () => {
   const [here, there] = [await model.run("step", { x }), await again.run("step", { x })];
   assert.deepEqual(there.y.data, here.y.data);
   assert.equal((await again.run("peek")).w_now.data[0], 4);
+  assert.equal(new Float32Array((await again.readTensor("w")).buffer)[0], 4);
+  await assert.rejects(again.readTensor("v"), { name: "InvalidArgumentError", message: /no tensor "v"/ });
 });
 
 test("an untouched model saves to the same bytes", async () => {

@@ -77,8 +77,8 @@ export const broken = async () => {
   );
 };
 
-export const auto = async () => {
-  const model = await load("/tests/js/data/step.tide");
+export const auto = async (options) => {
+  const model = await load("/tests/js/data/step.tide", options);
   const values = [];
   for (const rate of [0.5, 1]) {
     const x = { data: Float32Array.of(0, 1, 2, 3), shape: [1, 4] };
