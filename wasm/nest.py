@@ -30,7 +30,7 @@ class Nests(Vectors):
 
     def plan(self, nodes: Sequence[Expr]) -> None:
         """Learns about all expressions that will be emitted: how often each is used, which folds share a loop."""
-        self.count_uses(list(nodes))
+        self.count_uses(nodes)
         for x in nodes:
             if x.op == "fold":
                 self.sibling_folds.setdefault(x.attr.axes, []).append(x)
@@ -197,6 +197,11 @@ class Nests(Vectors):
 
     def fold(self, x: Expr) -> None:
         """Emits the loop of a fold, together with those folds that can share it."""
+        climbing, self.climbing = self.climbing, False
+        self._emit_fold(x)
+        self.climbing = climbing
+
+    def _emit_fold(self, x: Expr) -> None:
         group = [x]
         spec: FoldSpec = x.attr
         if not _custom(x):

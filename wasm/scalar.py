@@ -6,12 +6,15 @@ inside and gives its locals back.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..kernel.ir import BOOL, F32, I32, U32, Axis, Expr
 from . import encode
 from .encode import Code
+from .lower import nodes_of
 
+_STOREY = 40                  # how many operations of an expression are emitted by recursion at most
 _WASM_TYPE = {F32: encode.F32, I32: encode.I32, U32: encode.I32, BOOL: encode.I32}
 
 # (op, dtype of the operands) -> instruction
@@ -50,6 +53,8 @@ class Values:
         self.vectors: dict[tuple[Expr, int], int] = {}    # computed vectors, by (value, block)
         self.folds: dict[Expr, list[Any]] = {}            # fold -> accumulators: a local, or one per block
         self.uses: dict[Expr, int] = {}
+        self.landings: set[Expr] = set()                  # nodes of tall expressions that are computed ahead
+        self.climbing = False
         self._log: list[tuple[dict[Any, Any], Any]] = []
         self._free: dict[int, list[int]] = {}
 
@@ -80,12 +85,18 @@ class Values:
         self._log.append((self._free, found))
         return found
 
-    def count_uses(self, nodes: list[Expr]) -> None:
-        """Counts how many nodes use each: a value used once needs no local."""
+    def count_uses(self, nodes: Sequence[Expr]) -> None:
+        """Counts how many nodes use each: a value used once needs no local. Operands come first in `nodes`."""
         uses = self.uses
+        heights: dict[Expr, int] = {}
         for x in nodes:
+            height = 0
             for a in x.args:
                 uses[a] = uses.get(a, 0) + 1
+                height = max(height, heights[a] + 1)
+            heights[x] = height
+            if height and height % _STOREY == 0:
+                self.landings.add(x)
 
     # -- scalars --------------------------------------------------------------------------------------------------------
 
@@ -98,9 +109,20 @@ class Values:
         if local is not None:
             self.code.get(local)
             return
+        if self.landings and not self.climbing and x.args:
+            self.climb(x, self.scalar_local)
         self._compute(x)
         if x.args and x.op != "out" and self.uses.get(x, 0) > 1:
             self.keep_scalar(x)
+
+    def climb(self, x: Expr, keep: Callable[[Expr], object]) -> None:
+        """Computes a tall expression from below, storey by storey, so that Python's recursion stays flat."""
+        self.climbing = True
+        bound = self.axes.keys()
+        for n in nodes_of(x.args, self.scalars):
+            if n in self.landings and n.axes <= bound and n.op not in ("fold", "out", "acc"):
+                keep(n)
+        self.climbing = False
 
     def keep_scalar(self, x: Expr) -> int:
         """Keeps the value on the stack, which is that of x, in a local as well."""

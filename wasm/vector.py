@@ -65,9 +65,18 @@ class Vectors(Values):
         if uniform:
             self._spread(x)
             return
+        if self.landings and not self.climbing and x.args:
+            self.climb(x, lambda n: self._ahead(n, part))
         self._vector(x, part)
         if self.uses.get(x, 0) > 1 and x.op != "out":
             self.keep_vector(x, part)
+
+    def _ahead(self, x: Expr, part: int) -> None:
+        stride = self.lane.stride(x)                       # type: ignore[union-attr]
+        if stride == 0 or (stride is not None and x.dtype == I32):
+            self.scalar_local(x)
+        else:
+            self.vector_local(x, part)
 
     def keep_vector(self, x: Expr, part: int) -> int:
         """Keeps the vector on the stack in a local as well."""

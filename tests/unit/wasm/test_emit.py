@@ -240,3 +240,14 @@ def test_a_step_with_the_wrong_number_of_regions_is_refused():
     kernel = samples.column_sums(8, 8)
     with pytest.raises(ValueError, match="with 2 regions, its function takes 3"):
         emit_module([kernel], [(0, [0, 1])], 2)
+
+
+@pytest.mark.parametrize("n", [3, 37])
+def test_long_chains_do_not_exhaust_the_stack(n):
+    ir = Builder()
+    axes, (i,) = axes_of(ir, n)
+    value = ir.load(0, F32, i)
+    for k in range(2000):
+        value = ir.unary("neg", value) if k % 3 == 0 else value * ir.load(1, F32, i) if k % 3 == 1 else value + ir.load(1, F32, i)
+    kernel = close("chain", axes, [Store(2, i, value)], [Buffer("x", F32), Buffer("y", F32), Buffer("o", F32, True)])
+    check(kernel, [normal(n), np.linspace(-1, 1, n).astype(np.float32), zeros(n)], rtol=1e-3)
