@@ -321,28 +321,39 @@ export class Session {
         this.inFlight.delete(done);
       },
     );
-    const serial = ++binding.serial;
-    if (small)
-      return new Step(
-        number,
-        done.then((results) => this.#values(signature, binding, outputs, results)),
-      );
+    binding.serial++;
+    if (!small) return this.#readLater(number, signature, binding, outputs, spans);
+    return new Step(
+      number,
+      done.then((results) => this.#values(signature, binding, outputs, results)),
+    );
+  }
+
+  /**
+   * A step whose outputs stay on the device until they are asked for, or overwritten.
+   * @param {number} number
+   * @param {Signature} signature
+   * @param {Binding} binding
+   * @param {Located[]} outputs
+   * @param {Span[]} spans
+   */
+  #readLater(number, signature, binding, outputs, spans) {
+    const { serial } = binding;
     /** @type {(start: any) => void} */
     let begin = () => {};
-    const large = new Promise((resolve) => {
+    const asked = new Promise((resolve) => {
       begin = resolve;
-    }).then(async () => {
+    });
+    const values = asked.then(async () => {
       if (binding.serial !== serial) {
         throw new InvalidArgumentError(
           `the outputs of "${signature.name}" were overwritten by a later run: read them before it.`,
         );
       }
-      const results = await Promise.all(
-        spans.map(({ buffer, offset, size }) => this.device.download(buffer, offset, size)),
-      );
-      return this.#values(signature, binding, outputs, results);
+      const parts = spans.map(({ buffer, offset, size }) => this.device.download(buffer, offset, size));
+      return this.#values(signature, binding, outputs, await Promise.all(parts));
     });
-    return new Step(number, large, () => begin(undefined));
+    return new Step(number, values, () => begin(undefined));
   }
 
   /** @param {Port} port @param {Program} program @param {Binding} binding @returns {Located} */

@@ -112,3 +112,17 @@ test("a budget that is too small is an error with numbers", async () => {
     { name: "DeviceLimitError", message: /the budget is 65536/ },
   );
 });
+
+test("large outputs stay on the device until they are read, or overwritten", async () => {
+  const model = trainModel();
+  model.symbols[0].max = 100000;
+  const session = await open(model);
+  const x = new Float32Array(20000).fill(1);
+  const first = await session.run("train_step", { x, learning_rate: 3 });
+  assert.equal((await first.read()).y.data[19999], 13);
+  const second = await session.run("train_step", { x, learning_rate: 3 });
+  const third = await session.run("train_step", { x, learning_rate: 3 }, true);
+  await assert.rejects(second.read(), /overwritten by a later run/);
+  await session.run("train_step", { x, learning_rate: 3 });
+  assert.equal((await third.read()).y.data[0], 15, "asked for with the run, they came with it");
+});
