@@ -12,6 +12,7 @@ store, the *roots*) would compute it, and whether they read it at their own inde
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ir import Graph, Node, Value, uses
@@ -47,7 +48,7 @@ DEAR = frozenset(
     }
 )
 DEAR_COST, RANDOM_COST = 8, 30
-MAX_LOADS = 7  # with the result 8 bindings: what every WebGPU device allows
+MAX_LOADS = 6             # with the result and the workspace of a WASM contraction: 8 bindings, what every device allows
 
 
 def is_step(node: Node) -> bool:
@@ -125,27 +126,32 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
 
 def _limit_loads(graph: Graph, fusion: Fusion) -> None:
     """Places more values where a kernel would bind more buffers than every device allows, the fullest parts first."""
-    loads: dict[Value, frozenset[Value]] = {}
+    before = -1
+    while len(fusion.placed) > before:                 # a value placed late may add a buffer to what was counted before
+        before = len(fusion.placed)
+        loads: dict[Value, frozenset[Value]] = {}
+        for node in graph.nodes:
+            inputs = [v for v in node.inputs if v is not None]
+            together = _reads(inputs, loads, fusion)
+            while len(together) > MAX_LOADS and not is_step(node):
+                widest = max(inputs, key=lambda v: len(_reads([v], loads, fusion)))
+                if len(_reads([widest], loads, fusion)) == 1:
+                    break                              # an op of too many inputs
+                fusion.placed[widest] = None
+                together = _reads(inputs, loads, fusion)
+            loads.update((v, together) for v in node.outputs)
 
-    def read(v: Value) -> frozenset[Value]:
-        """The buffers that a reader of v binds for it."""
+
+def _reads(values: Sequence[Value], loads: dict[Value, frozenset[Value]], fusion: Fusion) -> frozenset[Value]:
+    """The buffers that a reader of these values binds for them."""
+    found: set[Value] = set()
+    for v in values:
         if v.node is None:
             small = v.sizes == () or (v.constant is not None and v.constant.size == 1)
-            return frozenset() if small else frozenset((v,))
-        return frozenset((v,)) if v in fusion.placed else loads[v]
-
-    for node in graph.nodes:
-        inputs = [v for v in node.inputs if v is not None]
-        while not is_step(node):
-            together = frozenset().union(*map(read, inputs)) if inputs else frozenset()
-            if len(together) <= MAX_LOADS:
-                break
-            widest = max(inputs, key=lambda v: len(read(v)))
-            if len(read(widest)) == 1:
-                break  # an op of too many inputs
-            fusion.placed[widest] = None
-        for v in node.outputs:
-            loads[v] = frozenset().union(*map(read, inputs)) if inputs else frozenset()
+            found |= set() if small else {v}
+        else:
+            found |= {v} if v in fusion.placed else loads[v]
+    return frozenset(found)
 
 
 def _pointwise(v: Value, consumer: Node) -> bool:

@@ -123,7 +123,8 @@ def _join(groups: list[Group], root: Root, ir: Builder, written: dict[Value, Sta
     for group in groups:
         if group.special is not None or not (loads & (group.reads | set(group.values)) or _tiny(group, root)):
             continue
-        if len({written.get(v, v.state or v) for v in loads | group.reads | {*group.values, root.value}}) > MAX_BUFFERS:
+        bound = {written.get(v, v.state or v) for v in loads | group.reads | {*group.values, root.value}}
+        if len(bound) + (root.contraction or group.contraction) > MAX_BUFFERS:      # a contraction's workspace in WASM
             continue
         fitted = _fit(group, root, ir)
         if fitted is None:

@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 
+CONCAT_INPUTS = 6
+
+
 def shape_tuple(shape: Any, op: str) -> tuple[Any, ...]:
     """A shape argument (ints, Dims, a TensorShape, an array, tensors that hold sizes) as a tuple."""
     return as_sizes(shape, op)
@@ -101,6 +104,10 @@ def squeeze(x: Any, axis: Any = None) -> Any:
 def concat(values: Sequence[Any], axis: int) -> Any:
     """Joins values along an axis."""
     axis = normalise_axis(axis, len(values[0].sizes), "concat")
+    values = list(values)
+    while len(values) > CONCAT_INPUTS:  # in groups: a kernel on a device binds 8 buffers
+        groups = [values[i : i + CONCAT_INPUTS] for i in range(0, len(values), CONCAT_INPUTS)]
+        values = [concat(group, axis) for group in groups]
     return values[0] if len(values) == 1 else apply("concat", *values, axis=axis)
 
 
