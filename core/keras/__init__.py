@@ -28,9 +28,32 @@ __version__ = "3.15.0"
 
 def __getattr__(name: str) -> Any:
     if name == "datasets":
-        raise AttributeError("tf.keras.datasets is not available: nothing is downloaded here. Load arrays with numpy, for example np.load('digits.npz')")
+        raise AttributeError(
+            "tf.keras.datasets is not available: nothing is downloaded here. Load arrays with numpy, for example np.load('digits.npz')"
+        )
     raise AttributeError(f"module 'tideflow.keras' has no attribute {name!r}")
 
 
-__all__ = ["Input", "InputLayer", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer", "Sequential", "activations", "callbacks",
-           "initializers", "layers", "losses", "metrics", "models", "optimizers", "random", "regularizers", "saving", "utils"]
+__all__ = [
+    "Input",
+    "InputLayer",
+    "KerasTensor",
+    "Layer",
+    "Loss",
+    "Metric",
+    "Model",
+    "Optimizer",
+    "Sequential",
+    "activations",
+    "callbacks",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "random",
+    "regularizers",
+    "saving",
+    "utils",
+]

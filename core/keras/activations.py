@@ -9,8 +9,29 @@ from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from . import registry
 
-__all__ = ["deserialize", "elu", "exponential", "gelu", "get", "hard_sigmoid", "leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6",
-           "selu", "serialize", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh"]
+__all__ = [
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "get",
+    "hard_sigmoid",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+]
 
 
 def linear(x: Any) -> Any:
@@ -109,8 +130,28 @@ def mish(x: Any) -> Any:
     return x * apply("tanh", apply("softplus", x))
 
 
-KNOWN: dict[str, Any] = {f.__name__: f for f in (elu, exponential, gelu, hard_sigmoid, leaky_relu, linear, log_softmax, mish, relu, relu6, selu,
-                                                 sigmoid, silu, softmax, softplus, softsign, tanh)} | {"swish": silu}
+KNOWN: dict[str, Any] = {
+    f.__name__: f
+    for f in (
+        elu,
+        exponential,
+        gelu,
+        hard_sigmoid,
+        leaky_relu,
+        linear,
+        log_softmax,
+        mish,
+        relu,
+        relu6,
+        selu,
+        sigmoid,
+        silu,
+        softmax,
+        softplus,
+        softsign,
+        tanh,
+    )
+} | {"swish": silu}
 
 
 def get(identifier: Any) -> Any:

@@ -9,8 +9,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback", "LearningRateScheduler", "ModelCheckpoint",
-           "ProgbarLogger", "ReduceLROnPlateau", "TerminateOnNaN"]
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]
 
 
 class LazyLogs(Mapping[str, float]):
@@ -151,7 +162,15 @@ class ProgbarLogger(Callback):
 class CallbackList:
     """All callbacks of a run; calls go to each in order."""
 
-    def __init__(self, callbacks: Any, model: Any, verbose: Any = "auto", epochs: int = 1, steps: int | None = None, testing: bool = False) -> None:
+    def __init__(
+        self,
+        callbacks: Any,
+        model: Any,
+        verbose: Any = "auto",
+        epochs: int = 1,
+        steps: int | None = None,
+        testing: bool = False,
+    ) -> None:
         given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
         level = 1 if verbose == "auto" else int(verbose)
         self.history = next((c for c in given if isinstance(c, History)), None) or History()
@@ -177,11 +196,26 @@ class CallbackList:
 class LambdaCallback(Callback):
     """Functions as callbacks: LambdaCallback(on_epoch_end=lambda epoch, logs: ...)."""
 
-    def __init__(self, on_epoch_begin: Any = None, on_epoch_end: Any = None, on_train_begin: Any = None, on_train_end: Any = None,
-                 on_train_batch_begin: Any = None, on_train_batch_end: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        on_epoch_begin: Any = None,
+        on_epoch_end: Any = None,
+        on_train_begin: Any = None,
+        on_train_end: Any = None,
+        on_train_batch_begin: Any = None,
+        on_train_batch_end: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
-        given = {"on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin, "on_train_end": on_train_end,
-                 "on_train_batch_begin": on_train_batch_begin, "on_train_batch_end": on_train_batch_end, **kwargs}
+        given = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **kwargs,
+        }
         for name, function in given.items():
             if function is not None:
                 setattr(self, name, function)
@@ -195,7 +229,9 @@ class Monitor(Callback):
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}")
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
-        self.larger = mode == "max" or (mode == "auto" and any(s in monitor for s in ("acc", "auc", "precision", "recall", "f1")))
+        self.larger = mode == "max" or (
+            mode == "auto" and any(s in monitor for s in ("acc", "auc", "precision", "recall", "f1"))
+        )
         self.best = -np.inf if self.larger else np.inf
 
     def improved(self, value: float) -> bool:
@@ -208,15 +244,27 @@ class Monitor(Callback):
         if found is None:
             import warnings
 
-            warnings.warn(f"{type(self).__name__}: the metric {self.monitor!r} is not available. Available: {', '.join(logs or {})}", stacklevel=3)
+            warnings.warn(
+                f"{type(self).__name__}: the metric {self.monitor!r} is not available. Available: {', '.join(logs or {})}",
+                stacklevel=3,
+            )
         return found
 
 
 class EarlyStopping(Monitor):
     """Stops when a metric has not improved for `patience` epochs."""
 
-    def __init__(self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
-                 baseline: float | None = None, restore_best_weights: bool = False, start_from_epoch: int = 0) -> None:
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience, self.verbose, self.baseline = patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
@@ -258,8 +306,17 @@ class EarlyStopping(Monitor):
 class ModelCheckpoint(Monitor):
     """Saves the model, or its weights, at the end of each epoch or of the best. `filepath` may hold {epoch} and metrics."""
 
-    def __init__(self, filepath: Any, monitor: str = "val_loss", verbose: int = 0, save_best_only: bool = False, save_weights_only: bool = False,
-                 mode: str = "auto", save_freq: Any = "epoch", initial_value_threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        filepath: Any,
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: Any = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
         super().__init__(monitor, mode)
         self.filepath, self.verbose = str(filepath), verbose
         self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
@@ -317,12 +374,28 @@ class LearningRateScheduler(Callback):
 class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by `factor` when a metric has not improved for `patience` epochs."""
 
-    def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0, mode: str = "auto",
-                 min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(monitor, mode, min_delta)
         if factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0. Got factor={factor}")
-        self.factor, self.patience, self.verbose, self.cooldown, self.min_lr = factor, patience, verbose, cooldown, min_lr
+        self.factor, self.patience, self.verbose, self.cooldown, self.min_lr = (
+            factor,
+            patience,
+            verbose,
+            cooldown,
+            min_lr,
+        )
         self.wait = self.cooldown_counter = 0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -341,7 +414,9 @@ class ReduceLROnPlateau(Monitor):
                 self.model.optimizer.learning_rate = max(old * self.factor, self.min_lr)
                 self.cooldown_counter, self.wait = self.cooldown, 0
                 if self.verbose:
-                    print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {max(old * self.factor, self.min_lr)}.")
+                    print(
+                        f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {max(old * self.factor, self.min_lr)}."
+                    )
 
 
 class TerminateOnNaN(Callback):

@@ -20,7 +20,9 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
     if not isinstance(data, tuple):
         return data, None, None
     if len(data) > 3:
-        raise ValueError(f"Data is expected to be in format `x`, `(x,)`, `(x, y)`, or `(x, y, sample_weight)`, found: {data}")
+        raise ValueError(
+            f"Data is expected to be in format `x`, `(x,)`, `(x, y)`, or `(x, y, sample_weight)`, found: {data}"
+        )
     return (*data, None, None)[:3]  # type: ignore[return-value]
 
 
@@ -30,43 +32,69 @@ def to_array(x: Any) -> np.ndarray[Any, Any]:
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"fit data must be numbers. Received an array of dtype {array.dtype}; convert text to numbers first")
+        raise ValueError(
+            f"fit data must be numbers. Received an array of dtype {array.dtype}; convert text to numbers first"
+        )
     return array
 
 
 class ArrayData:
     """Arrays with one first axis. Batches are consecutive slices, of a permutation if shuffled; the last may be smaller."""
 
-    def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, class_weight: dict[int, float] | None = None) -> None:
-        self.parts = tuple(None if p is None else map_structure(to_array, _as_structure(p)) for p in (x, y, sample_weight))
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+        class_weight: dict[int, float] | None = None,
+        steps: int | None = None,
+    ) -> None:
+        self.parts = tuple(
+            None if p is None else map_structure(to_array, _as_structure(p)) for p in (x, y, sample_weight)
+        )
         if class_weight is not None:
             self.parts = (*self.parts[:2], _class_weights(self.parts[1], self.parts[2], class_weight))
-        sizes = {name: [a.shape[0] if a.ndim else None for a in flatten(p)] for name, p in zip(("x", "y", "sample_weight"), self.parts, strict=True) if p is not None}
+        sizes = {
+            name: [a.shape[0] if a.ndim else None for a in flatten(p)]
+            for name, p in zip(("x", "y", "sample_weight"), self.parts, strict=True)
+            if p is not None
+        }
         counts = {n for found in sizes.values() for n in found}
         if len(counts) != 1 or None in counts:
-            raise ValueError(f"Data cardinality is ambiguous. Make sure all arrays contain the same number of samples. Received: {sizes}")
+            raise ValueError(
+                f"Data cardinality is ambiguous. Make sure all arrays contain the same number of samples. Received: {sizes}"
+            )
         self.count = counts.pop()
         if not self.count:
             raise ValueError("The data is empty: it has 0 samples. Expected at least one.")
+        self.steps = steps
         self.batch_size = 32 if batch_size is None else int(batch_size)
         if self.batch_size <= 0:
             raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size}")
 
     @property
     def num_batches(self) -> int:
-        """Batches of one pass."""
-        return -(-self.count // self.batch_size)
+        """Batches of one pass, or the number of steps that was asked for."""
+        return self.steps or -(-self.count // self.batch_size)
 
     def batches(self, shuffle: bool = False, generator: np.random.Generator | None = None) -> Iterator[tuple[Any, ...]]:
         """(x, y, sample_weight) for each batch of one pass; parts that are absent are None."""
-        order = (generator or np.random.default_rng()).permutation(self.count) if shuffle else None
-        for start in range(0, self.count, self.batch_size):
-            pick: Any = slice(start, start + self.batch_size) if order is None else order[start: start + self.batch_size]
-            yield tuple(None if p is None else map_structure(lambda a, pick=pick: a[pick], p) for p in self.parts)
+        left = self.num_batches
+        while left > 0:
+            order = (generator or np.random.default_rng()).permutation(self.count) if shuffle else None
+            for start in range(0, self.count, self.batch_size)[:left]:
+                end = start + self.batch_size
+                pick: Any = slice(start, end) if order is None else order[start:end]
+                yield tuple(None if p is None else map_structure(lambda a, pick=pick: a[pick], p) for p in self.parts)
+                left -= 1
 
     def specs(self) -> tuple[Any, ...]:
         """Structures of TensorSpec, the batch axis free."""
-        return tuple(None if p is None else map_structure(lambda a: TensorSpec([None, *a.shape[1:]], a.dtype), p) for p in self.parts)
+        return tuple(
+            None if p is None else map_structure(lambda a: TensorSpec([None, *a.shape[1:]], a.dtype), p)
+            for p in self.parts
+        )
 
 
 class IterableData:
@@ -97,7 +125,9 @@ class IterableData:
                 if self.steps is None or taken == 0:
                     self._iterator = None
                     break
-                raise ValueError(f"The data ran out after {taken} of {self.steps} steps: give more batches or fewer `steps_per_epoch`") from None
+                raise ValueError(
+                    f"The data ran out after {taken} of {self.steps} steps: give more batches or fewer `steps_per_epoch`"
+                ) from None
             taken += 1
             yield batch
 
@@ -118,21 +148,31 @@ class IterableData:
             first = self._arrays(next(iterator))
         except StopIteration:
             raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.") from None
-        if iterator is self.source:                       # a generator: keep what was taken from it
+        if iterator is self.source:  # a generator: keep what was taken from it
             self._first = first
-        return tuple(None if p is None else map_structure(lambda a: TensorSpec([None, *a.shape[1:]], a.dtype), p) for p in first)
+        return tuple(
+            None if p is None else map_structure(lambda a: TensorSpec([None, *a.shape[1:]], a.dtype), p) for p in first
+        )
 
 
-def make_data(x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, steps: int | None = None,
-              class_weight: dict[int, float] | None = None) -> Any:
+def make_data(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    class_weight: dict[int, float] | None = None,
+) -> Any:
     """ArrayData or IterableData of the arguments of `fit`."""
     if x is None:
         raise ValueError("fit, evaluate and predict need data: received x=None")
     if isinstance(x, np.ndarray | Value | list | tuple | dict):
-        return ArrayData(x, y, sample_weight, batch_size, class_weight)
+        return ArrayData(x, y, sample_weight, batch_size, class_weight, steps)
     if hasattr(x, "__iter__"):
         if y is not None or sample_weight is not None:
-            raise ValueError("When providing an iterable of batches as `x`, `y` and `sample_weight` come with its batches. Received them as arguments too.")
+            raise ValueError(
+                "When providing an iterable of batches as `x`, `y` and `sample_weight` come with its batches. Received them as arguments too."
+            )
         return IterableData(x, steps)
     raise ValueError(f"Unrecognized data type: x={x!r} (of type {type(x)}); expected arrays or an iterable of batches")
 
@@ -143,7 +183,9 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
     count = flatten(parts[0])[0].shape[0]
     at = int(count * (1.0 - fraction))
     if at == 0 or at == count:
-        raise ValueError(f"Training data contains {count} samples, which is not sufficient to split it into a validation and training set as specified by `validation_split={fraction}`.")
+        raise ValueError(
+            f"Training data contains {count} samples, which is not sufficient to split it into a validation and training set as specified by `validation_split={fraction}`."
+        )
     head = tuple(None if p is None else map_structure(lambda a: a[:at], p) for p in parts)
     tail = tuple(None if p is None else map_structure(lambda a: a[at:], p) for p in parts)
     return head, tail

@@ -14,14 +14,17 @@ import numpy as np
 from ..compiler.compile import Compiled, PortSpec, Source, compile_model
 from ..eager.context import function_device, note_fallback
 from ..eager.tensor import EagerTensor, wrap
-from ..errors import UnimplementedError
+from ..errors import InvalidArgumentError, UnimplementedError
 from ..function.backend import DeviceModel, lazy, target_of
 from ..function.function import advance
-from ..function.trace import TensorSpec, flatten, input_values, map_structure, trace
+from ..function.trace import Slot, TensorSpec, flatten, input_values, map_structure, trace
 from ..graph.interpret import interpret
 from ..graph.ir import Graph, Value
+from ..ops.dispatch import Value as AnyValue
 
-__all__ = ["Engine", "StepSpec"]
+__all__ = ["METHODS", "Engine", "StepSpec", "number_leaves", "output_names"]
+
+METHODS = {"train_step": "train_step", "evaluate": "test_step", "predict": "predict_step"}
 
 LABEL_OPS = {"sparse_softmax_cross_entropy": 1}  # op -> the input that holds class numbers
 TRANSPARENT = frozenset({"reshape", "cast", "identity", "stop_gradient", "squeeze", "expand_dims"})
@@ -32,13 +35,24 @@ class StepSpec:
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         self.parts = {"x": x, "y": y, "sample_weight": sample_weight}
-        self.names: list[str] = []
-        self.specs: list[TensorSpec] = []
-        for part, structure in self.parts.items():
-            leaves = [] if structure is None else flatten(structure)
-            keys = list(structure) if isinstance(structure, dict) else [str(i) for i in range(len(leaves))]
-            self.names += [part if len(leaves) == 1 else f"{part}_{k}" for k in keys]
-            self.specs += leaves
+        named = self.inputs((x, y, sample_weight))
+        self.names: list[str] = list(named)
+        self.specs: list[TensorSpec] = list(named.values())
+
+    @staticmethod
+    def inputs(parts: Sequence[Any]) -> dict[str, Any]:
+        """The leaves of (x, y, sample_weight) by the names of their inputs: "x", or "x_0", "x_1", or "x_key"."""
+        made: dict[str, Any] = {}
+        for part, structure in zip(("x", "y", "sample_weight"), parts, strict=True):
+            if structure is None:
+                continue
+            leaves = flatten(structure)
+            flat = isinstance(structure, dict) and not any(
+                isinstance(v, dict | list | tuple) for v in structure.values()
+            )
+            keys = list(structure) if flat else [str(i) for i in range(len(leaves))]
+            made.update({part if len(leaves) == 1 else f"{part}_{k}": v for k, v in zip(keys, leaves, strict=True)})
+        return made
 
     @property
     def key(self) -> Any:
@@ -62,14 +76,14 @@ class Engine:
         self.sources: dict[str, Source] = {}
         self.results: dict[str, Any] = {}  # the structure of each signature's result, Slots for tensors
         self._keys: dict[str, Any] = {}
-        self._devices: dict[str, tuple[frozenset[str], DeviceModel | None]] = {}
+        self._devices: dict[str, tuple[list[Source], DeviceModel | None]] = {}
 
     def reset(self) -> None:
         """Forgets all traces: after `compile`, or when layers, trainability or metrics changed."""
         for _, device in self._devices.values():
             if device is not None:
                 device.close()
-        self._devices, self.sources, self._keys = {}, {}, {}
+        self._devices, self.sources, self._keys, self.results = {}, {}, {}, {}
 
     def prepare(self, name: str, spec: StepSpec, training: Any) -> None:
         """Traces signature `name` for these specs if that has not been done. `training` says what it depends on
@@ -98,9 +112,8 @@ class Engine:
 
     def _on(self, device: str, name: str) -> DeviceModel | None:
         """The compiled model on a device that has this signature as it is traced now."""
-        wanted = frozenset(id(s) for s in self.sources.values())
         held = self._devices.get(device)
-        if held is None or id(self.sources[name]) not in held[0]:
+        if held is None or not any(self.sources[name] is s for s in held[0]):
             if held is not None and held[1] is not None:
                 held[1].close()
             try:
@@ -110,7 +123,7 @@ class Engine:
             except UnimplementedError as error:
                 note_fallback(f"model {self.model.name!r} runs on the host instead of {device}: {error}")
                 made = None
-            held = self._devices[device] = (wanted, made)
+            held = self._devices[device] = (list(self.sources.values()), made)
         return held[1]
 
     def compiled(self, targets: Sequence[str] = ("wgsl", "wasm"), extra: Sequence[Source] = ()) -> Compiled:
@@ -118,22 +131,32 @@ class Engine:
         return compile_model([*self.sources.values(), *extra], targets, graphs=True)
 
     def _on_host(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
-        arrays = []
-        for spec, value in zip(source.inputs, source.graph.inputs, strict=True):
-            array = inputs.get(spec.name)
-            if array is None:
-                if not spec.optional:
-                    raise ValueError(f"{source.name}: input {spec.name!r} is missing; given: {sorted(inputs)}")
-                batch = next(iter(inputs.values())).shape[0]
-                array = np.full(
-                    tuple(d if isinstance(d, int) else batch for d in value.sizes), spec.fill, value.dtype.numpy
-                )
-            arrays.append(np.asarray(array, value.dtype.numpy))
+        arrays = self._checked(source, inputs)
         outputs, writes = interpret(source.graph, arrays)
         for state, array in writes:
             state.write(np.array(array))
         advance(source.graph, arrays)
         return {n: wrap(a) for n, a in zip(source.outputs, outputs, strict=True)}
+
+    def _checked(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """The inputs in order, as a device would take them: defaults filled in, shapes and class numbers checked."""
+        symbols: dict[Any, tuple[int, str]] = {}
+        arrays: list[np.ndarray[Any, Any]] = []
+        for spec, value in zip(source.inputs, source.graph.inputs, strict=True):
+            where = f"{source.name}: input {spec.name!r}"
+            array = inputs.get(spec.name)
+            if array is None:
+                if not spec.optional:
+                    raise InvalidArgumentError(f"{where} is missing; given were {sorted(inputs)}.")
+                batch = next(iter(inputs.values())).shape[0]
+                shape = tuple(d if isinstance(d, int) else batch for d in value.sizes)
+                array = np.full(shape, spec.fill, value.dtype.numpy)
+            array = np.asarray(array, value.dtype.numpy)
+            _check_shape(where, value.sizes, array.shape, symbols)
+            if spec.low is not None and spec.high is not None:
+                _check_range(where, array, spec.low, spec.high)
+            arrays.append(array)
+        return arrays
 
     # -- tracing -------------------------------------------------------------------------------------------------------
 
@@ -149,7 +172,7 @@ class Engine:
             preset[optimizer.learning_rate_variable.state] = rate
             values.append(rate)
             ports.append(PortSpec("learning_rate", True, float(optimizer.learning_rate_variable.numpy())))
-        method = {"train_step": "train_step", "evaluate": "test_step", "predict": "predict_step"}[name]
+        method = METHODS[name]
         count = len(spec.specs)
 
         def step(*tensors: Any) -> Any:
@@ -157,15 +180,62 @@ class Engine:
             return getattr(self.model, method)(data if name != "predict" or len(data) > 1 else data[0])
 
         traced = trace(step, values, name, preset=preset)
+        self.model._clear_losses()
         self.results[name] = traced.result
-        names = self._output_names(name, traced.result, len(traced.graph.outputs))
+        names = output_names(traced.result)
         _bound_labels(traced.graph, ports)
         return Source(name, traced.graph, ports, names)
 
-    def _output_names(self, name: str, result: Any, count: int) -> list[str]:
-        if isinstance(result, dict) and len(result) == count:
-            return [str(k) for k in result]
-        return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+
+def output_names(result: Any) -> list[str]:
+    """Names of the tensors of a result: the keys of dicts, nested ones too, or numbers."""
+    names: list[str] = []
+
+    def walk(x: Any, name: str) -> None:
+        if isinstance(x, dict):
+            for k, v in x.items():
+                walk(v, str(k))
+        elif isinstance(x, list | tuple):
+            for i, v in enumerate(x):
+                walk(v, f"{name}_{i}")
+        elif isinstance(x, Slot) or isinstance(x, AnyValue):
+            names.append(name)
+
+    walk(result, "output")
+    return [n if n not in names[:i] else f"{n}_{i}" for i, n in enumerate(names)]
+
+
+def number_leaves(result: Any) -> Any:
+    """The structure of a result with a Slot for each tensor."""
+    count = iter(range(1 << 30))
+    return map_structure(lambda _: Slot(next(count)), result)
+
+
+def _check_shape(where: str, sizes: Any, shape: tuple[int, ...], symbols: dict[Any, tuple[int, str]]) -> None:
+    """Raises InvalidArgumentError unless a shape fits: sizes with one symbol agree."""
+    if len(shape) != len(sizes):
+        raise InvalidArgumentError(f"{where} has shape {shape}, expected {len(sizes)} axes: {tuple(sizes)}.")
+    for axis, (wanted, found) in enumerate(zip(sizes, shape, strict=True)):
+        if isinstance(wanted, int):
+            if wanted != found:
+                raise InvalidArgumentError(f"{where} has shape {shape}, expected {tuple(sizes)}.")
+        else:
+            known, first = symbols.setdefault(wanted, (found, f"{where} axis {axis}"))
+            if known != found:
+                raise InvalidArgumentError(
+                    f"{where} has {found} in axis {axis}, but {first} has {known}: they must agree."
+                )
+
+
+def _check_range(where: str, array: np.ndarray[Any, Any], low: int, high: int) -> None:
+    """Raises InvalidArgumentError naming the first value out of range."""
+    bad = np.argwhere((array < low) | (array > high) | (array != array))
+    if len(bad):
+        position = tuple(int(i) for i in bad[0])
+        raise InvalidArgumentError(
+            f"{where} holds {array[position]} at position {position}, allowed are {low} to {high} "
+            f"(both included). Check the labels or indices that you pass."
+        )
 
 
 def _bound_labels(graph: Graph, ports: list[PortSpec]) -> None:

@@ -12,12 +12,30 @@ from ..eager.tensor import EagerTensor, constant
 from ..kernel.philox import philox_numpy
 from . import registry
 
-__all__ = ["Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal", "LecunUniform",
-           "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "deserialize", "get",
-           "serialize"]
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "deserialize",
+    "get",
+    "serialize",
+]
 
 _generator = np.random.default_rng()
-TRUNCATED_DEVIATION = 0.87962566103423978        # of a normal distribution cut at two deviations
+TRUNCATED_DEVIATION = 0.87962566103423978  # of a normal distribution cut at two deviations
 
 
 def set_seed(seed: int | None) -> None:
@@ -92,7 +110,9 @@ class Identity(Initializer):
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         if len(shape) != 2:
-            raise ValueError(f"Identity matrix initializer can only be used for 2D matrices. Received: shape={shape} of rank {len(shape)}.")
+            raise ValueError(
+                f"Identity matrix initializer can only be used for 2D matrices. Received: shape={shape} of rank {len(shape)}."
+            )
         return self.gain * np.eye(*shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -173,7 +193,9 @@ class Orthogonal(RandomInitializer):
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         if len(shape) < 2:
-            raise ValueError(f"The tensor to initialize must be at least two-dimensional. Received: shape={shape} of rank {len(shape)}.")
+            raise ValueError(
+                f"The tensor to initialize must be at least two-dimensional. Received: shape={shape} of rank {len(shape)}."
+            )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(self.normal((max(rows, columns), min(rows, columns))))
         q = q * np.sign(np.diag(r))
@@ -186,13 +208,17 @@ class Orthogonal(RandomInitializer):
 class VarianceScaling(RandomInitializer):
     """Deviation sqrt(scale / n): n is the number of inputs ("fan_in"), outputs ("fan_out") or their mean ("fan_avg")."""
 
-    def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: int | None = None) -> None:
+    def __init__(
+        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: int | None = None
+    ) -> None:
         if scale <= 0.0:
             raise ValueError(f"Argument `scale` must be positive float. Received: scale={scale}")
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError(f"Invalid `mode` argument: {mode}. Please use one of ('fan_in', 'fan_out', 'fan_avg')")
         if distribution.lower() not in ("uniform", "truncated_normal", "untruncated_normal", "normal"):
-            raise ValueError(f"Invalid `distribution` argument: {distribution}. Please use 'uniform', 'truncated_normal' or 'untruncated_normal'")
+            raise ValueError(
+                f"Invalid `distribution` argument: {distribution}. Please use 'uniform', 'truncated_normal' or 'untruncated_normal'"
+            )
         super().__init__(seed)
         self.scale, self.mode = scale, mode
         self.distribution = "truncated_normal" if distribution == "normal" else distribution.lower()
@@ -270,8 +296,23 @@ def compute_fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[-2] * receptive, shape[-1] * receptive
 
 
-_CLASSES = [Constant, GlorotNormal, GlorotUniform, HeNormal, HeUniform, Identity, LecunNormal, LecunUniform, Ones, Orthogonal, RandomNormal,
-            RandomUniform, TruncatedNormal, VarianceScaling, Zeros]
+_CLASSES = [
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Identity,
+    LecunNormal,
+    LecunUniform,
+    Ones,
+    Orthogonal,
+    RandomNormal,
+    RandomUniform,
+    TruncatedNormal,
+    VarianceScaling,
+    Zeros,
+]
 KNOWN: dict[str, Any] = {c.__name__: c for c in _CLASSES} | {registry.snake_case(c.__name__): c for c in _CLASSES}
 KNOWN |= {"uniform": RandomUniform, "normal": RandomNormal, "one": Ones, "zero": Zeros}
 

@@ -13,10 +13,29 @@ from ..ops.reduce import reduce_mean, reduce_sum
 from ..shapes import num_elements
 from . import registry
 
-__all__ = ["BinaryCrossentropy", "CategoricalCrossentropy", "Huber", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError",
-           "MeanSquaredError", "MeanSquaredLogarithmicError", "Reduction", "SparseCategoricalCrossentropy", "binary_crossentropy",
-           "categorical_crossentropy", "deserialize", "get", "huber", "mean_absolute_error", "mean_absolute_percentage_error",
-           "mean_squared_error", "mean_squared_logarithmic_error", "serialize", "sparse_categorical_crossentropy"]
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Reduction",
+    "SparseCategoricalCrossentropy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "deserialize",
+    "get",
+    "huber",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "serialize",
+    "sparse_categorical_crossentropy",
+]
 
 EPSILON = 1e-7
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
@@ -68,7 +87,9 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Any:
     return reduce_mean(value, (-1 % len(y_pred.sizes),))
 
 
-def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1) -> Any:
+def binary_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Any:
     """-y log p - (1 - y) log(1 - p), mean over an axis."""
     y_true, y_pred = _pair(y_true, y_pred)
     if label_smoothing:
@@ -82,11 +103,15 @@ def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, lab
     return reduce_mean(value, (axis % len(y_pred.sizes),))
 
 
-def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1) -> Any:
+def categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Any:
     """-sum(y log p) over an axis; labels are one-hot or probabilities."""
     y_true, y_pred = _pair(y_true, y_pred)
     if y_pred.sizes[axis] == 1:
-        raise ValueError(f"categorical_crossentropy with one class (y_pred has shape {tuple(y_pred.sizes)}) is always 0: use binary_crossentropy")
+        raise ValueError(
+            f"categorical_crossentropy with one class (y_pred has shape {tuple(y_pred.sizes)}) is always 0: use binary_crossentropy"
+        )
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + label_smoothing / y_pred.sizes[axis]
     logits = y_pred if from_logits else _before(y_pred, "softmax")
@@ -96,7 +121,9 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     return -reduce_sum(y_true * apply("log", _clip(p)), (axis % len(y_pred.sizes),))
 
 
-def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1) -> Any:
+def sparse_categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
+) -> Any:
     """-log p[label]; labels are class numbers, with the shape of y_pred without its last axis (or with a last axis of 1)."""
     y_pred = convert(y_pred)
     y_true = _class_numbers(convert(y_true), y_pred)
@@ -114,8 +141,10 @@ def _class_numbers(y_true: Any, y_pred: Any) -> Any:
     if len(y_true.sizes) == len(y_pred.sizes) and y_true.sizes[-1] == 1:
         y_true = apply("reshape", y_true, shape=tuple(y_true.sizes[:-1]))
     if len(y_true.sizes) != len(y_pred.sizes) - 1:
-        raise ValueError(f"Argument `output` must have rank (ndim) `target.ndim - 1`. Received: target.shape={tuple(y_true.sizes)}, "
-                         f"output.shape={tuple(y_pred.sizes)}. For one-hot labels use categorical_crossentropy.")
+        raise ValueError(
+            f"Argument `output` must have rank (ndim) `target.ndim - 1`. Received: target.shape={tuple(y_true.sizes)}, "
+            f"output.shape={tuple(y_pred.sizes)}. For one-hot labels use categorical_crossentropy."
+        )
     return apply("cast", y_true, dtype="int64") if not y_true.dtype.is_integer else y_true
 
 
@@ -144,8 +173,12 @@ def _pair(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         y_true = apply("reshape", y_true, shape=tuple(y_true.sizes[:-1]))
     elif len(y_true.sizes) == len(y_pred.sizes) - 1 and y_pred.sizes[-1] == 1:
         y_true = apply("reshape", y_true, shape=(*y_true.sizes, 1))
-    if len(y_true.sizes) != len(y_pred.sizes) or any(a != b and 1 not in (a, b) for a, b in zip(y_true.sizes, y_pred.sizes, strict=True)):
-        raise ValueError(f"Arguments `target` and `output` must have the same shape. Received: target.shape={tuple(y_true.sizes)}, output.shape={tuple(y_pred.sizes)}")
+    if len(y_true.sizes) != len(y_pred.sizes) or any(
+        a != b and 1 not in (a, b) for a, b in zip(y_true.sizes, y_pred.sizes, strict=True)
+    ):
+        raise ValueError(
+            f"Arguments `target` and `output` must have the same shape. Received: target.shape={tuple(y_true.sizes)}, output.shape={tuple(y_pred.sizes)}"
+        )
     return y_true, y_pred
 
 
@@ -155,9 +188,13 @@ def _pair(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 class Loss:
     """The base: `call(y_true, y_pred)` gives values per sample; calling the object weights and reduces them."""
 
-    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None) -> None:
+    def __init__(
+        self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None
+    ) -> None:
         if reduction not in REDUCTIONS:
-            raise ValueError(f"Invalid value for argument `reduction`. Expected one of {REDUCTIONS}. Received: reduction={reduction}")
+            raise ValueError(
+                f"Invalid value for argument `reduction`. Expected one of {REDUCTIONS}. Received: reduction={reduction}"
+            )
         self.name = name or registry.snake_case(type(self).__name__)
         self.reduction = reduction
         self.dtype = as_dtype(dtype or "float32").name
@@ -191,7 +228,9 @@ def reduce_values(values: Any, sample_weight: Any, reduction: str | None) -> Any
         while len(weight.sizes) > len(values.sizes) and weight.sizes[-1] == 1:
             weight = apply("reshape", weight, shape=tuple(weight.sizes[:-1]))
         if len(weight.sizes) > len(values.sizes):
-            raise InvalidArgumentError(f"sample_weight has shape {tuple(weight.sizes)}, the loss values {tuple(values.sizes)}: one weight per sample is expected")
+            raise InvalidArgumentError(
+                f"sample_weight has shape {tuple(weight.sizes)}, the loss values {tuple(values.sizes)}: one weight per sample is expected"
+            )
         if len(weight.sizes) < len(values.sizes):
             weight = apply("reshape", weight, shape=(*weight.sizes, *(1,) * (len(values.sizes) - len(weight.sizes))))
         values = values * weight
@@ -208,7 +247,14 @@ def reduce_values(values: Any, sample_weight: Any, reduction: str | None) -> Any
 class LossFunction(Loss):
     """A function of (y_true, y_pred, ...) as a loss."""
 
-    def __init__(self, fn: Any, reduction: str | None = "sum_over_batch_size", name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        fn: Any,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name or getattr(fn, "__name__", None), reduction, dtype)
         self.fn, self.keywords = fn, kwargs
 
@@ -231,70 +277,161 @@ class LossFunction(Loss):
 class MeanSquaredError(LossFunction):
     """The mean of squared differences."""
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_squared_error", dtype: Any = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_squared_error", dtype: Any = None
+    ) -> None:
         super().__init__(mean_squared_error, reduction, name, dtype)
 
 
 class MeanAbsoluteError(LossFunction):
     """The mean of absolute differences."""
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_absolute_error", dtype: Any = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_absolute_error", dtype: Any = None
+    ) -> None:
         super().__init__(mean_absolute_error, reduction, name, dtype)
 
 
 class MeanAbsolutePercentageError(LossFunction):
     """The mean of absolute differences in percent of the true value."""
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_absolute_percentage_error", dtype: Any = None) -> None:
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_absolute_percentage_error",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(mean_absolute_percentage_error, reduction, name, dtype)
 
 
 class MeanSquaredLogarithmicError(LossFunction):
     """The mean of squared differences of logarithms."""
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = "mean_squared_logarithmic_error", dtype: Any = None) -> None:
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_squared_logarithmic_error",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(mean_squared_logarithmic_error, reduction, name, dtype)
 
 
 class Huber(LossFunction):
     """Squared for small differences, linear for large ones."""
 
-    def __init__(self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = "huber_loss", dtype: Any = None) -> None:
+    def __init__(
+        self,
+        delta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "huber_loss",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(huber, reduction, name, dtype, delta=delta)
 
 
 class BinaryCrossentropy(LossFunction):
     """Cross-entropy of two classes."""
 
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1, reduction: str | None = "sum_over_batch_size",
-                 name: str | None = "binary_crossentropy", dtype: Any = None) -> None:
-        super().__init__(binary_crossentropy, reduction, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "binary_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            binary_crossentropy,
+            reduction,
+            name,
+            dtype,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
 
 
 class CategoricalCrossentropy(LossFunction):
     """Cross-entropy with one-hot labels."""
 
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1, reduction: str | None = "sum_over_batch_size",
-                 name: str | None = "categorical_crossentropy", dtype: Any = None) -> None:
-        super().__init__(categorical_crossentropy, reduction, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            categorical_crossentropy,
+            reduction,
+            name,
+            dtype,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
 
 
 class SparseCategoricalCrossentropy(LossFunction):
     """Cross-entropy with class numbers as labels."""
 
-    def __init__(self, from_logits: bool = False, ignore_class: int | None = None, reduction: str | None = "sum_over_batch_size", axis: int = -1,
-                 name: str | None = "sparse_categorical_crossentropy", dtype: Any = None) -> None:
-        super().__init__(sparse_categorical_crossentropy, reduction, name, dtype, from_logits=from_logits, ignore_class=ignore_class, axis=axis)
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str | None = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            sparse_categorical_crossentropy,
+            reduction,
+            name,
+            dtype,
+            from_logits=from_logits,
+            ignore_class=ignore_class,
+            axis=axis,
+        )
 
 
-_FUNCTIONS = [binary_crossentropy, categorical_crossentropy, huber, mean_absolute_error, mean_absolute_percentage_error, mean_squared_error,
-              mean_squared_logarithmic_error, sparse_categorical_crossentropy]
-_CLASSES = [BinaryCrossentropy, CategoricalCrossentropy, Huber, LossFunction, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
-            MeanSquaredLogarithmicError, SparseCategoricalCrossentropy]
+_FUNCTIONS = [
+    binary_crossentropy,
+    categorical_crossentropy,
+    huber,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    sparse_categorical_crossentropy,
+]
+_CLASSES = [
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Huber,
+    LossFunction,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    SparseCategoricalCrossentropy,
+]
 KNOWN: dict[str, Any] = {f.__name__: f for f in _FUNCTIONS} | {c.__name__: c for c in _CLASSES}
-KNOWN |= {"mse": mean_squared_error, "MSE": mean_squared_error, "mae": mean_absolute_error, "MAE": mean_absolute_error,
-          "mape": mean_absolute_percentage_error, "MAPE": mean_absolute_percentage_error, "msle": mean_squared_logarithmic_error,
-          "MSLE": mean_squared_logarithmic_error, "bce": binary_crossentropy, "BCE": binary_crossentropy}
+KNOWN |= {
+    "mse": mean_squared_error,
+    "MSE": mean_squared_error,
+    "mae": mean_absolute_error,
+    "MAE": mean_absolute_error,
+    "mape": mean_absolute_percentage_error,
+    "MAPE": mean_absolute_percentage_error,
+    "msle": mean_squared_logarithmic_error,
+    "MSLE": mean_squared_logarithmic_error,
+    "bce": binary_crossentropy,
+    "BCE": binary_crossentropy,
+}
 
 
 def get(identifier: Any) -> Any:

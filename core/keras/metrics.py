@@ -15,10 +15,29 @@ from ..shapes import num_elements
 from . import losses, registry
 from .naming import unique_name
 
-__all__ = ["Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy", "CategoricalCrossentropy", "Mean", "MeanAbsoluteError",
-           "MeanMetricWrapper", "MeanSquaredError", "Metric", "RootMeanSquaredError", "SparseCategoricalAccuracy",
-           "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy", "Sum", "binary_accuracy", "categorical_accuracy", "deserialize",
-           "get", "serialize", "sparse_categorical_accuracy"]
+__all__ = [
+    "Accuracy",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanMetricWrapper",
+    "MeanSquaredError",
+    "Metric",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "Sum",
+    "binary_accuracy",
+    "categorical_accuracy",
+    "deserialize",
+    "get",
+    "serialize",
+    "sparse_categorical_accuracy",
+]
 
 
 class Metric:
@@ -34,9 +53,16 @@ class Metric:
         """The element type of its variables."""
         return self._dtype
 
-    def add_variable(self, shape: Any, initializer: Any = None, dtype: Any = None, aggregation: Any = None, name: str | None = None) -> Variable:
+    def add_variable(
+        self, shape: Any, initializer: Any = None, dtype: Any = None, aggregation: Any = None, name: str | None = None
+    ) -> Variable:
         """A variable of this metric, 0 at the start."""
-        variable = Variable(np.zeros(tuple(shape), as_dtype(dtype or self._dtype).numpy), trainable=False, name=f"{self.name}/{name or 'variable'}", role="METRIC")
+        variable = Variable(
+            np.zeros(tuple(shape), as_dtype(dtype or self._dtype).numpy),
+            trainable=False,
+            name=f"{self.name}/{name or 'variable'}",
+            role="METRIC",
+        )
         self._variables.append(variable)
         return variable
 
@@ -111,7 +137,7 @@ class Mean(Metric):
             if num_elements(weight.sizes) == elements:
                 self.count.assign_add(reduce_sum(weight, None))
             else:
-                inner = num_elements(values.sizes[len(weight.sizes):])
+                inner = num_elements(values.sizes[len(weight.sizes) :])
                 self.count.assign_add(reduce_sum(weight, None) * dimension(inner, "float32"))
 
     def result(self) -> Any:
@@ -166,7 +192,10 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """1 where the largest elements are at the same place."""
     y_true, y_pred = convert(y_true), convert(y_pred)
     axis = len(y_pred.sizes) - 1
-    return _hits(apply("argmax", y_true, axis=axis, output_type="int64"), apply("argmax", _scores(y_pred), axis=axis, output_type="int64"))
+    return _hits(
+        apply("argmax", y_true, axis=axis, output_type="int64"),
+        apply("argmax", _scores(y_pred), axis=axis, output_type="int64"),
+    )
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
@@ -181,7 +210,9 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> A
     """1 where the class is among the k largest: fewer than k others are larger."""
     y_true, y_pred = convert(y_true), convert(y_pred)
     y_true = losses._class_numbers(y_true, y_pred)
-    chosen = apply("one_hot", y_true, depth=int(y_pred.sizes[-1]), on_value=1.0, off_value=0.0, axis=-1, dtype="float32")
+    chosen = apply(
+        "one_hot", y_true, depth=int(y_pred.sizes[-1]), on_value=1.0, off_value=0.0, axis=-1, dtype="float32"
+    )
     own = reduce_sum(y_pred * chosen, (len(y_pred.sizes) - 1,), True)
     larger = reduce_sum(apply("cast", y_pred > own, dtype="float32"), (len(y_pred.sizes) - 1,))
     return apply("cast", larger < float(k), dtype="float32")
@@ -223,7 +254,13 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
     """How often the label is among the k most probable classes."""
 
-    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", dtype: Any = None, from_sorted_ids: bool = False) -> None:
+    def __init__(
+        self,
+        k: int = 5,
+        name: str = "sparse_top_k_categorical_accuracy",
+        dtype: Any = None,
+        from_sorted_ids: bool = False,
+    ) -> None:
         super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k)
 
 
@@ -254,29 +291,79 @@ class MeanAbsoluteError(MeanMetricWrapper):
 class BinaryCrossentropy(MeanMetricWrapper):
     """The mean cross-entropy of two classes."""
 
-    def __init__(self, name: str = "binary_crossentropy", dtype: Any = None, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
-        super().__init__(losses.binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing)
+    def __init__(
+        self,
+        name: str = "binary_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(
+            losses.binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing
+        )
 
 
 class CategoricalCrossentropy(MeanMetricWrapper):
     """The mean cross-entropy with one-hot labels."""
 
-    def __init__(self, name: str = "categorical_crossentropy", dtype: Any = None, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1) -> None:
-        super().__init__(losses.categorical_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+    def __init__(
+        self,
+        name: str = "categorical_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+    ) -> None:
+        super().__init__(
+            losses.categorical_crossentropy,
+            name,
+            dtype,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
 
 
 class SparseCategoricalCrossentropy(MeanMetricWrapper):
     """The mean cross-entropy with class numbers."""
 
-    def __init__(self, name: str = "sparse_categorical_crossentropy", dtype: Any = None, from_logits: bool = False, axis: int = -1) -> None:
+    def __init__(
+        self,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+        from_logits: bool = False,
+        axis: int = -1,
+    ) -> None:
         super().__init__(losses.sparse_categorical_crossentropy, name, dtype, from_logits=from_logits, axis=axis)
 
 
-_CLASSES = [Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy, Mean, MeanAbsoluteError, MeanMetricWrapper,
-            MeanSquaredError, RootMeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy, SparseTopKCategoricalAccuracy, Sum]
+_CLASSES = [
+    Accuracy,
+    BinaryAccuracy,
+    BinaryCrossentropy,
+    CategoricalAccuracy,
+    CategoricalCrossentropy,
+    Mean,
+    MeanAbsoluteError,
+    MeanMetricWrapper,
+    MeanSquaredError,
+    RootMeanSquaredError,
+    SparseCategoricalAccuracy,
+    SparseCategoricalCrossentropy,
+    SparseTopKCategoricalAccuracy,
+    Sum,
+]
 _FUNCTIONS = [binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, sparse_top_k_categorical_accuracy]
-KNOWN: dict[str, Any] = losses.KNOWN | {registry.snake_case(c.__name__): c for c in _CLASSES} | {c.__name__: c for c in _CLASSES}
-KNOWN |= {"mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError, "rmse": RootMeanSquaredError}
+KNOWN: dict[str, Any] = (
+    losses.KNOWN | {registry.snake_case(c.__name__): c for c in _CLASSES} | {c.__name__: c for c in _CLASSES}
+)
+KNOWN |= {
+    "mse": MeanSquaredError,
+    "MSE": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "MAE": MeanAbsoluteError,
+    "rmse": RootMeanSquaredError,
+}
 KNOWN |= {f.__name__: f for f in _FUNCTIONS}
 
 
@@ -286,15 +373,21 @@ def get(identifier: Any) -> Any:
     return found
 
 
-def resolve(identifier: Any, y_true: Any, y_pred: Any, loss: Any) -> Metric:
+def resolve(identifier: Any, y_true: Any, y_pred: Any) -> Metric:
     """The metric for a name in `compile`; "accuracy" and "crossentropy" depend on the shapes, as in Keras."""
     if isinstance(identifier, Metric):
         return identifier
     name = identifier if isinstance(identifier, str) else None
     if name in ("accuracy", "acc", "crossentropy", "ce"):
         kind = _kind(y_true, y_pred)
-        table = {"accuracy": {"binary": BinaryAccuracy, "sparse": SparseCategoricalAccuracy, "dense": CategoricalAccuracy},
-                 "crossentropy": {"binary": BinaryCrossentropy, "sparse": SparseCategoricalCrossentropy, "dense": CategoricalCrossentropy}}
+        table = {
+            "accuracy": {"binary": BinaryAccuracy, "sparse": SparseCategoricalAccuracy, "dense": CategoricalAccuracy},
+            "crossentropy": {
+                "binary": BinaryCrossentropy,
+                "sparse": SparseCategoricalCrossentropy,
+                "dense": CategoricalCrossentropy,
+            },
+        }
         return table["accuracy" if name in ("accuracy", "acc") else "crossentropy"][kind](name=name)
     found = get(identifier)
     if isinstance(found, Metric):

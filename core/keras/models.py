@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..function.trace import flatten, map_structure
+from ..ops.dispatch import apply
 from . import registry
 from .layers.core import InputLayer
 from .layers.layer import Layer
@@ -24,10 +25,10 @@ class Model(Trainer, Layer):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        symbolic = len(args) == 2 or ("inputs" in kwargs and "outputs" in kwargs) or (len(args) == 1 and "outputs" in kwargs)
-        if cls is Model and symbolic:
-            return object.__new__(Functional)
-        return object.__new__(cls)
+        symbolic = (
+            len(args) == 2 or ("inputs" in kwargs and "outputs" in kwargs) or (len(args) == 1 and "outputs" in kwargs)
+        )
+        return super().__new__(Functional if cls is Model and symbolic else cls, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         Layer.__init__(self, *args, **kwargs)
@@ -45,15 +46,24 @@ class Model(Trainer, Layer):
         """The layer of a name or at an index. Raises ValueError."""
         if index is not None:
             if index >= len(self.layers):
-                raise ValueError(f"Was asked to retrieve layer at index {index} but model only has {len(self.layers)} layers.")
+                raise ValueError(
+                    f"Was asked to retrieve layer at index {index} but model only has {len(self.layers)} layers."
+                )
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise ValueError(f"No such layer: {name}. Existing layers are: {[layer.name for layer in self.layers]}.")
 
-    def summary(self, line_length: int | None = None, positions: Any = None, print_fn: Any = None, expand_nested: bool = False,
-                show_trainable: bool = False, layer_range: Any = None) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Any = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
         """Prints a table of the layers, their output shapes and parameters."""
         print_summary(self, line_length, print_fn)
 
@@ -77,7 +87,9 @@ class Model(Trainer, Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights by calling the model on symbolic inputs of this shape."""
-        shapes = input_shape if isinstance(input_shape, list) and isinstance(input_shape[0], list | tuple) else [input_shape]
+        shapes = (
+            input_shape if isinstance(input_shape, list) and isinstance(input_shape[0], list | tuple) else [input_shape]
+        )
         tensors = [KerasTensor(tuple(s)) for s in shapes]
         from .symbolic import compute_outputs
 
@@ -87,7 +99,7 @@ class Model(Trainer, Layer):
     def _build(self, shapes: Any) -> None:
         if type(self).build is not Model.build:
             super()._build(shapes)
-        self.built = True                   # layers inside build themselves when they are called
+        self.built = True  # layers inside build themselves when they are called
 
 
 class Functional(Model):
@@ -100,7 +112,9 @@ class Functional(Model):
     def _set_graph(self, inputs: Any, outputs: Any) -> None:
         for t in [*flatten(inputs), *flatten(outputs)]:
             if not isinstance(t, KerasTensor):
-                raise ValueError(f"All `inputs` and `outputs` values must be KerasTensors. Received: {t!r} of type {type(t).__name__}")
+                raise ValueError(
+                    f"All `inputs` and `outputs` values must be KerasTensors. Received: {t!r} of type {type(t).__name__}"
+                )
         self._input_structure, self._output_structure = inputs, outputs
         self.inputs, self.outputs = flatten(inputs), flatten(outputs)
         self._order = order_of_calls(self.outputs, self.inputs)
@@ -112,6 +126,12 @@ class Functional(Model):
             if id(call.layer) not in seen:
                 seen.add(id(call.layer))
                 yield call.layer
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs: of the layers that make them, numbered where one makes several."""
+        names = [t.call.layer.name if t.call is not None else t.name for t in self.outputs]
+        return [n if n not in names[:i] else f"{n}_{names[:i].count(n)}" for i, n in enumerate(names)]
 
     @property
     def input(self) -> Any:
@@ -136,9 +156,13 @@ class Functional(Model):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         given = flatten(inputs if not isinstance(inputs, dict) else [inputs[t.name] for t in self.inputs])
         if len(given) != len(self.inputs):
-            raise ValueError(f"Layer \"{self.name}\" expects {len(self.inputs)} input(s), but it received {len(given)} input tensors.")
-        for held, got in zip(self.inputs, given, strict=True):
-            _check_shape(self, held, got)
+            raise ValueError(
+                f'Layer "{self.name}" expects {len(self.inputs)} input(s), but it received {len(given)} input tensors.'
+            )
+        for i, (held, got) in enumerate(zip(self.inputs, given, strict=True)):
+            _check_shape(self, held, got, i)
+            if got.dtype is not held.dtype:
+                given[i] = apply("cast", got, dtype=held.dtype.name)
         values = run_calls(self._order, {id(t): x for t, x in zip(self.inputs, given, strict=True)}, training=training)
         return map_structure(lambda t: values[id(t)], self._output_structure)
 
@@ -152,13 +176,22 @@ class Functional(Model):
             return {"input": position[id(x)]} if id(x) in position else {"call": calls[id(x.call)], "output": x.index}
 
         layers = self.layers
-        return {"name": self.name, "trainable": self._trainable,
-                "inputs": [{"shape": list(t.shape.as_list()), "dtype": t.dtype.name, "name": t.name} for t in self.inputs],
-                "input_structure": map_structure(lambda t: position[id(t)], self._input_structure),
-                "layers": [registry.serialize(layer) for layer in layers],
-                "calls": [{"layer": next(i for i, x in enumerate(layers) if x is c.layer), "args": map_structure(reference, list(c.arguments)),
-                           "kwargs": map_structure(reference, c.keywords)} for c in self._order],
-                "outputs": map_structure(reference, self._output_structure)}
+        return {
+            "name": self.name,
+            "trainable": self._trainable,
+            "inputs": [{"shape": list(t.shape.as_list()), "dtype": t.dtype.name, "name": t.name} for t in self.inputs],
+            "input_structure": map_structure(lambda t: position[id(t)], self._input_structure),
+            "layers": [registry.serialize(layer) for layer in layers],
+            "calls": [
+                {
+                    "layer": next(i for i, x in enumerate(layers) if x is c.layer),
+                    "args": map_structure(reference, list(c.arguments)),
+                    "kwargs": map_structure(reference, c.keywords),
+                }
+                for c in self._order
+            ],
+            "outputs": map_structure(reference, self._output_structure),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
@@ -184,12 +217,15 @@ class Functional(Model):
         return cls(structure, resolve(config["outputs"]), name=config["name"])
 
 
-def _check_shape(model: Any, held: KerasTensor, got: Any) -> None:
+def _check_shape(model: Any, held: KerasTensor, got: Any, index: int) -> None:
     shape = held.shape.as_list()
     sizes = tuple(d if isinstance(d, int) else None for d in got.sizes)
     fits = len(shape) == len(sizes) and all(a is None or b is None or a == b for a, b in zip(shape, sizes, strict=True))
     if not fits:
-        raise ValueError(f"Input 0 of layer \"{model.name}\" is incompatible with the layer: expected shape={tuple(shape)}, found shape={sizes}")
+        raise ValueError(
+            f'Input {index} of layer "{model.name}" is incompatible with the layer: expected '
+            f"shape={tuple(shape)}, found shape={sizes}"
+        )
 
 
 class Sequential(Model):
@@ -221,11 +257,17 @@ class Sequential(Model):
         if isinstance(layer, KerasTensor):
             layer = InputLayer(batch_shape=tuple(layer.shape.as_list()), dtype=layer.dtype, name=layer.name)
         if not isinstance(layer, Layer):
-            raise ValueError(f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type {type(layer)})")
+            raise ValueError(
+                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type {type(layer)})"
+            )
         if any(layer.name == other.name for other in self._stack):
-            raise ValueError(f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the name of a layer in this model. Update the `name` argument to pass a unique name.")
+            raise ValueError(
+                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the name of a layer in this model. Update the `name` argument to pass a unique name."
+            )
         if isinstance(layer, InputLayer) and self._stack:
-            raise ValueError(f"Sequential model '{self.name}' already has layers: an Input comes first. Received: {layer}")
+            raise ValueError(
+                f"Sequential model '{self.name}' already has layers: an Input comes first. Received: {layer}"
+            )
         if not self._stack and layer._input_shape_argument is not None:
             self._stack.append(InputLayer(shape=layer._input_shape_argument))
         self._stack.append(layer)
@@ -249,12 +291,19 @@ class Sequential(Model):
         if self._functional is not None:
             return
         if not self._stack:
-            raise ValueError(f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`.")
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`."
+            )
         self._stack.insert(0, InputLayer(batch_shape=(None, *tuple(input_shape)[1:])))
         self._maybe_rebuild()
 
     def _sublayers(self) -> Any:
         return iter([layer for layer in self.__dict__.get("_stack", ()) if not isinstance(layer, InputLayer)])
+
+    @property
+    def output_names(self) -> Any:
+        """The name of the last layer."""
+        return None if self._functional is None else self._functional.output_names
 
     @property
     def input_shape(self) -> Any:
@@ -278,7 +327,9 @@ class Sequential(Model):
 
     def _built_model(self) -> Functional:
         if self._functional is None:
-            raise AttributeError(f"Sequential model '{self.name}' has no defined shapes yet: give it an Input, or call it on data")
+            raise AttributeError(
+                f"Sequential model '{self.name}' has no defined shapes yet: give it an Input, or call it on data"
+            )
         return self._functional
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -287,7 +338,11 @@ class Sequential(Model):
         return self._built_model().call(inputs, training=training)
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "trainable": self._trainable, "layers": [registry.serialize(layer) for layer in self._stack]}
+        return {
+            "name": self.name,
+            "trainable": self._trainable,
+            "layers": [registry.serialize(layer) for layer in self._stack],
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
@@ -299,5 +354,3 @@ class Sequential(Model):
 def clone_model(model: Any, **kwargs: Any) -> Any:
     """A model of the same architecture with new weights."""
     return type(model).from_config(model.get_config())
-
-

@@ -29,23 +29,47 @@ class Optimizer:
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, learning_rate: Any, weight_decay: float | None = None, clipnorm: float | None = None, clipvalue: float | None = None,
-                 global_clipnorm: float | None = None, use_ema: bool = False, ema_momentum: float = 0.99, ema_overwrite_frequency: Any = None,
-                 loss_scale_factor: float | None = None, gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: Any = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.pop("jit_compile", None)
         if kwargs:
             raise ValueError(f"Argument(s) not recognized: {kwargs}")
         if sum(x is not None for x in (clipnorm, clipvalue, global_clipnorm)) > 1:
-            raise ValueError(f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}.")
-        for given, text in ((use_ema, "use_ema"), (loss_scale_factor, "loss_scale_factor"), (gradient_accumulation_steps, "gradient_accumulation_steps")):
+            raise ValueError(
+                f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}."
+            )
+        for given, text in (
+            (use_ema, "use_ema"),
+            (loss_scale_factor, "loss_scale_factor"),
+            (gradient_accumulation_steps, "gradient_accumulation_steps"),
+        ):
             if given:
                 raise NotImplementedError(f"{type(self).__name__}: {text} is not available yet; train without it")
         self.name = name or unique_name(registry.snake_case(type(self).__name__))
-        self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = weight_decay, clipnorm, clipvalue, global_clipnorm
+        self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = (
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+        )
         self._schedule = learning_rate if callable(learning_rate) and not isinstance(learning_rate, Variable) else None
         start = 0.0 if self._schedule is not None else float(learning_rate)
-        self.learning_rate_variable = Variable(np.float32(start), trainable=False, name=f"{self.name}/learning_rate",
-                                               role="OPTIMIZER_SLOT")
+        self.learning_rate_variable = Variable(
+            np.float32(start), trainable=False, name=f"{self.name}/learning_rate", role="OPTIMIZER_SLOT"
+        )
         self.iterations = Variable(np.int64(0), trainable=False, name=f"{self.name}/iterations", role="COUNTER")
         self._slots: dict[int, list[Variable]] = {}
         self._built_for: list[Variable] = []
@@ -63,7 +87,9 @@ class Optimizer:
     def learning_rate(self, value: Any) -> None:
         if self._schedule is not None:
             if not callable(value):
-                raise TypeError("This optimizer was created with a `LearningRateSchedule` object as its `learning_rate` constructor argument, hence its learning rate is not settable. Make it with a float instead.")
+                raise TypeError(
+                    "This optimizer was created with a `LearningRateSchedule` object as its `learning_rate` constructor argument, hence its learning rate is not settable. Make it with a float instead."
+                )
             self._schedule = value
         else:
             self.learning_rate_variable.assign(np.float32(value))
@@ -93,8 +119,14 @@ class Optimizer:
             for v in variables:
                 if id(v) not in self._slots:
                     self._slots[id(v)] = [
-                        Variable(np.zeros(v.sizes, v.dtype.numpy), trainable=False, name=f"{self.name}/{s}/{v._name}", role="OPTIMIZER_SLOT")
-                        for s in self.slots_of()]
+                        Variable(
+                            np.zeros(v.sizes, v.dtype.numpy),
+                            trainable=False,
+                            name=f"{self.name}/{s}/{v._name}",
+                            role="OPTIMIZER_SLOT",
+                        )
+                        for s in self.slots_of()
+                    ]
                     self._built_for.append(v)
 
     def slots_of(self) -> tuple[str, ...]:
@@ -108,7 +140,11 @@ class Optimizer:
         pairs = [(g, v) for g, v in grads_and_vars]
         kept = [(g, v) for g, v in pairs if g is not None]
         if not kept:
-            raise ValueError("No gradients provided for any variable." if pairs else "No variables to update: the list of gradients is empty.")
+            raise ValueError(
+                "No gradients provided for any variable."
+                if pairs
+                else "No variables to update: the list of gradients is empty."
+            )
         self.build([v for _, v in kept])
         rate = self.learning_rate
         rate = rate.value() if isinstance(rate, Variable) else rate
@@ -123,7 +159,9 @@ class Optimizer:
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None) -> None:
         """Updates variables by gradients in the same order."""
-        self.apply_gradients(zip(grads, trainable_variables if trainable_variables is not None else self._built_for, strict=True))
+        self.apply_gradients(
+            zip(grads, trainable_variables if trainable_variables is not None else self._built_for, strict=True)
+        )
 
     def update_step(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
         """The new values of a variable and its slots."""
@@ -145,9 +183,19 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """What makes an equal one, without state."""
-        rate = registry.serialize(self._schedule) if self._schedule is not None else float(self.learning_rate_variable.numpy())
-        return {"name": self.name, "learning_rate": rate, "weight_decay": self.weight_decay, "clipnorm": self.clipnorm, "clipvalue": self.clipvalue,
-                "global_clipnorm": self.global_clipnorm}
+        rate = (
+            registry.serialize(self._schedule)
+            if self._schedule is not None
+            else float(self.learning_rate_variable.numpy())
+        )
+        return {
+            "name": self.name,
+            "learning_rate": rate,
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clipnorm,
+            "clipvalue": self.clipvalue,
+            "global_clipnorm": self.global_clipnorm,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
@@ -163,7 +211,14 @@ def _scaled(gradient: Any, limit: float, norm: Any) -> Any:
 class SGD(Optimizer):
     """Gradient descent, with momentum if asked for."""
 
-    def __init__(self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, weight_decay: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("name", "SGD")
         super().__init__(learning_rate, weight_decay, **kwargs)
         if not 0 <= momentum <= 1:
@@ -177,7 +232,15 @@ class SGD(Optimizer):
         decay = float(self.weight_decay or 0.0)
         if not slots:
             return sgd_step(variable, gradient, learning_rate, weight_decay=decay)
-        return momentum_step(variable, slots[0], gradient, learning_rate, momentum=self.momentum, nesterov=self.nesterov, weight_decay=decay)
+        return momentum_step(
+            variable,
+            slots[0],
+            gradient,
+            learning_rate,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=decay,
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
@@ -188,8 +251,16 @@ class Adam(Optimizer):
 
     slots = ("m", "v")
 
-    def __init__(self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-07, amsgrad: bool = False,
-                 weight_decay: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-07,
+        amsgrad: bool = False,
+        weight_decay: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("name", "adam")
         super().__init__(learning_rate, weight_decay, **kwargs)
         if amsgrad:
@@ -197,18 +268,41 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = float(beta_1), float(beta_2), float(epsilon), amsgrad
 
     def update_step(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
-        return adam_step(variable, *slots, gradient, learning_rate, step, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon,
-                         weight_decay=float(self.weight_decay or 0.0))
+        return adam_step(
+            variable,
+            *slots,
+            gradient,
+            learning_rate,
+            step,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+            weight_decay=float(self.weight_decay or 0.0),
+        )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon, "amsgrad": self.amsgrad}
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "amsgrad": self.amsgrad,
+        }
 
 
 class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
-    def __init__(self, learning_rate: Any = 0.001, weight_decay: float | None = 0.004, beta_1: float = 0.9, beta_2: float = 0.999,
-                 epsilon: float = 1e-07, amsgrad: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float | None = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-07,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("name", "adamw")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, **kwargs)
         if self.weight_decay is None:
@@ -218,21 +312,53 @@ class AdamW(Adam):
 class RMSprop(Optimizer):
     """Steps divided by a moving average of the gradient's size."""
 
-    def __init__(self, learning_rate: Any = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-07, centered: bool = False,
-                 weight_decay: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-07,
+        centered: bool = False,
+        weight_decay: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("name", "rmsprop")
         super().__init__(learning_rate, weight_decay, **kwargs)
-        self.rho, self.momentum, self.epsilon, self.centered = float(rho), float(momentum), float(epsilon), bool(centered)
+        self.rho, self.momentum, self.epsilon, self.centered = (
+            float(rho),
+            float(momentum),
+            float(epsilon),
+            bool(centered),
+        )
 
     def slots_of(self) -> tuple[str, ...]:
-        return ("velocity", *(("average_gradient",) if self.centered else ()), *(("momentum",) if self.momentum else ()))
+        return (
+            "velocity",
+            *(("average_gradient",) if self.centered else ()),
+            *(("momentum",) if self.momentum else ()),
+        )
 
     def update_step(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
-        return rmsprop_step(variable, *slots, gradient, learning_rate, rho=self.rho, momentum=self.momentum, epsilon=self.epsilon,
-                            centered=self.centered, weight_decay=float(self.weight_decay or 0.0))
+        return rmsprop_step(
+            variable,
+            *slots,
+            gradient,
+            learning_rate,
+            rho=self.rho,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            centered=self.centered,
+            weight_decay=float(self.weight_decay or 0.0),
+        )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon, "centered": self.centered}
+        return {
+            **super().get_config(),
+            "rho": self.rho,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "centered": self.centered,
+        }
 
 
 _CLASSES = [SGD, Adam, AdamW, RMSprop]

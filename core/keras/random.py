@@ -23,8 +23,12 @@ class SeedGenerator:
         if not isinstance(seed, int) or seed < 0:
             raise ValueError(f"Argument `seed` must be a non-negative integer. Received: seed={seed}")
         self.seed = seed
-        self.state = Variable(np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, 0, 0], np.uint32), trainable=False,
-                              name=name or "seed_generator", role="RNG")
+        self.state = Variable(
+            np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, 0, 0], np.uint32),
+            trainable=False,
+            name=name or "seed_generator",
+            role="RNG",
+        )
 
     def draw(self, shape: Any) -> tuple[Any, Any]:
         """(key_counter, offset) for a draw of this shape; the state moves on."""

@@ -27,7 +27,7 @@ def registered_name(obj: Any) -> str:
     return next((k for k, v in _registered.items() if v is obj), obj.__name__)
 
 
-class custom_object_scope:  # noqa: N801
+class custom_object_scope:
     """Inside the `with` block these names are known."""
 
     def __init__(self, objects: dict[str, Any]) -> None:
@@ -53,7 +53,9 @@ def find(name: str, known: dict[str, Any], what: str) -> Any:
     for key, obj in _registered.items():
         if key.split(">")[-1] == name:
             return obj
-    raise ValueError(f"Could not interpret {what} {name!r}. Known: {', '.join(sorted(k for k in known if k == snake_case(k)))}.")
+    raise ValueError(
+        f"Could not interpret {what} {name!r}. Known: {', '.join(sorted(k for k in known if k == snake_case(k)))}."
+    )
 
 
 def get(identifier: Any, known: dict[str, Any], what: str) -> Any:
@@ -69,7 +71,9 @@ def get(identifier: Any, known: dict[str, Any], what: str) -> Any:
         return identifier()
     if callable(identifier):
         return identifier
-    raise ValueError(f"Could not interpret {what}: received {identifier!r}; expected a name, a configuration or an object")
+    raise ValueError(
+        f"Could not interpret {what}: received {identifier!r}; expected a name, a configuration or an object"
+    )
 
 
 def serialize(obj: Any) -> Any:
@@ -79,7 +83,9 @@ def serialize(obj: Any) -> Any:
     if hasattr(obj, "get_config"):
         return {"class_name": registered_name(type(obj)), "config": obj.get_config()}
     if getattr(obj, "__name__", "") == "<lambda>":
-        raise ValueError("a lambda cannot be saved: write a named function and decorate it with @keras.saving.register_keras_serializable()")
+        raise ValueError(
+            "a lambda cannot be saved: write a named function and decorate it with @keras.saving.register_keras_serializable()"
+        )
     return registered_name(obj)
 
 

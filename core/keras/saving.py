@@ -27,7 +27,11 @@ def deserialize_layer(config: dict[str, Any]) -> Any:
     """A layer of a configuration. Raises ValueError for a class that is not known."""
     from . import models
 
-    known = {n: getattr(layers_module, n) for n in layers_module.__all__} | {"Sequential": models.Sequential, "Functional": models.Functional, "Model": models.Model}
+    known = {n: getattr(layers_module, n) for n in layers_module.__all__} | {
+        "Sequential": models.Sequential,
+        "Functional": models.Functional,
+        "Model": models.Model,
+    }
     return registry.deserialize(config, known, "layer")
 
 
@@ -36,10 +40,15 @@ def model_bytes(model: Any) -> bytes:
     engine = model.engine
     if not engine.has("predict"):
         if not getattr(model, "inputs", None):
-            raise ValueError(f"model {model.name!r} has not been called on data yet, so its input shapes are not known: call fit or predict before save")
+            raise ValueError(
+                f"model {model.name!r} has not been called on data yet, so its input shapes are not known: call fit or predict before save"
+            )
         from ..function.trace import TensorSpec, map_structure
 
-        structure = map_structure(lambda t: TensorSpec([None, *t.shape.as_list()[1:]], t.dtype), getattr(model, "_input_structure", model.inputs[0]))
+        structure = map_structure(
+            lambda t: TensorSpec([None, *t.shape.as_list()[1:]], t.dtype),
+            getattr(model, "_input_structure", model.inputs[0]),
+        )
         model._prepare("predict", (structure, None, None))
     compiled = engine.compiled(extra=[_reset_metrics(model)] if engine.has("train_step") else [])
     compiled.model.metadata.append((METADATA, json.dumps(_describe(model), sort_keys=True)))
@@ -79,7 +88,9 @@ def load_model(filepath: Any, custom_objects: Any = None, compile: bool = True, 
     file = read_model(_read(filepath))
     held = dict(file.metadata).get(METADATA)
     if held is None:
-        raise ValueError("the file holds no Keras model (no 'keras' entry in its metadata): run its signatures with `python -m tideflow run`")
+        raise ValueError(
+            "the file holds no Keras model (no 'keras' entry in its metadata): run its signatures with `python -m tideflow run`"
+        )
     try:
         description = json.loads(held)
     except json.JSONDecodeError as error:
@@ -89,7 +100,9 @@ def load_model(filepath: Any, custom_objects: Any = None, compile: bool = True, 
         settings = description.get("compile")
         if compile and settings is not None:
             optimizer = optimizers.deserialize(settings["optimizer"])
-            model.compile(optimizer, settings["loss"], settings["loss_weights"], settings["metrics"])
+            model.compile(
+                optimizer, **{k: settings.get(k) for k in ("loss", "loss_weights", "metrics", "weighted_metrics")}
+            )
             optimizer.build(model.trainable_weights)
     restore(model, file, False)
     return model
@@ -103,12 +116,16 @@ def restore(model: Any, file: fmt.Model, skip_mismatch: bool, weights_only: bool
         if tensor is None:
             if state.role != "WEIGHT" or skip_mismatch:
                 continue
-            raise ValueError(f"the file has no tensor {state.name!r}. It has: {', '.join(sorted(n for n, t in tensors.items() if t.role == fmt.Role.WEIGHT))}")
+            raise ValueError(
+                f"the file has no tensor {state.name!r}. It has: {', '.join(sorted(n for n, t in tensors.items() if t.role == fmt.Role.WEIGHT))}"
+            )
         shape = tuple(file.dims[d].a for d in tensor.shape)
         if shape != tuple(state.shape) or tensor.dtype.name != state.dtype.code:
             if skip_mismatch:
                 continue
-            raise ValueError(f"tensor {state.name!r} is {tensor.dtype.name} of shape {shape} in the file, {state.dtype.code} of shape {tuple(state.shape)} in the model")
+            raise ValueError(
+                f"tensor {state.name!r} is {tensor.dtype.name} of shape {shape} in the file, {state.dtype.code} of shape {tuple(state.shape)} in the model"
+            )
         state.write(np.frombuffer(bytes(tensor.data), state.dtype.numpy).reshape(shape).copy())  # type: ignore[arg-type]
 
 
@@ -138,9 +155,8 @@ def _describe(model: Any) -> dict[str, Any]:
     """Architecture and training settings, for JSON."""
     made: dict[str, Any] = {"model": registry.serialize(model)}
     if model.compiled:
-        metrics = model._metric_arguments
-        made["compile"] = {"optimizer": optimizers.serialize(model.optimizer), "loss": _settings(model._loss_argument), "loss_weights": model._loss_weights,
-                           "metrics": _settings(metrics)}
+        settings = {k: _settings(v) for k, v in model._settings.items()}
+        made["compile"] = {"optimizer": optimizers.serialize(model.optimizer), **settings}
     return made
 
 
@@ -149,13 +165,15 @@ def _settings(x: Any) -> Any:
         return [_settings(v) for v in x]
     if isinstance(x, dict):
         return {k: _settings(v) for k, v in x.items()}
-    return x if x is None or isinstance(x, str) else registry.serialize(x)
+    return x if x is None or isinstance(x, str | int | float) else registry.serialize(x)
 
 
 def _path(filepath: Any, overwrite: bool) -> str:
     path = str(filepath)
     if not path.endswith(".tide"):
-        raise ValueError(f"Invalid filepath extension for saving. Please add a `.tide` extension. Received: filepath={filepath}")
+        raise ValueError(
+            f"Invalid filepath extension for saving. Please add a `.tide` extension. Received: filepath={filepath}"
+        )
     if not overwrite and os.path.exists(path):
         raise FileExistsError(f"{path} exists; give another name or overwrite=True")
     return path
@@ -166,4 +184,3 @@ def _read(filepath: Any) -> bytes:
         return bytes(filepath)
     with open(str(filepath), "rb") as file:
         return file.read()
-

@@ -10,8 +10,13 @@ import numpy as np
 def print_summary(model: Any, line_length: int | None = None, print_fn: Any = None) -> None:
     """Prints the table. Raises ValueError before the model is built."""
     if not model.built:
-        raise ValueError(f"This model has not yet been built. Build the model first by calling `build()` or by calling the model on a batch of data. Model: {model.name}")
-    rows = [(f"{layer.name} ({type(layer).__name__})", _shape(layer), f"{layer.count_params():,}" if layer.built else "?") for layer in model.layers]
+        raise ValueError(
+            f"This model has not yet been built. Build the model first by calling `build()` or by calling the model on a batch of data. Model: {model.name}"
+        )
+    rows = [
+        (f"{layer.name} ({type(layer).__name__})", _shape(layer), f"{layer.count_params():,}" if layer.built else "?")
+        for layer in model.layers
+    ]
     head = ("Layer (type)", "Output Shape", "Param #")
     widths = [max(len(r[i]) for r in [head, *rows]) + 2 for i in range(3)]
     if line_length:
@@ -20,8 +25,11 @@ def print_summary(model: Any, line_length: int | None = None, print_fn: Any = No
     for i, row in enumerate(rows):
         lines += [_row(row, widths, "│"), _rule("├┼┤" if i + 1 < len(rows) else "└┴┘", "─", widths)]
     total, trainable = _count(model.weights), _count(model.trainable_weights)
-    lines += [f" Total params: {total:,} ({_bytes(total)})", f" Trainable params: {trainable:,} ({_bytes(trainable)})",
-              f" Non-trainable params: {total - trainable:,} ({_bytes(total - trainable)})"]
+    lines += [
+        f" Total params: {total:,} ({_bytes(total)})",
+        f" Trainable params: {trainable:,} ({_bytes(trainable)})",
+        f" Non-trainable params: {total - trainable:,} ({_bytes(total - trainable)})",
+    ]
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and optimizer.built:
         slots = _count(optimizer.variables)

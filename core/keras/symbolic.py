@@ -24,7 +24,14 @@ class KerasTensor(Tensor):
 
     __slots__ = ("__weakref__", "_name", "_shape", "call", "dtype", "index")
 
-    def __init__(self, shape: Sequence[int | None], dtype: Any = "float32", name: str | None = None, call: Call | None = None, index: int = 0) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int | None],
+        dtype: Any = "float32",
+        name: str | None = None,
+        call: Call | None = None,
+        index: int = 0,
+    ) -> None:
         self._shape = tuple(shape)
         self.dtype = as_dtype(dtype)
         self._name = name or "keras_tensor"
@@ -38,7 +45,9 @@ class KerasTensor(Tensor):
     @property
     def sizes(self) -> Any:
         """The shape with a symbol for each free size: the first is "batch"."""
-        return tuple(d if d is not None else symbol("batch" if i == 0 else f"size_{i}") for i, d in enumerate(self._shape))
+        return tuple(
+            d if d is not None else symbol("batch" if i == 0 else f"size_{i}") for i, d in enumerate(self._shape)
+        )
 
     @property
     def name(self) -> str:
@@ -76,7 +85,11 @@ class Call:
 def compute_outputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a layer gives for symbolic tensors: its `call`, traced for shapes alone. The layer is built if it is not."""
     if not layer.built:
-        layer._build(map_structure(lambda x: tuple(x.shape.as_list()) if isinstance(x, KerasTensor) else None, args[0]) if args else None)
+        layer._build(
+            map_structure(lambda x: tuple(x.shape.as_list()) if isinstance(x, KerasTensor) else None, args[0])
+            if args
+            else None
+        )
     if "training" in kwargs and not layer._takes("training"):
         kwargs = {k: v for k, v in kwargs.items() if k != "training"}
     recorder = Recorder(layer.name)
@@ -95,7 +108,9 @@ def compute_outputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             x = wrap(x.host()) if hasattr(x, "host") else x
         if not isinstance(x, Tensor):
             return x
-        made.append(KerasTensor([d if isinstance(d, int) else None for d in x.sizes], x.dtype, layer.name, call, len(made)))
+        made.append(
+            KerasTensor([d if isinstance(d, int) else None for d in x.sizes], x.dtype, layer.name, call, len(made))
+        )
         return made[-1]
 
     call.outputs = map_structure(symbolic, result)
@@ -113,7 +128,9 @@ def order_of_calls(outputs: Sequence[KerasTensor], inputs: Sequence[KerasTensor]
         if id(t) in known:
             return
         if t.call is None:
-            raise ValueError(f"`inputs` not connected to `outputs`: the output needs the input {t!r}, which is not among the model's inputs")
+            raise ValueError(
+                f"`inputs` not connected to `outputs`: the output needs the input {t!r}, which is not among the model's inputs"
+            )
         if id(t.call) in done:
             return
         for x in t.call.inputs:
@@ -141,5 +158,3 @@ def run_calls(order: Sequence[Call], values: dict[int, Any], **keywords: Any) ->
         out = call.layer(*map_structure(real, call.arguments), **given)
         values.update((id(s), t) for s, t in zip(flatten(call.outputs), flatten(out), strict=True))
     return values
-
-

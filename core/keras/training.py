@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.tape import GradientTape
-from ..function.trace import TensorSpec, flatten, map_structure
-
+from ..eager.tensor import convert_to_tensor
+from ..function.trace import TensorSpec, flatten, map_structure, pack
 from ..ops.movement import dimension
-from . import losses as losses_module
+from . import initializers, optimizers
 from . import metrics as metrics_module
-from . import optimizers
 from .callbacks import CallbackList, History, LazyLogs
-from .data import make_data, split_validation, to_array, unpack_x_y_sample_weight
-from .engine import Engine, StepSpec
+from .compiled import CompiledLosses, CompiledMetrics, CompileMetrics
+from .data import make_data, split_validation, unpack_x_y_sample_weight
+from .engine import METHODS, Engine, StepSpec, number_leaves, output_names
 
 __all__ = ["Trainer"]
 
@@ -29,27 +29,49 @@ class Trainer:
         self.optimizer: Any = None
         self.compiled = False
         self.stop_training = False
+        self.run_eagerly = False
         self.history: Any = None
         self._engine: Engine | None = None
-        self._loss_argument: Any = None
-        self._metric_arguments: Any = None
-        self._loss_objects: list[Any] = []
-        self._metric_objects: list[Any] | None = None
-        self._loss_weights: Any = None
+        self._settings: dict[str, Any] = {}
+        self._losses_of_outputs = CompiledLosses(None, None)
+        self._compile_metrics = CompileMetrics(CompiledMetrics(None, None), self)
         self._loss_tracker = metrics_module.Mean(name="loss")
-        self._shuffler = np.random.default_rng()
 
     # -- compile --------------------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None, weighted_metrics: Any = None,
-                run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: Any = "auto", auto_scale_loss: bool = True) -> None:
-        """Says how to train: optimizer, loss (one, or one per output), metrics."""
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Says how to train.
+
+        Args:
+            optimizer: a name or an Optimizer.
+            loss: a name, function or Loss; one per output as a list or a dict by output name.
+            loss_weights: factors of the losses, in the same form.
+            metrics: names, functions or Metrics; for several outputs one list each.
+            weighted_metrics: the same, but they see sample and class weights.
+            run_eagerly: steps run op by op in Python, on the host: slow, for debugging.
+            steps_per_execution, jit_compile, auto_scale_loss: accepted; every step is compiled here.
+        """
         self.optimizer = optimizers.get(optimizer)
-        self._loss_argument, self._loss_weights = loss, loss_weights
-        self._loss_objects = [losses_module.as_loss(x) for x in (flatten(loss) if isinstance(loss, list | tuple | dict) else [loss])]
-        self._metric_arguments = metrics if metrics is not None else []
-        self._metric_objects = None
-        self.run_eagerly = run_eagerly
+        self._settings = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        self._losses_of_outputs = CompiledLosses(loss, loss_weights)
+        self._compile_metrics = CompileMetrics(CompiledMetrics(metrics, weighted_metrics), self)
+        self.run_eagerly = bool(run_eagerly)
         self.compiled = True
         self._reset_engine()
 
@@ -67,12 +89,29 @@ class Trainer:
     @property
     def loss(self) -> Any:
         """What `compile` was given as loss."""
-        return self._loss_argument
+        return self._settings.get("loss")
 
     @property
     def metrics(self) -> list[Any]:
-        """The loss tracker and the metrics; those in `compile` are made when the first batch shows the shapes."""
-        return [self._loss_tracker, *(self._metric_objects or [])]
+        """The loss tracker, the metrics of `compile` as one, trackers of several losses, and metrics that layers hold."""
+        found: list[Any] = []
+        if self.compiled:
+            found = [self._loss_tracker, *self._losses_of_outputs.trackers]
+            if (
+                self._compile_metrics.compiled.given is not None
+                or self._compile_metrics.compiled.given_weighted is not None
+            ):
+                found.insert(1, self._compile_metrics)
+        for layer in self._flatten_layers():  # type: ignore[attr-defined]
+            for name, value in layer.__dict__.items():
+                for leaf in flatten(value) if isinstance(value, list | tuple | dict) else [value]:
+                    wanted = isinstance(leaf, metrics_module.Metric) and name not in (
+                        "_loss_tracker",
+                        "_compile_metrics",
+                    )
+                    if wanted and not any(leaf is m for m in found):
+                        found.append(leaf)
+        return found
 
     @property
     def metrics_names(self) -> list[str]:
@@ -91,113 +130,104 @@ class Trainer:
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         with GradientTape() as tape:
             y_pred = self(x, training=True)  # type: ignore[operator]
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
         weights = self.trainable_weights  # type: ignore[attr-defined]
         if not weights:
             raise ValueError(f"model {self.name!r} has no trainable weights to update")  # type: ignore[attr-defined]
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
         self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Loss and metrics on (x, y, sample_weight), nothing updated."""
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)  # type: ignore[operator]
-        loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
         self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for x."""
         x, _, _ = unpack_x_y_sample_weight(data)
         return self(x, training=False)  # type: ignore[operator]
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
         """The loss of a batch with the regularization losses."""
-        total: Any = None
-        outputs = flatten(y_pred)
-        if any(f is not None for f in self._loss_objects):
-            targets = flatten(y) if y is not None else []
-            if len(self._loss_objects) not in (1, len(outputs)) or len(targets) != len(outputs):
-                raise ValueError(f"The model has {len(outputs)} outputs, {len(targets)} targets and {len(self._loss_objects)} losses: there must be one target and one loss per output")
-            fns = self._loss_objects * len(outputs) if len(self._loss_objects) == 1 else self._loss_objects
-            factors = flatten(self._loss_weights) if self._loss_weights is not None else [1.0] * len(outputs)
-            weights = flatten(sample_weight) if isinstance(sample_weight, list | dict) else [sample_weight] * len(outputs)
-            for fn, t, p, w, factor in zip(fns, targets, outputs, weights, factors, strict=True):
-                if fn is None:
-                    continue
-                part = fn(t, p, w)
-                part = part if factor == 1.0 else part * float(factor)
-                total = part if total is None else total + part
+        total = self._losses_of_outputs(
+            y, y_pred, sample_weight, self._names_of(y_pred), _batch_size(x if x is not None else y_pred)
+        )
         for extra in self.losses:  # type: ignore[attr-defined]
             total = extra if total is None else total + extra
-        self._clear_losses()  # type: ignore[attr-defined]
         if total is None:
-            raise ValueError("No loss to compute. Provide a `loss` argument in `compile()`.")
+            raise ValueError(
+                "No loss to compute. Provide a `loss` argument in `compile()`, or call `add_loss` in a layer."
+            )
         return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Updates the metrics and returns their results."""
-        self._make_metrics(y, y_pred)
-        outputs, targets = flatten(y_pred), flatten(y) if y is not None else []
-        for m, i in zip(self._metric_objects or [], self._metric_outputs, strict=True):
-            if i is not None:
-                m.update_state(targets[i], outputs[i])
+        self._compile_metrics.update_state(y, y_pred, sample_weight=sample_weight)
         return self.get_metrics_result()
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The results of all metrics by name."""
-        return {m.name: m.result() for m in self.metrics}
+        made: dict[str, Any] = {}
+        for m in self.metrics:
+            result = m.result()
+            made.update(result if isinstance(result, dict) else {m.name: result})
+        return made
 
-    def _make_metrics(self, y: Any, y_pred: Any) -> None:
-        if self._metric_objects is not None:
-            return
-        from ..ops.dispatch import replaced
-
-        outputs, targets = flatten(y_pred), flatten(y) if y is not None else []
-        given = self._metric_arguments
-        per_output = [given] if len(outputs) == 1 or not any(isinstance(g, list) for g in _values(given)) else _values(given)
-        made, where = [], []
-        for i, names in enumerate(per_output):
-            for m in names if isinstance(names, list | tuple) else [names]:
-                with replaced(()):
-                    made.append(metrics_module.resolve(m, targets[i], outputs[i], self._loss_objects[min(i, len(self._loss_objects) - 1)]))
-                where.append(i)
-        self._metric_objects, self._metric_outputs = made, where
+    def _names_of(self, y_pred: Any) -> list[str]:
+        """The names of the outputs: those of the layers that make them, if the model knows."""
+        names = getattr(self, "output_names", None)
+        count = len(flatten(y_pred))
+        return list(names) if names is not None and len(names) == count else [f"output_{i + 1}" for i in range(count)]
 
     # -- running steps --------------------------------------------------------------------------------------------------
 
     def _run(self, name: str, parts: tuple[Any, ...]) -> dict[str, Any]:
         """One step on arrays."""
-        inputs: dict[str, Any] = {}
-        for part, structure in zip(("x", "y", "sample_weight"), parts, strict=True):
-            if structure is None:
-                continue
-            leaves = flatten(structure)
-            keys = list(structure) if isinstance(structure, dict) else [str(i) for i in range(len(leaves))]
-            inputs.update({part if len(leaves) == 1 else f"{part}_{k}": a for k, a in zip(keys, leaves, strict=True)})
+        if self.run_eagerly:
+            return self._run_eagerly(name, parts)
+        inputs = StepSpec.inputs(parts)
         if name == "train_step" and not self.optimizer.scheduled:
             inputs["learning_rate"] = self.optimizer.learning_rate_variable.host()
         return self.engine.run(name, inputs)
 
+    def _run_eagerly(self, name: str, parts: tuple[Any, ...]) -> dict[str, Any]:
+        data = tuple(None if p is None else map_structure(convert_to_tensor, p) for p in parts)
+        while len(data) > 1 and data[-1] is None:
+            data = data[:-1]
+        result = getattr(self, METHODS[name])(data if name != "predict" or len(data) > 1 else data[0])
+        if name == "predict":
+            self.engine.results[name] = number_leaves(result)
+        return dict(zip(output_names(result), flatten(result), strict=True))
+
     def _prepare(self, name: str, specs: tuple[Any, ...]) -> None:
         """Traces what is needed; training brings the steps that a file should hold with it."""
         x, y, w = specs
+        if name != "predict" and not self.compiled:
+            method = "fit" if name == "train_step" else "evaluate"
+            raise ValueError(f"You must call `compile()` before calling `{method}()`.")
         if not self.built:  # type: ignore[has-type]
             self._maybe_build((map_structure(lambda s: _Blank(s), x),))  # type: ignore[attr-defined]
-        key = tuple(w.trainable for w in self.weights) + tuple(layer.trainable for layer in self._flatten_layers())  # type: ignore[attr-defined]
+        if self.run_eagerly:
+            return
+        layers = self._flatten_layers()  # type: ignore[attr-defined]
+        key = tuple((layer.trainable, *(v.trainable for v in layer._weights)) for layer in layers)
         engine = self.engine
-        if name != "predict":
-            if not self.compiled:
-                raise ValueError(f"You must call `compile()` before calling `{'fit' if name == 'train_step' else 'evaluate'}()`.")
-            if name == "train_step":
-                engine.prepare("train_step", StepSpec(x, y, w), key)
-            if name == "evaluate" or not engine.has("evaluate"):
-                engine.prepare("evaluate", StepSpec(x, y, w), key)
+        if name == "train_step":
+            engine.prepare("train_step", StepSpec(x, y, w), key)
+        if name == "evaluate" or (name != "predict" and not engine.has("evaluate")):
+            engine.prepare("evaluate", StepSpec(x, y, w), key)
         if name == "predict" or not engine.has("predict"):
             engine.prepare("predict", StepSpec(x), key)
 
-    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False) -> Any:
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
         """One optimizer step on one batch: the metrics since they were last reset."""
         return self._on_batch("train_step", x, y, sample_weight, class_weight, return_dict)
 
@@ -207,26 +237,67 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        return self.predict(x, batch_size=len(flatten(map_structure(to_array, x))[0]), verbose=0)
+        return self.predict(x, batch_size=1 << 62, verbose=0)
 
     def _on_batch(self, name: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
         data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
         self._prepare(name, data.specs())
-        logs = {k: float(v) for k, v in self._run(name, next(iter(data.batches()))).items()}
-        return logs if return_dict else (list(logs.values()) if len(logs) > 1 else next(iter(logs.values())))
+        return self._answer(to_numbers(self._run(name, next(iter(data.batches())))), return_dict)
+
+    def _answer(self, logs: dict[str, Any], return_dict: bool) -> Any:
+        """What `evaluate` returns: a dict, or a list in the order of the metrics, or the one number."""
+        if return_dict:
+            return logs
+        names = [
+            n for m in self.metrics for n in ([s.name for s in m.metrics] if m is self._compile_metrics else [m.name])
+        ]
+        order = [n for n in names if n in logs]
+        values = [logs[n] for n in [*order, *sorted(k for k in logs if k not in order)]]
+        return values if len(values) > 1 else values[0]
 
     # -- loops ----------------------------------------------------------------------------------------------------------
 
-    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto", callbacks: Any = None,
-            validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None,
-            initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
-            validation_batch_size: int | None = None, validation_freq: int = 1) -> History:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> History:
         """Trains for a number of epochs. Returns the History of losses and metrics.
 
         Raises ValueError for data that does not fit (sizes that differ, nothing to train on), InvalidArgumentError for labels out of range.
         """
-        loop = self._fit_loop(x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, class_weight, sample_weight,
-                              initial_epoch, steps_per_epoch, validation_steps, validation_batch_size, validation_freq)
+        loop = self._fit_loop(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            class_weight,
+            sample_weight,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+        )
         try:
             while True:
                 next(loop)
@@ -251,9 +322,25 @@ class Trainer:
                 await asyncio.sleep(0)
                 last = time.monotonic()
 
-    def _fit_loop(self, x: Any, y: Any, batch_size: Any, epochs: int, verbose: Any, callbacks: Any, validation_split: float, validation_data: Any,
-                  shuffle: bool, class_weight: Any, sample_weight: Any, initial_epoch: int, steps_per_epoch: Any, validation_steps: Any,
-                  validation_batch_size: Any, validation_freq: int) -> Iterator[None]:
+    def _fit_loop(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: Any,
+        epochs: int,
+        verbose: Any,
+        callbacks: Any,
+        validation_split: float,
+        validation_data: Any,
+        shuffle: bool,
+        class_weight: Any,
+        sample_weight: Any,
+        initial_epoch: int,
+        steps_per_epoch: Any,
+        validation_steps: Any,
+        validation_batch_size: Any,
+        validation_freq: int,
+    ) -> Iterator[None]:
         if not self.compiled:
             raise ValueError("You must call `compile()` before calling `fit()`.")
         if validation_split and validation_data is None:
@@ -261,20 +348,26 @@ class Trainer:
         data = make_data(x, y, sample_weight, batch_size, steps_per_epoch, class_weight)
         validation = None
         if validation_data is not None:
-            parts = unpack_x_y_sample_weight(tuple(validation_data)) if isinstance(validation_data, list | tuple) else (validation_data, None, None)
+            whole = isinstance(validation_data, list | tuple)
+            parts = unpack_x_y_sample_weight(tuple(validation_data)) if whole else (validation_data, None, None)
             validation = make_data(*parts, validation_batch_size or batch_size, validation_steps)
         self._prepare("train_step", data.specs())
         if validation is not None:
             self._prepare("evaluate", validation.specs())
         self.stop_training = False
-        history = callbacks if isinstance(callbacks, CallbackList) else CallbackList(callbacks, self, verbose, epochs, data.num_batches)
+        shuffler = np.random.default_rng(initializers.make_seed())
+        history = (
+            callbacks
+            if isinstance(callbacks, CallbackList)
+            else CallbackList(callbacks, self, verbose, epochs, data.num_batches)
+        )
         history.on_train_begin()
         logs: dict[str, Any] = {}
         for epoch in range(initial_epoch, epochs):
             self.reset_metrics()
             history.on_epoch_begin(epoch)
             outputs: dict[str, Any] = {}
-            for step, parts in enumerate(data.batches(shuffle, self._shuffler)):
+            for step, parts in enumerate(data.batches(shuffle, shuffler)):
                 history.on_train_batch_begin(step)
                 outputs = self._run("train_step", parts)
                 history.on_train_batch_end(step, LazyLogs(outputs))
@@ -283,10 +376,10 @@ class Trainer:
                     break
             if not outputs:
                 raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.")
-            logs = {k: float(v) for k, v in outputs.items()}
+            logs = dict(sorted(to_numbers(outputs).items()))
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 for found in self._evaluate_loop(validation, history):
-                    logs.update({f"val_{k}": v for k, v in (found or {}).items()})
+                    logs.update({f"val_{k}": v for k, v in sorted((found or {}).items())})
                     yield
             history.on_epoch_end(epoch, logs)
             if self.stop_training:
@@ -304,12 +397,23 @@ class Trainer:
             outputs = self._run("evaluate", parts)
             callbacks.on_test_batch_end(step, LazyLogs(outputs))
             yield None
-        logs = {k: float(v) for k, v in outputs.items()}
+        if not outputs:
+            raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.")
+        logs = to_numbers(outputs)
         callbacks.on_test_end(logs)
         yield logs
 
-    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto", sample_weight: Any = None,
-                 steps: int | None = None, callbacks: Any = None, return_dict: bool = False, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Loss and metrics over data: a number, a list, or a dict by name."""
         data = make_data(x, y, sample_weight, batch_size, steps)
         self._prepare("evaluate", data.specs())
@@ -317,11 +421,16 @@ class Trainer:
         logs: dict[str, float] = {}
         for found in self._evaluate_loop(data, history):
             logs = found or logs
-        if return_dict:
-            return logs
-        return list(logs.values()) if len(logs) > 1 else next(iter(logs.values()))
+        return self._answer(logs, return_dict)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
         """The outputs for x, as arrays."""
         data = make_data(x, None, None, batch_size, steps)
         self._prepare("predict", (data.specs()[0], None, None))
@@ -334,12 +443,10 @@ class Trainer:
             collected.append([t.host() for t in outputs.values()])
             history.on_predict_batch_end(step, {})
         history.on_predict_end()
-        columns = [np.concatenate(c) for c in zip(*collected, strict=True)]
-        structure = self._result_structure("predict")
-        return _fill(structure, columns)
-
-    def _result_structure(self, name: str) -> Any:
-        return self.engine.results[name]
+        if not collected:
+            raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.")
+        columns = [np.concatenate(c) if c[0].ndim else np.stack(c) for c in zip(*collected, strict=True)]
+        return pack(self.engine.results["predict"], columns)
 
 
 class _Blank:
@@ -350,17 +457,11 @@ class _Blank:
         self.dtype = spec.dtype
 
 
-def _values(structure: Any) -> list[Any]:
-    return list(structure.values()) if isinstance(structure, dict) else list(structure)
-
-
-def _fill(structure: Any, columns: list[Any]) -> Any:
-    from ..function.trace import pack
-
-    return pack(structure, columns)
+def to_numbers(outputs: dict[str, Any]) -> dict[str, Any]:
+    """Results on the host: floats, arrays where a metric has several numbers."""
+    hosted = {k: v.host() if hasattr(v, "host") else np.asarray(v) for k, v in outputs.items()}
+    return {k: float(v) if v.ndim == 0 else v for k, v in hosted.items()}
 
 
 def _batch_size(x: Any) -> Any:
     return dimension(flatten(x)[0].sizes[0], "float32")
-
-

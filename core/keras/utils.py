@@ -11,7 +11,14 @@ from . import initializers
 from .naming import clear_session
 from .registry import custom_object_scope, register_keras_serializable
 
-__all__ = ["clear_session", "custom_object_scope", "normalize", "register_keras_serializable", "set_random_seed", "to_categorical"]
+__all__ = [
+    "clear_session",
+    "custom_object_scope",
+    "normalize",
+    "register_keras_serializable",
+    "set_random_seed",
+    "to_categorical",
+]
 
 
 def set_random_seed(seed: int) -> None:

@@ -15,7 +15,9 @@ def positive_int(name: str, value: Any, owner: Any) -> int:
         except TypeError:
             value = -1 if not isinstance(value, int) else value
         if value <= 0:
-            raise ValueError(f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. Received: {name}={value}")
+            raise ValueError(
+                f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. Received: {name}={value}"
+            )
     return int(value)
 
 
@@ -23,14 +25,18 @@ def known_size(shape: Any, axis: int, owner: Any) -> int:
     """The size of an axis that must be known to make weights. Raises ValueError."""
     size = shape[axis] if len(shape) >= abs(axis) else None
     if size is None:
-        raise ValueError(f"Layer {owner.name!r} ({type(owner).__name__}) needs a known size on axis {axis} of its input. Received: input shape {tuple(shape)}. Give the size in `Input`.")
+        raise ValueError(
+            f"Layer {owner.name!r} ({type(owner).__name__}) needs a known size on axis {axis} of its input. Received: input shape {tuple(shape)}. Give the size in `Input`."
+        )
     return int(size)
 
 
 def rank(shape: Any, wanted: int, owner: Any) -> None:
     """Raises ValueError if an input has another number of axes."""
     if len(shape) != wanted:
-        raise ValueError(f"Input 0 of layer \"{owner.name}\" is incompatible with the layer: expected ndim={wanted}, found ndim={len(shape)}. Full shape received: {tuple(shape)}")
+        raise ValueError(
+            f'Input 0 of layer "{owner.name}" is incompatible with the layer: expected ndim={wanted}, found ndim={len(shape)}. Full shape received: {tuple(shape)}'
+        )
 
 
 def pair(value: Any, name: str) -> tuple[int, int]:
@@ -45,5 +51,7 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     """A value among the allowed ones (text in lower case). Raises ValueError."""
     value = value.lower() if isinstance(value, str) else value
     if value not in allowed:
-        raise ValueError(f"Invalid value for argument `{name}`: {value!r}; expected one of {', '.join(map(repr, allowed))}")
+        raise ValueError(
+            f"Invalid value for argument `{name}`: {value!r}; expected one of {', '.join(map(repr, allowed))}"
+        )
     return value

@@ -18,8 +18,19 @@ __all__ = ["Activation", "Dense", "Flatten", "Identity", "Input", "InputLayer", 
 class InputLayer(Layer):
     """The place of an input in a model."""
 
-    def __init__(self, shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: Any = None, ragged: Any = None,
-                 batch_shape: Any = None, input_tensor: Any = None, optional: bool = False, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        sparse: Any = None,
+        ragged: Any = None,
+        batch_shape: Any = None,
+        input_tensor: Any = None,
+        optional: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, dtype=dtype, **kwargs)
         if shape is None and batch_shape is None:
             raise ValueError("You must pass a `shape` argument.")
@@ -36,8 +47,17 @@ class InputLayer(Layer):
         return {"batch_shape": list(self.batch_shape), "dtype": self._dtype, "name": self.name}
 
 
-def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: Any = None, ragged: Any = None, batch_shape: Any = None,  # noqa: N802
-          name: str | None = None, tensor: Any = None, optional: bool = False) -> KerasTensor:
+def Input(
+    shape: Any = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    sparse: Any = None,
+    ragged: Any = None,
+    batch_shape: Any = None,
+    name: str | None = None,
+    tensor: Any = None,
+    optional: bool = False,
+) -> KerasTensor:
     """A symbolic input of `shape` (without the batch axis), from which a functional model is built."""
     layer = InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name or None)
     return layer.tensor
@@ -46,9 +66,20 @@ def Input(shape: Any = None, batch_size: int | None = None, dtype: Any = None, s
 class Dense(Layer):
     """A fully connected layer: ``activation(inputs @ kernel + bias)`` over the last axis."""
 
-    def __init__(self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
-                 bias_initializer: Any = "zeros", kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
-                 kernel_constraint: Any = None, bias_constraint: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = positive_int("units", units, self)
         self.activation = activations.get(activation)
@@ -60,8 +91,14 @@ class Dense(Layer):
 
     def build(self, input_shape: Any) -> None:
         features = known_size(input_shape, -1, self)
-        self.kernel = self.add_weight((features, self.units), self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer)
-        self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer) if self.use_bias else None
+        self.kernel = self.add_weight(
+            (features, self.units), self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
+        )
+        self.bias = (
+            self.add_weight((self.units,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer)
+            if self.use_bias
+            else None
+        )
 
     def call(self, inputs: Any) -> Any:
         if len(inputs.sizes) > 2:
@@ -74,9 +111,16 @@ class Dense(Layer):
         return self.activation(outputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "activation": activations.serialize(self.activation), "use_bias": self.use_bias,
-                "kernel_initializer": initializers.serialize(self.kernel_initializer), "bias_initializer": initializers.serialize(self.bias_initializer),
-                "kernel_regularizer": regularizers.serialize(self.kernel_regularizer), "bias_regularizer": regularizers.serialize(self.bias_regularizer)}
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+        }
 
 
 class Activation(Layer):
@@ -131,11 +175,15 @@ class Reshape(Layer):
         total = num_elements(inputs.sizes[1:])
         known = math.prod(d for d in target if d != -1)
         if target.count(-1) > 1:
-            raise ValueError(f"There must be at most one unknown dimension (-1) in target_shape. Received: target_shape={self.target_shape}.")
+            raise ValueError(
+                f"There must be at most one unknown dimension (-1) in target_shape. Received: target_shape={self.target_shape}."
+            )
         if -1 in target:
             target[target.index(-1)] = total // known
         if isinstance(total, int) and num_elements(target) != total:
-            raise ValueError(f"The total size of the tensor must be unchanged. Received: input_shape={tuple(inputs.sizes[1:])}, target_shape={self.target_shape}")
+            raise ValueError(
+                f"The total size of the tensor must be unchanged. Received: input_shape={tuple(inputs.sizes[1:])}, target_shape={self.target_shape}"
+            )
         return apply("reshape", inputs, shape=(inputs.sizes[0], *target))
 
     def get_config(self) -> dict[str, Any]:
@@ -149,7 +197,9 @@ class Permute(Layer):
         super().__init__(**kwargs)
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise ValueError(f"Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must be consecutive and start from 1. Received dims={self.dims}")
+            raise ValueError(
+                f"Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must be consecutive and start from 1. Received dims={self.dims}"
+            )
 
     def call(self, inputs: Any) -> Any:
         return apply("transpose", inputs, perm=(0, *self.dims))

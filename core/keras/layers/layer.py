@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +21,10 @@ from ..symbolic import KerasTensor, compute_outputs
 
 __all__ = ["Layer"]
 
+# What the outermost call that is under way was given as `training`, in a tuple; None outside of calls.
+_under_way: ContextVar[tuple[Any] | None] = ContextVar("keras_call", default=None)
+_UNKNOWN_ARGUMENTS = "Unrecognized keyword arguments passed to {}: {}"
+
 
 class Layer:
     """The base of all layers and models.
@@ -33,13 +39,32 @@ class Layer:
     """
 
     stateless: ClassVar[bool] = False
+    _given: dict[str, Any]
 
-    def __init__(self, *, activity_regularizer: Any = None, trainable: bool = True, dtype: Any = None, autocast: bool = True,
-                 name: str | None = None, **kwargs: Any) -> None:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Remembers the arguments: they are the configuration of a subclass that writes no `get_config`."""
+        made = object.__new__(cls)
+        try:
+            bound = inspect.signature(cls.__init__).bind(made, *args, **kwargs).arguments
+        except TypeError:
+            return made  # __init__ raises the same, with its own message
+        object.__setattr__(made, "_given", dict(list(bound.items())[1:]))
+        return made
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        autocast: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         shape = kwargs.pop("input_shape", None)
         dim = kwargs.pop("input_dim", None)
         if kwargs:
-            raise ValueError(f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}")
+            raise ValueError(_UNKNOWN_ARGUMENTS.format(type(self).__name__, kwargs))
         self._input_shape_argument = tuple(shape) if shape is not None else (None if dim is None else (dim,))
         self.name = name or unique_name(snake_case(type(self).__name__))
         self._trainable = bool(trainable)
@@ -71,6 +96,26 @@ class Layer:
         config: dict[str, Any] = {"name": self.name, "trainable": self._trainable, "dtype": self._dtype}
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        if type(self).get_config is Layer.get_config:
+            return self._given_config(config)
+        return config
+
+    def _given_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The configuration of a class without `get_config`: what `__init__` was given, if JSON can hold it."""
+        parameters = inspect.signature(type(self).__init__).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            config = {k: v for k, v in config.items() if k in parameters}
+        for name, value in getattr(self, "_given", {}).items():
+            kind = parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                config = {**value, **config}
+            elif kind is inspect.Parameter.VAR_POSITIONAL or not _is_plain(value):
+                raise NotImplementedError(
+                    f"Object {type(self).__name__} was created by passing non-serializable argument values in `__init__()`, and "
+                    f"therefore the object must override `get_config()` in order to be serializable. The argument: {name}={value!r}"
+                )
+            else:
+                config.setdefault(name, value)
         return config
 
     @classmethod
@@ -80,14 +125,31 @@ class Layer:
 
     # -- weights --------------------------------------------------------------------------------------------------------
 
-    def add_weight(self, shape: Any = None, initializer: Any = None, dtype: Any = None, trainable: bool = True, autocast: bool = True,
-                   regularizer: Any = None, constraint: Any = None, aggregation: Any = None, overwrite_with_gradient: bool = False,
-                   name: str | None = None) -> Variable:
+    def add_weight(
+        self,
+        shape: Any = None,
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        aggregation: Any = None,
+        overwrite_with_gradient: bool = False,
+        name: str | None = None,
+    ) -> Variable:
         """Makes a variable of this layer. The default initializer is glorot_uniform for floating dtypes, else zeros."""
         sizes = tuple(int(d) for d in (shape if shape is not None else ()))
         kind = as_dtype(dtype or self._dtype)
-        init = initializers.get(initializer if initializer is not None else ("glorot_uniform" if kind.is_floating else "zeros"))
-        variable = Variable(np.asarray(init(sizes, dtype=kind.name)), trainable=trainable, dtype=kind, name=f"{self.name}/{name or 'variable'}")
+        init = initializers.get(
+            initializer if initializer is not None else ("glorot_uniform" if kind.is_floating else "zeros")
+        )
+        variable = Variable(
+            np.asarray(init(sizes, dtype=kind.name)),
+            trainable=trainable,
+            dtype=kind,
+            name=f"{self.name}/{name or 'variable'}",
+        )
         variable.regularizer = regularizers.get(regularizer)  # type: ignore[attr-defined]
         if not any(variable is w for w in self._weights):
             self._weights.append(variable)
@@ -96,7 +158,7 @@ class Layer:
     def _sublayers(self) -> Iterator[Layer]:
         seen: set[int] = set()
         for name, value in list(self.__dict__.items()):
-            if name.startswith("_inbound") or name == "_weights":
+            if name in ("_inbound", "_weights", "_given"):
                 continue
             for leaf in flatten(value) if isinstance(value, list | tuple | dict) else [value]:
                 if isinstance(leaf, Layer) and leaf is not self and id(leaf) not in seen:
@@ -166,11 +228,15 @@ class Layer:
         """Sets all weights, in the order of `weights`. Raises ValueError if number or shapes differ."""
         held = self.weights
         if len(held) != len(weights):
-            raise ValueError(f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length {len(weights)}, but the layer was expecting {len(held)} weights.")
+            raise ValueError(
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length {len(weights)}, but the layer was expecting {len(held)} weights."
+            )
         for variable, value in zip(held, weights, strict=True):
             array = np.asarray(value)
             if tuple(array.shape) != tuple(variable.sizes):
-                raise ValueError(f"Layer {self.name} weight shape {tuple(variable.sizes)} is not compatible with provided weight shape {array.shape}.")
+                raise ValueError(
+                    f"Layer {self.name} weight shape {tuple(variable.sizes)} is not compatible with provided weight shape {array.shape}."
+                )
             variable.assign(array.astype(variable.dtype.numpy))
 
     def count_params(self) -> int:
@@ -213,15 +279,34 @@ class Layer:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(x, KerasTensor) for x in flatten((args, kwargs))):
             return compute_outputs(self, args, kwargs)
+        outer = _under_way.get()
+        if outer is None:
+            self._clear_losses()
         args = map_structure(self._as_tensor, args)
         self._maybe_build(args)
-        if "training" in kwargs and not self._takes("training"):
-            kwargs.pop("training")
-        outputs = self.call(*args, **kwargs)
+        training = self._set_training(outer, args, kwargs)
+        token = _under_way.set((training,))
+        try:
+            outputs = self.call(*args, **kwargs)
+        finally:
+            _under_way.reset(token)
         if self.activity_regularizer is not None:
             for out in flatten(outputs):
                 self.add_loss(self.activity_regularizer(out))
         return outputs
+
+    def _set_training(self, outer: tuple[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Layers inside a call get its `training`, unless they are given their own. Returns what holds inside this one."""
+        takes = call_parameters(type(self))
+        position = takes.index("training") if "training" in takes else None
+        if position is not None and position < len(args):
+            return args[position]
+        training = kwargs.pop("training", None)
+        if training is None and outer is not None:
+            training = outer[0]
+        if training is not None and (position is not None or "**" in takes):
+            kwargs["training"] = training
+        return training
 
     def _as_tensor(self, x: Any) -> Any:
         """Arrays and lists as tensors; floating ones in the layer's dtype."""
@@ -249,8 +334,8 @@ class Layer:
         self.built = True
 
     def _takes(self, name: str) -> bool:
-        parameters = inspect.signature(self.call).parameters
-        return name in parameters or any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        takes = call_parameters(type(self))
+        return name in takes or "**" in takes
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the output for an input shape, None where a size is free."""
@@ -271,6 +356,22 @@ class Layer:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
 
+@functools.cache
+def call_parameters(cls: type) -> tuple[str, ...]:
+    """The names of what `call` takes after self; "**" if it takes any keyword."""
+    parameters = list(inspect.signature(cls.call).parameters.values())[1:]  # type: ignore[attr-defined]
+    return tuple("**" if p.kind is p.VAR_KEYWORD else p.name for p in parameters)
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether JSON holds it as it is."""
+    if isinstance(x, list | tuple):
+        return all(_is_plain(v) for v in x)
+    if isinstance(x, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in x.items())
+    return x is None or isinstance(x, str | bool | int | float)
+
+
 def shape_of(x: Any) -> tuple[int | None, ...]:
     """The shape of a tensor, None where a size is free."""
     return tuple(d if isinstance(d, int) else None for d in x.sizes)
@@ -281,5 +382,3 @@ def map_structure_shapes(shape: Any) -> Any:
     if isinstance(shape, list) and shape and isinstance(shape[0], list | tuple):
         return [KerasTensor(tuple(s)) for s in shape]
     return KerasTensor(tuple(shape))
-
-

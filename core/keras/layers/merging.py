@@ -18,7 +18,9 @@ class Merge(Layer):
 
     def call(self, inputs: Sequence[Any]) -> Any:
         if not isinstance(inputs, list | tuple) or len(inputs) < 1:
-            raise ValueError(f"A merge layer should be called on a list of inputs. Received: inputs={inputs} (not a list of tensors)")
+            raise ValueError(
+                f"A merge layer should be called on a list of inputs. Received: inputs={inputs} (not a list of tensors)"
+            )
         out = inputs[0]
         for x in inputs[1:]:
             out = apply(self.op, out, x)

@@ -16,27 +16,57 @@ __all__ = ["BatchNormalization", "LayerNormalization"]
 class BatchNormalization(Layer):
     """Normalizes each channel by mean and variance of the batch in training, by moving averages of them otherwise."""
 
-    def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 0.001, center: bool = True, scale: bool = True,
-                 beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", moving_mean_initializer: Any = "zeros",
-                 moving_variance_initializer: Any = "ones", beta_regularizer: Any = None, gamma_regularizer: Any = None,
-                 beta_constraint: Any = None, gamma_constraint: Any = None, synchronized: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, float(momentum), float(epsilon), center, scale
-        self.beta_initializer, self.gamma_initializer = initializers.get(beta_initializer), initializers.get(gamma_initializer)
+        self.axis, self.momentum, self.epsilon, self.center, self.scale = (
+            axis,
+            float(momentum),
+            float(epsilon),
+            center,
+            scale,
+        )
+        self.beta_initializer, self.gamma_initializer = (
+            initializers.get(beta_initializer),
+            initializers.get(gamma_initializer),
+        )
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer, self.gamma_regularizer = regularizers.get(beta_regularizer), regularizers.get(gamma_regularizer)
+        self.beta_regularizer, self.gamma_regularizer = (
+            regularizers.get(beta_regularizer),
+            regularizers.get(gamma_regularizer),
+        )
         self.gamma: Any = None
         self.beta: Any = None
 
     def build(self, input_shape: Any) -> None:
         shape = (known_size(input_shape, self.axis, self),)
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer)
+            self.gamma = self.add_weight(
+                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
+            )
         if self.center:
             self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
         self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, name="moving_mean", trainable=False)
-        self.moving_variance = self.add_weight(shape, self.moving_variance_initializer, name="moving_variance", trainable=False)
+        self.moving_variance = self.add_weight(
+            shape, self.moving_variance_initializer, name="moving_variance", trainable=False
+        )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         rank = len(inputs.sizes)
@@ -65,22 +95,47 @@ class BatchNormalization(Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = ("beta_initializer", "gamma_initializer", "moving_mean_initializer", "moving_variance_initializer")
-        return {**super().get_config(), "axis": self.axis, "momentum": self.momentum, "epsilon": self.epsilon, "center": self.center,
-                "scale": self.scale, **{n: initializers.serialize(getattr(self, n)) for n in names},
-                "beta_regularizer": regularizers.serialize(self.beta_regularizer), "gamma_regularizer": regularizers.serialize(self.gamma_regularizer)}
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            **{n: initializers.serialize(getattr(self, n)) for n in names},
+            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
+            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+        }
 
 
 class LayerNormalization(Layer):
     """Normalizes each sample over some axes (the last by default)."""
 
-    def __init__(self, axis: Any = -1, epsilon: float = 0.001, center: bool = True, scale: bool = True, beta_initializer: Any = "zeros",
-                 gamma_initializer: Any = "ones", beta_regularizer: Any = None, gamma_regularizer: Any = None, beta_constraint: Any = None,
-                 gamma_constraint: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
         self.epsilon, self.center, self.scale = float(epsilon), center, scale
-        self.beta_initializer, self.gamma_initializer = initializers.get(beta_initializer), initializers.get(gamma_initializer)
-        self.beta_regularizer, self.gamma_regularizer = regularizers.get(beta_regularizer), regularizers.get(gamma_regularizer)
+        self.beta_initializer, self.gamma_initializer = (
+            initializers.get(beta_initializer),
+            initializers.get(gamma_initializer),
+        )
+        self.beta_regularizer, self.gamma_regularizer = (
+            regularizers.get(beta_regularizer),
+            regularizers.get(gamma_regularizer),
+        )
         self.gamma: Any = None
         self.beta: Any = None
 
@@ -88,7 +143,9 @@ class LayerNormalization(Layer):
         self._axes = tuple(sorted(a % len(input_shape) for a in self.axis))
         shape = tuple(known_size(input_shape, a, self) for a in self._axes)
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer)
+            self.gamma = self.add_weight(
+                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
+            )
         if self.center:
             self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
 
@@ -99,10 +156,20 @@ class LayerNormalization(Layer):
         for weight, combine in ((self.gamma, "multiply"), (self.beta, "add")):
             if weight is not None:
                 shape = tuple(inputs.sizes[i] if i in self._axes else 1 for i in range(rank))
-                outputs = apply(combine, outputs, weight if self._axes == (rank - 1,) else apply("reshape", weight, shape=shape))
+                outputs = apply(
+                    combine, outputs, weight if self._axes == (rank - 1,) else apply("reshape", weight, shape=shape)
+                )
         return outputs
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "axis": list(self.axis), "epsilon": self.epsilon, "center": self.center, "scale": self.scale,
-                "beta_initializer": initializers.serialize(self.beta_initializer), "gamma_initializer": initializers.serialize(self.gamma_initializer),
-                "beta_regularizer": regularizers.serialize(self.beta_regularizer), "gamma_regularizer": regularizers.serialize(self.gamma_regularizer)}
+        return {
+            **super().get_config(),
+            "axis": list(self.axis),
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "beta_initializer": initializers.serialize(self.beta_initializer),
+            "gamma_initializer": initializers.serialize(self.gamma_initializer),
+            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
+            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+        }

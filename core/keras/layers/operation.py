@@ -27,7 +27,12 @@ class OpLayer(Layer):
 
     def get_config(self) -> dict[str, Any]:
         held = [None if x is None else {"value": np.asarray(x).tolist(), "dtype": x.dtype.name} for x in self.operands]
-        return {**super().get_config(), "op": self.op, "operands": held, "attrs": {k: list(v) if isinstance(v, tuple) else v for k, v in self.attrs.items()}}
+        return {
+            **super().get_config(),
+            "op": self.op,
+            "operands": held,
+            "attrs": {k: list(v) if isinstance(v, tuple) else v for k, v in self.attrs.items()},
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OpLayer:

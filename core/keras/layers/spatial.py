@@ -12,7 +12,14 @@ from .. import activations, initializers, regularizers
 from . import checks
 from .layer import Layer
 
-__all__ = ["AveragePooling2D", "Conv2D", "DepthwiseConv2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MaxPooling2D"]
+__all__ = [
+    "AveragePooling2D",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "MaxPooling2D",
+]
 
 LAST, FIRST = "channels_last", "channels_first"
 
@@ -35,8 +42,19 @@ class Spatial(Layer):
 class BaseConv(Spatial):
     """What Conv2D and DepthwiseConv2D share."""
 
-    def __init__(self, kernel_size: Any, strides: Any, padding: str, data_format: str | None, dilation_rate: Any, activation: Any, use_bias: bool,
-                 bias_initializer: Any, bias_regularizer: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any,
+        padding: str,
+        data_format: str | None,
+        dilation_rate: Any,
+        activation: Any,
+        use_bias: bool,
+        bias_initializer: Any,
+        bias_regularizer: Any,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.kernel_size = checks.pair(kernel_size, "kernel_size")
         self.strides = checks.pair(strides, "strides")
@@ -56,61 +74,141 @@ class BaseConv(Spatial):
 
     def convolve(self, inputs: Any, kernel: Any, groups: int) -> Any:
         """Convolution, bias, activation."""
-        outputs = conv2d(self.to_last(inputs), kernel, strides=self.strides, padding=self.padding.upper(), dilations=self.dilation_rate, groups=groups)
+        outputs = conv2d(
+            self.to_last(inputs),
+            kernel,
+            strides=self.strides,
+            padding=self.padding.upper(),
+            dilations=self.dilation_rate,
+            groups=groups,
+        )
         if self.bias is not None:
             outputs = outputs + self.bias
         return self.from_last(self.activation(outputs))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kernel_size": list(self.kernel_size), "strides": list(self.strides), "padding": self.padding,
-                "data_format": self.data_format, "dilation_rate": list(self.dilation_rate), "activation": activations.serialize(self.activation),
-                "use_bias": self.use_bias, "bias_initializer": initializers.serialize(self.bias_initializer),
-                "bias_regularizer": regularizers.serialize(self.bias_regularizer)}
+        return {
+            **super().get_config(),
+            "kernel_size": list(self.kernel_size),
+            "strides": list(self.strides),
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": list(self.dilation_rate),
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+        }
 
 
 class Conv2D(BaseConv):
     """Slides `filters` filters over an image."""
 
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid", data_format: str | None = None,
-                 dilation_rate: Any = (1, 1), groups: int = 1, activation: Any = None, use_bias: bool = True,
-                 kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
-                 bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
-                 **kwargs: Any) -> None:
-        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer, bias_regularizer,
-                         activity_regularizer=activity_regularizer, **kwargs)
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Any = (1, 1),
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
         self.filters = checks.positive_int("filters", filters, self)
         self.groups = checks.positive_int("groups", groups, self)
         if self.filters % self.groups:
-            raise ValueError(f"The number of filters must be evenly divisible by the number of groups. Received: groups={groups}, filters={filters}.")
+            raise ValueError(
+                f"The number of filters must be evenly divisible by the number of groups. Received: groups={groups}, filters={filters}."
+            )
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: Any) -> None:
         channels = self.channels(input_shape)
         if channels % self.groups:
-            raise ValueError(f"The number of input channels must be evenly divisible by the number of groups. Received groups={self.groups}, but the input has {channels} channels (full input shape is {tuple(input_shape)}).")
+            raise ValueError(
+                f"The number of input channels must be evenly divisible by the number of groups. Received groups={self.groups}, but the input has {channels} channels (full input shape is {tuple(input_shape)})."
+            )
         shape = (*self.kernel_size, channels // self.groups, self.filters)
-        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer)
+        self.kernel = self.add_weight(
+            shape, self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
+        )
         if self.use_bias:
-            self.bias = self.add_weight((self.filters,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer)
+            self.bias = self.add_weight(
+                (self.filters,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+            )
 
     def call(self, inputs: Any) -> Any:
         return self.convolve(inputs, self.kernel, self.groups)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "filters": self.filters, "groups": self.groups,
-                "kernel_initializer": initializers.serialize(self.kernel_initializer), "kernel_regularizer": regularizers.serialize(self.kernel_regularizer)}
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "groups": self.groups,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+        }
 
 
 class DepthwiseConv2D(BaseConv):
     """Convolves every channel by itself, `depth_multiplier` times."""
 
-    def __init__(self, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid", depth_multiplier: int = 1, data_format: str | None = None,
-                 dilation_rate: Any = (1, 1), activation: Any = None, use_bias: bool = True, depthwise_initializer: Any = "glorot_uniform",
-                 bias_initializer: Any = "zeros", depthwise_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
-                 depthwise_constraint: Any = None, bias_constraint: Any = None, **kwargs: Any) -> None:
-        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer, bias_regularizer,
-                         activity_regularizer=activity_regularizer, **kwargs)
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: Any = (1, 1),
+        activation: Any = None,
+        use_bias: bool = True,
+        depthwise_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        depthwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
         self.depth_multiplier = checks.positive_int("depth_multiplier", depth_multiplier, self)
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
@@ -118,18 +216,28 @@ class DepthwiseConv2D(BaseConv):
     def build(self, input_shape: Any) -> None:
         self._channels = self.channels(input_shape)
         shape = (*self.kernel_size, self._channels, self.depth_multiplier)
-        self.kernel = self.add_weight(shape, self.depthwise_initializer, name="kernel", regularizer=self.depthwise_regularizer)
+        self.kernel = self.add_weight(
+            shape, self.depthwise_initializer, name="kernel", regularizer=self.depthwise_regularizer
+        )
         if self.use_bias:
-            self.bias = self.add_weight((self._channels * self.depth_multiplier,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer)
+            self.bias = self.add_weight(
+                (self._channels * self.depth_multiplier,),
+                self.bias_initializer,
+                name="bias",
+                regularizer=self.bias_regularizer,
+            )
 
     def call(self, inputs: Any) -> Any:
         kernel = apply("reshape", self.kernel, shape=(*self.kernel_size, 1, self._channels * self.depth_multiplier))
         return self.convolve(inputs, kernel, self._channels)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "depth_multiplier": self.depth_multiplier,
-                "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-                "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer)}
+        return {
+            **super().get_config(),
+            "depth_multiplier": self.depth_multiplier,
+            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
+            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
+        }
 
 
 class Pooling2D(Spatial):
@@ -137,7 +245,14 @@ class Pooling2D(Spatial):
 
     function: Any
 
-    def __init__(self, pool_size: Any = (2, 2), strides: Any = None, padding: str = "valid", data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = (2, 2),
+        strides: Any = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.pool_size = checks.pair(pool_size, "pool_size")
         self.strides = self.pool_size if strides is None else checks.pair(strides, "strides")
@@ -146,11 +261,18 @@ class Pooling2D(Spatial):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        return self.from_last(type(self).function(self.to_last(inputs), self.pool_size, self.strides, self.padding.upper()))
+        return self.from_last(
+            type(self).function(self.to_last(inputs), self.pool_size, self.strides, self.padding.upper())
+        )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "pool_size": list(self.pool_size), "strides": list(self.strides), "padding": self.padding,
-                "data_format": self.data_format}
+        return {
+            **super().get_config(),
+            "pool_size": list(self.pool_size),
+            "strides": list(self.strides),
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
 
 
 class MaxPooling2D(Pooling2D):
