@@ -27,7 +27,9 @@ const methods = {
     pyodide.setStderr({ batched: (text) => send("printed", { text }) });
     send("loading", { text: "Loading numpy and Tideflow" });
     pyodide.registerJsModule("tideflow_runtime", runtime);
-    pyodide.registerJsModule("page_host", { send: sendFromPython, take_waiting: takeWaiting, stop_asked: () => stopFlag[1] !== 0 });
+    pyodide.registerJsModule("page_host", {
+      send: sendFromPython, take_waiting: takeWaiting, stop_asked: () => stopFlag[1] !== 0, breathe,
+    });
     await pyodide.loadPackage(PACKAGES, { messageCallback: () => {} });
     for (const name of ["python/page.py", "assets/digits/digits.npz"]) {
       pyodide.FS.writeFile(`/home/pyodide/${name.split("/").at(-1)}`, await bytesOf(name));
@@ -98,6 +100,18 @@ function shorten(error) {
 
 function sendFromPython(event, fields) {
   send(event, plain(fields));
+}
+
+/** Resolves after the messages that have come in: a timer would wait for at least 4 ms. */
+function breathe() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
 }
 
 function takeWaiting() {

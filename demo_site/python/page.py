@@ -11,15 +11,16 @@ import time
 import traceback
 
 import numpy as np
-import page_host  # made by worker.js: send(event, fields), take_waiting(), stop_asked()
+import page_host  # made by worker.js: send(event, fields), take_waiting(), stop_asked(), breathe()
 import tideflow as tf
 from pyodide.code import eval_code_async
-from pyodide.ffi import to_js
+from pyodide.ffi import can_run_sync, run_sync, to_js
 from tideflow.runtime import discover
 
 DEVICES = {"auto": None, "webgpu": "/GPU:0", "wasm": "/CPU:0"}
 DEVICE_NAMES = {"GPU:0": "WebGPU", "CPU:0": "WASM"}
 SECONDS_BETWEEN_REPORTS = 0.1
+SECONDS_BETWEEN_BREATHS = 0.05          # how often the worker looks at its messages while `fit` runs
 DIGITS = "/home/pyodide/digits.npz"
 MODEL_FILE = "/home/pyodide/model.tide"
 
@@ -104,7 +105,7 @@ class Progress(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         global model
         model = self.model
-        self.step, self.epoch, self.reported, self.mark = 0, 0, 0.0, (time.monotonic(), 0)
+        self.step, self.epoch, self.reported, self.breathed, self.mark = 0, 0, 0.0, 0.0, (time.monotonic(), 0)
         self.rate = None
         page_host.send("begin", _fields(epochs=self.params["epochs"], steps=self.params.get("steps")))
 
@@ -113,9 +114,12 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step, self.batch = self.step + 1, batch + 1
+        now = time.monotonic()
+        if now - self.breathed >= SECONDS_BETWEEN_BREATHS and can_run_sync():
+            run_sync(page_host.breathe())
+            self.breathed = now
         if page_host.stop_asked():
             raise KeyboardInterrupt
-        now = time.monotonic()
         if now - self.reported >= SECONDS_BETWEEN_REPORTS:
             self.report(now, logs)
 

@@ -69,7 +69,7 @@ const handlers = {
     [epochs, steps] = [count, each];
     lossCurve.clear();
     accuracyCurve.clear();
-    setStatus("Compiling the training step");
+    setStatus("Training");
   },
   progress: showProgress,
   looked: ({ probabilities }) => bars.show(probabilities),
@@ -98,7 +98,7 @@ function showProgress({ epoch, batch, rate, ended, logs }) {
 
 async function start() {
   if (document.body.dataset.state !== "ready") return;
-  setState("running", "Running");
+  setState("running", "Tracing and compiling");
   $("output").textContent = "";
   $("output").hidden = true;
   $("mistakes").hidden = true;

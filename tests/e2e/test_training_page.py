@@ -71,7 +71,7 @@ def test_main_thread_is_free_during_fit_and_stop_acts_within_a_second(open_page,
     stopped = seconds_until(page, "body[data-state=ready]", lambda: page.click("#stop"))
     assert stopped < 1.0
     assert page.get_attribute("body", "data-ended") == "stopped"
-    assert page.is_enabled("#download")
+    page.wait_for_selector("#download:not([disabled])")
 
 
 def test_stop_without_isolation_ends_the_worker_and_restores_the_last_snapshot(open_page):
