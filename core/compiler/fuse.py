@@ -48,7 +48,7 @@ DEAR = frozenset(
     }
 )
 DEAR_COST, RANDOM_COST = 8, 30
-MAX_LOADS = 6             # with the result and the workspace of a WASM contraction: 8 bindings, what every device allows
+MAX_LOADS = 6  # with the result and the workspace of a WASM contraction: 8 bindings, what devices allow
 
 
 def is_step(node: Node) -> bool:
