@@ -15,7 +15,7 @@ from build_wheel import ROOT, build_wheel
 STRICT = [
     "tideflow.array.*", "tideflow.autodiff.*", "tideflow.device", "tideflow.dtypes", "tideflow.eager.*",
     "tideflow.errors", "tideflow.function.*", "tideflow.graph.*", "tideflow.math.*", "tideflow.nn.*",
-    "tideflow.program.format", "tideflow.program.plan", "tideflow.program.sizes", "tideflow.random", "tideflow.runtime.*",
+    "tideflow.program.*", "tideflow.kernel.bindings", "tideflow.random", "tideflow.runtime.*",
     "tideflow.shapes", "tideflow.version",
 ]
 

@@ -56,8 +56,8 @@ class Decoder:
         self.budget = self.end  # bytes that objects may still cover
         self.items = max_items
         self.objects = 8 * max_items
-        self.path: list = []
-        self.plans: dict = {}
+        self.path: list[str | int] = []
+        self.plans: dict[tuple[int, _Spec], _Plan] = {}
         self.newer = True
 
     def fail(self, rule: str, why: str) -> NoReturn:
@@ -74,7 +74,8 @@ class Decoder:
         self.newer = version > SCHEMA_VERSION
         self.plans.clear()
         self.budget, self.objects = self.end, self.objects + 1
-        return self.table(_spec("Model"), root)
+        decoded: form.Model = self.table(_spec("Model"), root)
+        return decoded
 
     def charge(self, size: int) -> None:
         self.budget -= size
@@ -139,7 +140,7 @@ class Decoder:
         return self.table(_spec(kinds[kind - 1]), self.target(at))
 
     def target(self, at: int) -> int:
-        (offset,) = _u32(self.view, at)
+        offset: int = _u32(self.view, at)[0]
         if offset == 0:
             self.fail("C03-table", "the offset is 0")
         return at + offset
@@ -247,7 +248,7 @@ def _read_dims(decoder: Decoder, at: int) -> list[form.DimExpr]:
     if decoder.objects < 0:
         decoder.fail("C09-count", "more objects than accepted: raise max_items if the file is trusted")
     members = list(form.DimOp)
-    dims = []
+    dims: list[form.DimExpr] = []
     for op, a, b in struct.iter_unpack("<B7xQQ", decoder.view[start : start + 24 * count]):
         if op >= len(members) or a > LARGEST or b > LARGEST:
             decoder.path.append(len(dims))
@@ -282,9 +283,9 @@ class _Plan:
 
     def __init__(self, spec: _Spec, offsets: list[int], size: int, wide: list[int]) -> None:
         self.size, self.wide = size, wide
-        self.absent: list = []  # the values of the fields that are not there
+        self.absent: list[Any] = []  # the values of the fields that are not there
         self.lists: list[int] = []  # those of them that need a list of their own
-        self.steps: list[tuple] = []  # (index, offset, struct reader or None, reader, name)
+        self.steps: list[tuple[Any, ...]] = []  # (index, offset, struct reader or None, reader, name)
         for index, (name, kind, slot, required, read, default) in enumerate(spec.fields):
             offset = offsets[slot]
             self.absent.append(default)
@@ -345,14 +346,15 @@ def _absent(kind: str, default: int) -> Any:
     return [] if kind.startswith("[") else None
 
 
-def _maker(name: str) -> Callable:
+def _maker(name: str) -> Callable[..., Any]:
     if name in ("Ints", "Floats", "Text", "Flag"):
         return lambda v: v
     if name in ("KeyValue", "Version"):
         return lambda *values: values
     if name == "Model":
         return _make_model
-    return getattr(form, name)
+    table: Callable[..., Any] = getattr(form, name)
+    return table
 
 
 def _make_model(*values: Any) -> form.Model:

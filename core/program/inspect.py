@@ -152,12 +152,12 @@ def _overview(text: _Text) -> list[str]:
     for role, name in ROLES.items():
         held = [model.tensors[i] for i in text.with_data if model.tensors[i].role == role]
         if held:
-            trainable = sum(t.trainable for t in held)
+            trainable = sum(1 for t in held if t.trainable)
             rows.append(
                 [
                     name,
                     str(len(held)),
-                    _bytes(sum(len(t.data) for t in held)) + (f", {trainable} trainable" if trainable else ""),
+                    _bytes(sum(len(t.data or b"") for t in held)) + (f", {trainable} trainable" if trainable else ""),
                 ]
             )
     for index, segment in enumerate(model.segments):
@@ -188,7 +188,7 @@ def _tensor_row(text: _Text, index: int) -> list[str]:
         text.shape(index),
         tensor.role.name.lower(),
         "trainable" if tensor.trainable else "",
-        _bytes(len(tensor.data)),
+        _bytes(len(tensor.data or b"")),
     ]
 
 

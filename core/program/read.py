@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import ModelError
 from . import format as form
@@ -111,8 +112,9 @@ def _check_segments(segments: list[form.Segment], first: int, end: int) -> None:
 
 def _resolve(model: form.Model, view: memoryview) -> None:
     """Checks that slices tile their segments and replaces each Slice by a view of its bytes."""
-    owned = [(f"tensors[{i}].data", t, "data") for i, t in enumerate(model.tensors) if t.data is not None]
-    shared = []
+    owned: list[tuple[str, Any, str]] = []
+    owned += [(f"tensors[{i}].data", t, "data") for i, t in enumerate(model.tensors) if t.data is not None]
+    shared: list[tuple[str, Any, str]] = []
     for p, program in enumerate(model.programs):
         shared += [
             (f"programs[{p}].kernels[{k}].code", kernel, "code")

@@ -11,7 +11,7 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from .flat import FlatBuilder
 from .format import Model, Role, Segment, Slice
@@ -55,7 +55,7 @@ class _SegmentBytes:
     """One segment while it grows: pieces at multiples of 256, zeros between them."""
 
     def __init__(self) -> None:
-        self.chunks: list = []
+        self.chunks: list[Any] = []
         self.size = 0
 
     def append(self, data: Any, index: int) -> Slice:
@@ -88,7 +88,7 @@ def _place(model: Model) -> tuple[Model, list[_SegmentBytes]]:
         for index, tensor in enumerate(tensors):
             is_state = index in changed or tensor.role not in (Role.VALUE, Role.CONSTANT)
             if is_state == mutable and tensor.data is not None and not isinstance(tensor.data, Slice):
-                tensors[index] = replace(tensor, data=put(tensor.data, fresh))
+                tensors[index] = replace(tensor, data=cast(Any, put(tensor.data, fresh)))
                 fresh = False
     shared: dict[bytes, Slice] = {}  # equal code is stored once
     programs = []
@@ -100,9 +100,10 @@ def _place(model: Model) -> tuple[Model, list[_SegmentBytes]]:
                 if code not in shared:
                     shared[code] = put(code, fresh)
                     fresh = False
-                kernel = replace(kernel, code=shared[code], hash=kernel.hash or hashlib.sha256(code).digest())
+                digest = kernel.hash or hashlib.sha256(code).digest()
+                kernel = replace(kernel, code=cast(Any, shared[code]), hash=digest)
             kernels.append(kernel)
-        module = program.module
+        module: Any = program.module
         if module is not None:
             module, fresh = put(module, fresh), False
         programs.append(replace(program, kernels=kernels, module=module))

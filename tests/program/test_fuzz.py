@@ -19,13 +19,13 @@ QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 
 
 def answer(data):
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         model = read_model(data)
     except ModelError as error:
         assert error.rule and error.where and error.why
         model = None
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     return model
 
 
