@@ -13,9 +13,10 @@ from ..kernel.ir import BOOL, F32, U32, Axis, Buffer, Expr, FoldSpec, Store, sto
 from ..shapes import Size
 from . import text
 from .calls import call_text
-from .lanes import LANES, at_lane, split_lanes
+from .lanes import LANES, at_lane, split_constant, split_lanes
 
 COMPONENTS = "xyzw"
+Quad = tuple[int, Expr, Expr | None]          # four neighbours: the buffer, a fourth of their index, the guard
 
 
 class Block:
@@ -27,6 +28,7 @@ class Block:
         self.lines: list[str] = []
         self.tail: list[str] = []
         self.names: dict[Expr, str] = {}
+        self.quads: dict[Quad, str] = {}
         self.axes: dict[Axis, str] = {}
         self.folds: dict[Expr, list[str]] = {}
         self.accumulators: dict[object, str] = {}
@@ -63,6 +65,7 @@ class Body:
         self.uses = _count_uses(self.order)
         self.groups = _group_folds(self.order)
         self.split: dict[Expr, Expr | None] = {}
+        self.parts: dict[Expr, tuple[Expr, int] | None] = {}
         self.wide = self._wide_buffers()
         self.count = 0
 
@@ -86,14 +89,39 @@ class Body:
         if self.lane is None:
             return frozenset()
         wide = {b: True for b in range(len(self.buffers))}
-        for x in self.order:
-            if x.op == "load":
-                guarded = len(x.args) > 1 and self.vector(x.args[1])
-                wide[x.attr] = wide[x.attr] and not guarded and self.quarter(x.args[0]) is not None
         for s in self.stores:
             guarded = s.valid is not None and self.vector(s.valid)
             wide[s.buffer] = wide[s.buffer] and not guarded and self.quarter(s.index) is not None
+        quads: dict[Quad, set[int]] = {}
+        for x in self.order:
+            if x.op == "load" and wide[x.attr] and not self._is_quad(x):
+                for index, valid in self._elements(x):
+                    part = self.part(index)
+                    wide[x.attr] = wide[x.attr] and part is not None
+                    if part is not None:
+                        quads.setdefault((x.attr, part[0], valid), set()).add(part[1])
+        for (buffer, _, _), found in quads.items():
+            wide[buffer] = wide[buffer] and len(found) == LANES     # else the fourth may lie past the end of the buffer
         return frozenset(b for b, yes in wide.items() if yes)
+
+    def _is_quad(self, x: Expr) -> bool:
+        guarded = len(x.args) > 1 and self.vector(x.args[1])
+        return self.vector(x) and not guarded and self.quarter(x.args[0]) is not None
+
+    def _elements(self, x: Expr) -> list[tuple[Expr, Expr | None]]:
+        """Index and guard of each element that a load takes one by one."""
+        index, valid = x.args[0], x.args[1] if len(x.args) > 1 else None
+        if not self.vector(x):
+            return [(index, valid)]
+        lane = self.lane
+        return [(at_lane(index, lane, i), None if valid is None else at_lane(valid, lane, i))      # type: ignore[arg-type]
+                for i in range(LANES)]
+
+    def part(self, index: Expr) -> tuple[Expr, int] | None:
+        """q and c if the index is 4 * q + c."""
+        if index not in self.parts:
+            self.parts[index] = split_constant(index)
+        return self.parts[index]
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -154,17 +182,24 @@ class Body:
 
     def load(self, x: Expr, block: Block) -> str:
         """One element, or four: neighbours as one vec4, else one by one. 0 where the guard is false."""
-        index, valid = x.args[0], x.args[1] if len(x.args) > 1 else None
-        if not self.vector(x):
-            return self._load_one(x, index, valid, block)
-        if x.attr not in self.wide:
-            parts = []
-            for lane in range(LANES):
-                at = at_lane(index, self.lane, lane)  # type: ignore[arg-type]
-                ok = None if valid is None else at_lane(valid, self.lane, lane)  # type: ignore[arg-type]
-                parts.append(self._load_one(x, at, ok, block))
-            return f"{text.type_name(x.dtype, True)}({', '.join(parts)})"
-        return self._load_one(x, self.quarter(index), valid, block, wide=True)  # type: ignore[arg-type]
+        wide = x.attr in self.wide
+        if wide and self._is_quad(x):
+            valid = x.args[1] if len(x.args) > 1 else None
+            return self._load_one(x, self.quarter(x.args[0]), valid, block, wide=True)  # type: ignore[arg-type]
+        one = self._component if wide else self._load_one
+        parts = [one(x, index, valid, block) for index, valid in self._elements(x)]
+        return f"{text.type_name(x.dtype, True)}({', '.join(parts)})" if len(parts) > 1 else parts[0]
+
+    def _component(self, x: Expr, index: Expr, valid: Expr | None, block: Block) -> str:
+        """One of four neighbours, which are loaded together."""
+        quarter, number = self.part(index)  # type: ignore[misc]
+        home = block.home((quarter.axes if valid is None else quarter.axes | valid.axes) - self.lanes)
+        quad = (x.attr, quarter, valid)
+        if quad not in home.quads:
+            written = self._load_one(x, quarter, valid, home, wide=True)
+            name = home.quads[quad] = self.fresh()
+            home.lines.append(f"let {name} = {written};")
+        return f"{home.quads[quad]}.{COMPONENTS[number]}"
 
     def _load_one(self, x: Expr, index: Expr, valid: Expr | None, block: Block, wide: bool = False) -> str:
         stored = self.buffers[x.attr].dtype

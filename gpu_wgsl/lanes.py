@@ -29,17 +29,18 @@ def multiple_of(size: Size, by: int) -> bool:
     return size.kind in ("min", "max") and all(multiple_of(x, by) for x in size.args)
 
 
-def _is_multiple(x: Expr, by: int) -> bool:
+def is_multiple(x: Expr, by: int) -> bool:
+    """Whether an index expression is a multiple of `by`, as far as its form shows."""
     if x.op == "const":
         return bool(x.attr % by == 0)
     if x.op == "size":
         return multiple_of(x.attr, by)
     if x.op == "mul":
-        return _is_multiple(x.args[0], by) or _is_multiple(x.args[1], by)
+        return is_multiple(x.args[0], by) or is_multiple(x.args[1], by)
     if x.op == "add":
-        return _is_multiple(x.args[0], by) and _is_multiple(x.args[1], by)
+        return is_multiple(x.args[0], by) and is_multiple(x.args[1], by)
     if x.op == "mod":
-        return _is_multiple(x.args[0], by) and _is_multiple(x.args[1], by)
+        return is_multiple(x.args[0], by) and is_multiple(x.args[1], by)
     return False
 
 
@@ -60,7 +61,7 @@ def _divide_term(ir: Builder, term: Expr) -> Expr:
         return ir.size(term.attr // LANES)
     if term.op == "mul":
         a, b = term.args
-        return divide_by_lanes(a) * b if _is_multiple(a, LANES) else a * divide_by_lanes(b)
+        return divide_by_lanes(a) * b if is_multiple(a, LANES) else a * divide_by_lanes(b)
     if term.op == "mod":
         return divide_by_lanes(term.args[0]) % divide_by_lanes(term.args[1])
     return ir.binary("div", term, ir.const(LANES))
@@ -72,9 +73,17 @@ def split_lanes(index: Expr, lane: Axis) -> Expr | None:
     at = index.ir.axis(lane)
     if terms.pop(at, 0) != 1 or constant % LANES:
         return None
-    if any(lane in t.axes or not (f % LANES == 0 or _is_multiple(t, LANES)) for t, f in terms.items()):
+    if any(lane in t.axes or not (f % LANES == 0 or is_multiple(t, LANES)) for t, f in terms.items()):
         return None
     return divide_by_lanes(from_linear(index.ir, terms, constant))
+
+
+def split_constant(index: Expr) -> tuple[Expr, int] | None:
+    """q and c if index == 4 * q + c with a constant c of 0 to 3, else None."""
+    terms, constant = linear(index)
+    if any(not (f % LANES == 0 or is_multiple(t, LANES)) for t, f in terms.items()):
+        return None
+    return divide_by_lanes(from_linear(index.ir, terms, constant - constant % LANES)), constant % LANES
 
 
 class Substitution:
@@ -104,7 +113,7 @@ class Substitution:
     def _divide(self, x: Expr, args: tuple[Expr, ...]) -> Expr:
         """(4q + lane) div 4d = q div d, and (4q + lane) mod 4d = 4 (q mod d) + lane."""
         a, b = args
-        if self.lane in b.axes or not _is_multiple(b, LANES) or b.op not in ("const", "size"):
+        if self.lane in b.axes or not is_multiple(b, LANES) or b.op not in ("const", "size"):
             return rebuild(x, args)
         quotient = split_lanes(a, self.lane)  # type: ignore[arg-type]
         if quotient is None or a.lo is None or a.lo < 0:
@@ -147,7 +156,8 @@ def vectorise(stores: Sequence[Store], axis: Axis) -> tuple[tuple[Store, ...], A
     ir = stores[0].index.ir
     block, lane = Axis(axis.name + "v", _blocks(axis.extent, LANES)), Axis("lane", LANES)
     swap = Substitution({axis: ir.axis(block) * LANES + ir.axis(lane)}, lane)
-    return tuple(s for s in map(swap.store, stores) if not _never(s)), block, lane
+    made = (replace(swap.store(s), loops=tuple(block if a is axis else a for a in s.loops)) for s in stores)
+    return tuple(s for s in made if not _never(s)), block, lane
 
 
 def at_lane(x: Expr, lane: Axis, number: int) -> Expr:

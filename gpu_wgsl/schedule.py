@@ -14,6 +14,7 @@ from ..kernel.index import linear
 from ..kernel.ir import Axis, Kernel, Store, store_roots, walk
 from ..shapes import Size, num_elements
 from .lanes import LANES, multiple_of, unroll, vectorise
+from .unfold import unfold
 
 GUESS = 64                      # what a symbolic size is taken for when a tile is chosen
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
@@ -59,6 +60,9 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     shape = _Shape(kernel, options)
     axes, stores, lane = list(kernel.axes), kernel.stores, None
     rows, columns = shape.tile()
+    stores = unfold(stores, rows * columns // (LANES if shape.vector else 1))
+    if shape.row is not None:
+        stores, _, lane = vectorise(stores, shape.row)
     if shape.inner is not None:
         at = axes.index(shape.inner)
         if shape.vector and columns % LANES == 0:
@@ -96,6 +100,7 @@ class _Shape:
         fixed = any(s.loops for s in kernel.stores)
         fixed = fixed or any(a.combine == "custom" for f in self.folds for a in f.attr.accumulators)
         self.inner = None if fixed else self._inner(kernel.stores)
+        self.row = self._row(kernel.stores) if options.vector else None
         self.vector = self.inner is not None and options.vector and multiple_of(self.inner.extent, LANES)
         self.outer = None if self.inner is None else self._outer()
 
@@ -106,6 +111,16 @@ class _Shape:
                 if terms.get(s.index.ir.axis(axis)) == 1:
                     return axis
         return self.axes[-1] if self.axes else None
+
+    def _row(self, stores: tuple[Store, ...]) -> Axis | None:
+        """The loop along a row that all looped stores share, if it can be taken in vec4."""
+        looped = [s for s in stores if s.loops]
+        if not looped or any(s.loops != looped[0].loops for s in looped):
+            return None
+        axis = looped[0].loops[-1]
+        steps = [linear(s.index)[0].get(s.index.ir.axis(axis)) for s in looped]
+        carried = any(axis in f.axes for f in self.folds)
+        return axis if multiple_of(axis.extent, LANES) and not carried and all(f == 1 for f in steps) else None
 
     def _outer(self) -> Axis | None:
         shared = [x for x in self.loads if self.inner in x.axes]

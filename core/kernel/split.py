@@ -20,7 +20,7 @@ MIN_PARALLEL = 2048         # invocations below which a GPU idles
 MIN_CHUNKS, MAX_CHUNKS = 4, 64
 MIN_TRIPS = 16              # a chunk shorter than this is not worth a partial result
 LONG = 1024                 # a shorter fold is over before a second dispatch would have started
-TILE = 16                   # results that one invocation of a contraction computes
+TILE = 64                   # results that one invocation of a contraction computes
 GUESS = 64                  # what a symbolic size is taken for
 
 

@@ -1,0 +1,123 @@
+"""Folds with fewer iterations: short ones are written out, long ones take four at once where loads become vec4.
+
+Loops are dear on software adapters, and a load of four neighbours costs a GPU what one element costs. A large register
+tile has few loads for its work already: there four iterations at once only make the driver's compiler slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from itertools import product
+from math import prod
+
+from ..kernel.index import linear
+from ..kernel.ir import BOOL, Accumulator, Axis, Expr, FoldSpec, Store, rebuild, walk
+from .lanes import LANES, Substitution, is_multiple, multiple_of
+
+QUARTER = 4                 # vectors of results up to which an invocation takes four iterations at once
+MAX_TRIPS = 9               # of a fold that is written out: a pooling window, a filter of one channel
+MAX_NODES = 5000            # expressions that a fold may become when it is written out
+COMBINE = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
+COMBINE_BOOL = {"sum": "or", "max": "or", "prod": "and", "min": "and"}
+
+
+def unfold(stores: Sequence[Store], results: int) -> tuple[Store, ...]:
+    """The stores with their folds shortened. `results`: how many an invocation computes, which multiplies the text."""
+    visit = _Unfold(max(1, results))
+
+    def store(s: Store) -> Store:
+        valid = None if s.valid is None else visit(s.valid)
+        return replace(s, index=visit(s.index), value=visit(s.value), valid=valid)
+
+    return tuple(map(store, stores))
+
+
+class _Unfold:
+    def __init__(self, results: int) -> None:
+        self.width = results
+        self.done: dict[Expr, Expr] = {}
+        self.results: dict[Expr, list[Expr]] = {}        # folds that are written out
+        self.quarters: dict[Axis, Axis] = {}
+
+    def __call__(self, root: Expr) -> Expr:
+        for x in walk([root]):
+            if x not in self.done:
+                self.done[x] = self._visit(x)
+        return self.done[root]
+
+    def _visit(self, x: Expr) -> Expr:
+        args = tuple(self.done[a] for a in x.args)
+        if x.op == "out" and x.args[0] in self.results:
+            return self.results[x.args[0]][x.attr]
+        if x.op == "fold" and all(a.combine != "custom" for a in x.attr.accumulators):
+            return self._fold(x, args)
+        return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
+
+    def _fold(self, x: Expr, args: tuple[Expr, ...]) -> Expr:
+        spec: FoldSpec = x.attr
+        count = len(spec.accumulators)
+        inits, values = args[:count], args[count:]
+        if self._is_short(spec, values):
+            points = list(product(*(range(a.extent) for a in spec.axes)))         # type: ignore[arg-type]
+            self.results[x] = self._combined(x, inits, values, spec.axes, points)
+            return x
+        inner = spec.axes[-1]
+        divisible = multiple_of(inner.extent, LANES) and inner.extent != 0
+        if self.width <= QUARTER and divisible and _has_neighbours(values, inner):
+            return self._quarter(x, inits, values, inner)
+        return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
+
+    def _is_short(self, spec: FoldSpec, values: Sequence[Expr]) -> bool:
+        if not all(isinstance(a.extent, int) for a in spec.axes):
+            return False
+        trips = prod(a.extent for a in spec.axes)          # type: ignore[misc]
+        if not 0 < trips <= MAX_TRIPS:
+            return False
+        order = walk(list(values))
+        return trips * len(order) * self.width <= MAX_NODES and all(n.op != "fold" for n in order)
+
+    def _combined(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], axes: Sequence[Axis],
+                  points: Sequence[tuple[int, ...]]) -> list[Expr]:
+        ir, accumulators = x.ir, x.attr.accumulators
+        swaps = [Substitution({a: ir.const(p) for a, p in zip(axes, point, strict=True)}) for point in points]
+        results = []
+        for accumulator, start, value in zip(accumulators, inits, values, strict=True):
+            terms = [swap(value) for swap in swaps]
+            if start is not ir.neutral(accumulator):
+                terms.insert(0, start)
+            results.append(_reduce(accumulator, terms))
+        return results
+
+    def _quarter(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], inner: Axis) -> Expr:
+        """The same fold with a fourth of the iterations of its innermost axis."""
+        ir, spec = x.ir, x.attr
+        axis = self.quarters.get(inner)
+        if axis is None:
+            axis = self.quarters[inner] = Axis(inner.name + "q", inner.extent // LANES)
+        swaps = [Substitution({inner: ir.axis(axis) * LANES + lane}) for lane in range(LANES)]
+        combined = [_reduce(accumulator, [swap(value) for swap in swaps])
+                    for accumulator, value in zip(spec.accumulators, values, strict=True)]
+        axes = (*spec.axes[:-1], axis)
+        args = (*inits, *combined)
+        free = frozenset().union(*(a.axes for a in args)) - frozenset(axes)
+        new = FoldSpec(axes, spec.accumulators, spec.level)
+        return ir._make("fold", "tuple", args, new, None, None, free, (axes, spec.accumulators, None))
+
+
+def _reduce(accumulator: Accumulator, terms: Sequence[Expr]) -> Expr:
+    op = (COMBINE_BOOL if accumulator.dtype == BOOL else COMBINE)[accumulator.combine]
+    return reduce(lambda a, b: a.ir.binary(op, a, b), terms)
+
+
+def _has_neighbours(values: Sequence[Expr], axis: Axis) -> bool:
+    """Whether some load takes neighbours from a multiple of four on, under a guard that is the same for all four."""
+    for x in walk(list(values)):
+        if x.op != "load" or axis not in x.args[0].axes or (len(x.args) > 1 and axis in x.args[1].axes):
+            continue
+        terms, constant = linear(x.args[0])
+        if constant % LANES == 0 and terms.pop(x.ir.axis(axis), 0) == 1:
+            if all(axis not in t.axes and (f % LANES == 0 or is_multiple(t, LANES)) for t, f in terms.items()):
+                return True
+    return False
