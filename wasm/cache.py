@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["cache_folder", "compile_module"]
 
-SMALLEST = 4096                 # bytes of WASM: less compiles in a few milliseconds
+SMALLEST = 4096  # bytes of WASM: less compiles in a few milliseconds
 MOST_FILES = 256
 
 
@@ -33,7 +33,7 @@ def cache_folder() -> Path | None:
             base = Path.home() / "Library" / "Caches"
         else:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:                                    # a user without a home
+    except RuntimeError:  # a user without a home
         return None
     return base / "tideflow"
 
@@ -48,7 +48,7 @@ def compile_module(wasmtime: Any, engine: Any, code: bytes, settings: str) -> An
     path = folder / f"{key}.cwasm"
     try:
         return wasmtime.Module.deserialize_file(engine, str(path))
-    except (wasmtime.WasmtimeError, OSError):               # not there yet, damaged, or of another processor
+    except (wasmtime.WasmtimeError, OSError):  # not there yet, damaged, or of another processor
         module = wasmtime.Module(engine, code)
         _keep(folder, path, module)
         return module

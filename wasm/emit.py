@@ -21,6 +21,7 @@ from .lanes import choose_lane, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
 from .scalar import wasm_type
+from .tile import tile
 from .unroll import unroll_folds
 
 __all__ = ["StepCode", "emit_module", "workspace"]
@@ -50,8 +51,8 @@ def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[i
     functions: list[tuple[int, bool, bytes]] = []
     contracts = [_contract(kernel) for kernel in kernels]
     if any(c is not None for c in contracts):
-        params, body = gemm.tile()
-        functions.append((params, False, body))            # function gemm.TILE
+        params, body = tile()
+        functions.append((params, False, body))  # function number TILE
     numbers: dict[tuple[int, bytes], int] = {}
     of_kernel = []
     for kernel, contract in zip(kernels, contracts, strict=True):
@@ -87,16 +88,16 @@ def _load_words(f: Nests, kernel: Kernel, pointer: int) -> None:
     word = 0
     for size in kernel.sizes:
         f.sizes[size] = f.local(encode.I32)
-        f.code.get(pointer), f.code.memory("i32.load", 4 * word), f.code.set(f.sizes[size])
+        f.code.get(pointer).memory("i32.load", 4 * word).set(f.sizes[size])
         word += 1
     for scalar in kernel.scalars:
         for i in range(scalar.words):
             local = f.words[scalar, i] = f.local(wasm_type(scalar.dtype))
-            f.code.get(pointer), f.code.memory("f32.load" if scalar.dtype == F32 else "i32.load", 4 * word), f.code.set(local)
+            f.code.get(pointer).memory("f32.load" if scalar.dtype == F32 else "i32.load", 4 * word).set(local)
             word += 1
 
 
-# -- loop nests ---------------------------------------------------------------------------------------------------------------
+# -- loop nests -----------------------------------------------------------------------------------------------------
 
 
 def nests(axes: tuple[Axis, ...], stores: Sequence[Store]) -> list[tuple[tuple[Axis, ...], list[Store]]]:
@@ -122,7 +123,13 @@ def narrow(axes: tuple[Axis, ...], store: Store) -> tuple[tuple[Axis, ...], Stor
         x = stack.pop()
         if x.op == "and":
             stack.extend(x.args)
-        elif x.op == "eq" and x.args[0].op == "axis" and x.args[1].op == "const" and x.args[1].attr == 0 and x.args[0].attr in axes:
+        elif (
+            x.op == "eq"
+            and x.args[0].op == "axis"
+            and x.args[1].op == "const"
+            and x.args[1].attr == 0
+            and x.args[0].attr in axes
+        ):
             tied[x.args[0]] = ir.const(0)
         else:
             kept.append(x)
@@ -134,7 +141,9 @@ def narrow(axes: tuple[Axis, ...], store: Store) -> tuple[tuple[Axis, ...], Stor
     roots = [store.index, store.value] + ([] if valid is None else [valid])
     index, value, *rest = rewrite(roots, tied)
     gone = {x.attr for x in tied}
-    return tuple(a for a in axes if a not in gone), replace(store, index=index, value=value, valid=rest[0] if rest else None)
+    return tuple(a for a in axes if a not in gone), replace(
+        store, index=index, value=value, valid=rest[0] if rest else None
+    )
 
 
 def _mixed(groups: list[list[Store]]) -> bool:
@@ -144,8 +153,14 @@ def _mixed(groups: list[list[Store]]) -> bool:
     return any(loads[i] & stored[j] for i in range(len(groups)) for j in range(len(groups)) if i != j)
 
 
-def emit_stores(f: Nests, axes: Sequence[Axis], stores: Sequence[Store], swap: dict[Expr, tuple[int, Expr]] | None = None,
-                fixed: Sequence[Axis] = (), bounds: dict[Axis, tuple[Bound, Bound]] | None = None) -> None:
+def emit_stores(
+    f: Nests,
+    axes: Sequence[Axis],
+    stores: Sequence[Store],
+    swap: dict[Expr, tuple[int, Expr]] | None = None,
+    fixed: Sequence[Axis] = (),
+    bounds: dict[Axis, tuple[Bound, Bound]] | None = None,
+) -> None:
     """Loops over the axes and makes the stores.
 
     `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index);
@@ -189,7 +204,9 @@ def _unroll(f: Nests, lane: Axis | None, nodes: Sequence[Expr]) -> int:
     if lanes.wrapped or any(s is None for s in steps):
         return 1
     accumulators = sum(len(x.attr.accumulators) for x in nodes if x.op == "fold" and lane in x.axes)
-    blocks = (4 if accumulators <= 2 else 2 if accumulators <= 4 else 1) if accumulators else (2 if len(nodes) <= 24 else 1)
+    blocks = (
+        (4 if accumulators <= 2 else 2 if accumulators <= 4 else 1) if accumulators else (2 if len(nodes) <= 24 else 1)
+    )
     while isinstance(lane.extent, int) and lane.extent < 4 * blocks:
         blocks //= 2
     return max(1, blocks)
@@ -207,7 +224,7 @@ def _body(f: Nests, targets: Sequence[Target]) -> None:
         roots = [root for t in group for root in _roots(t)]
         inner = None if f.lane is not None else loop_lane(loops, [e for e, _ in roots], may_reorder=False)
         mark = f.enter()
-        f.nest(loops, roots, lambda group=group: _body(f, [replace(t, loops=()) for t in group]), inner)       # type: ignore[misc]
+        f.nest(loops, roots, lambda group=group: _body(f, [replace(t, loops=()) for t in group]), inner)
         f.leave(mark)
     for t, locals_ in zip(single, values, strict=True):
         for part, local in enumerate(locals_):
@@ -225,7 +242,7 @@ def _value(f: Nests, x: Expr, part: int) -> int:
         return f.vector_local(x, part)
     local = f.local(encode.V128)
     f.vector(x, part)
-    f.code.v128(encode.u32_bytes(1) * 4), f.code.op("v128.and"), f.code.set(local)
+    f.code.v128(encode.u32_bytes(1) * 4).op("v128.and").set(local)
     return local
 
 
@@ -250,10 +267,16 @@ def _store_scalar(f: Nests, t: Target, local: int) -> None:
         code.end()
 
 
-# -- run ------------------------------------------------------------------------------------------------------------------------
+# -- run ------------------------------------------------------------------------------------------------------------
 
 
-def _run(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], of_kernel: Sequence[int], params: Sequence[int], num_regions: int) -> bytes:
+def _run(
+    kernels: Sequence[Kernel],
+    steps: Sequence[tuple[int, Sequence[int]]],
+    of_kernel: Sequence[int],
+    params: Sequence[int],
+    num_regions: int,
+) -> bytes:
     table, first, last = 0, 1, 2
     code = Code(3)
     word = num_regions
@@ -264,12 +287,12 @@ def _run(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], 
                 f"step {i} runs kernel {kernel.name!r} with {len(regions)} regions, its function takes {params[function] - 1}: "
                 f"one per buffer ({len(kernel.buffers)}), and one more if workspace(kernel) is not 0."
             )
-        code.get(first), code.i32(i), code.op("i32.le_s")
-        code.i32(i), code.get(last), code.op("i32.lt_s"), code.op("i32.and")
+        code.get(first).i32(i).op("i32.le_s")
+        code.i32(i).get(last).op("i32.lt_s").op("i32.and")
         code.if_()
         for region in regions:
-            code.get(table), code.memory("i32.load", 4 * region)
-        code.get(table), code.i32(4 * word), code.op("i32.add")
+            code.get(table).memory("i32.load", 4 * region)
+        code.get(table).i32(4 * word).op("i32.add")
         code.call(function)
         code.end()
         word += len(kernel.sizes) + sum(s.words for s in kernel.scalars)

@@ -27,7 +27,7 @@ from .table import Table
 
 __all__ = ["InplaceDevice", "open_device", "with_dylink"]
 
-INPUT_ALIGNMENT = 16            # v128 loads tolerate any address; the emitter promises no more than this
+INPUT_ALIGNMENT = 16  # v128 loads tolerate any address; the emitter promises no more than this
 MANY_MODULES = 200
 
 
@@ -51,8 +51,8 @@ class Bound:
     loaded: Loaded
     table: Table
     memory: HeapBuffer
-    keep: list[Any]                                         # the buffers whose addresses the table holds
-    staged: dict[int, HeapBuffer] = field(default_factory=dict)     # copies of inputs that cannot be used in place
+    keep: list[Any]  # the buffers whose addresses the table holds
+    staged: dict[int, HeapBuffer] = field(default_factory=dict)  # copies of inputs that cannot be used in place
 
 
 class InplaceDevice:
@@ -124,14 +124,16 @@ class InplaceDevice:
             with open(path, "wb") as file:
                 file.write(code)
             try:
-                function = ctypes.CDLL(path).run        # argtypes stay unset: checking them costs four times the call
+                function = ctypes.CDLL(path).run  # argtypes stay unset: checking them costs four times the call
             except (OSError, AttributeError) as error:
                 raise InvalidArgumentError(f"the WASM module of a program cannot be used: {error}") from None
             self._functions[digest] = function
             if len(self._functions) == MANY_MODULES:
-                warnings.warn(f"{MANY_MODULES} compiled modules are loaded and the browser never unloads code: "
-                              f"pass inputs of fewer different shapes, or give tf.function an input_signature.",
-                              stacklevel=2)
+                warnings.warn(
+                    f"{MANY_MODULES} compiled modules are loaded and the browser never unloads code: "
+                    f"pass inputs of fewer different shapes, or give tf.function an input_signature.",
+                    stacklevel=2,
+                )
         self._stats.programs += 1
         return Loaded(program, self._functions[digest])
 
@@ -144,7 +146,7 @@ class InplaceDevice:
         memory = self.allocate(table.words.nbytes)
         view = memory.array[: table.words.nbytes].view(np.uint32)
         view[:] = table.words
-        table.words = view                                  # from now on the table is written where the module reads it
+        table.words = view  # from now on the table is written where the module reads it
         return Bound(loaded, table, memory, [span.buffer for span in layout.spans])
 
     def unbind(self, bound: Bound) -> None:
@@ -169,7 +171,7 @@ class InplaceDevice:
     def _input_address(self, bound: Bound, feed: Feed) -> int:
         """Where an input lies: its own memory if that is aligned, else a copy whose buffer is kept for later runs."""
         buffer = bound.keep[feed.region]
-        if buffer is not None:                              # an input inside a packed region has memory of its own
+        if buffer is not None:  # an input inside a packed region has memory of its own
             span = bound.table.words[feed.region] - buffer.address
             self.upload(buffer, int(span), feed.array)
             return int(bound.table.words[feed.region])
@@ -190,7 +192,7 @@ def with_dylink(module: bytes) -> bytes:
     marker = b"\x08dylink.0"
     if module[8:9] == b"\x00" and module[10 : 10 + len(marker)] == marker:
         return module
-    memory_info = b"\x01\x04\x00\x00\x00\x00"                   # sub-section 1: no memory, no table of its own
+    memory_info = b"\x01\x04\x00\x00\x00\x00"  # sub-section 1: no memory, no table of its own
     body = marker + memory_info
     return module[:8] + b"\x00" + bytes([len(body)]) + body + module[8:]
 

@@ -12,9 +12,9 @@ from math import gcd
 from ..kernel.ir import I32, Axis, Expr, Store
 from .lower import nodes_of
 
-UNKNOWN_EXTENT = 64       # what a symbolic extent is taken for when costs are compared
-GATHER_COST = 7           # a lane-by-lane load, in units of one vector instruction
-EMULATED_COST = 9         # an operation that SIMD128 lacks, lane by lane
+UNKNOWN_EXTENT = 64  # what a symbolic extent is taken for when costs are compared
+GATHER_COST = 7  # a lane-by-lane load, in units of one vector instruction
+EMULATED_COST = 9  # an operation that SIMD128 lacks, lane by lane
 
 
 class Lanes:
@@ -22,7 +22,7 @@ class Lanes:
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
-        self.wrapped = False                  # some value relies on blocks of four (div, mod): unroll by one block only
+        self.wrapped = False  # some value relies on blocks of four (div, mod): unroll by one block only
         self._known: dict[Expr, tuple[int | None, int]] = {}
 
     def stride(self, x: Expr) -> int | None:
@@ -40,7 +40,7 @@ class Lanes:
         op = x.op
         if op == "axis":
             return (1, 4) if x.attr is self.axis else (0, 1)
-        if op == "acc":                       # its axes do not tell what the fold's values depend on
+        if op == "acc":  # its axes do not tell what the fold's values depend on
             return None, 1
         if op == "const":
             return 0, abs(int(x.attr)) if x.dtype == I32 else 1
@@ -60,7 +60,7 @@ class Lanes:
             return s * by, m * abs(by)
         if s == 0:
             return (0, 1) if x.op == "div" else (0, gcd(m, by))
-        if s > 0 and by > 0 and m % (4 * s) == 0 and by % (4 * s) == 0:       # the block does not cross a multiple of `by`
+        if s > 0 and by > 0 and m % (4 * s) == 0 and by % (4 * s) == 0:  # the block does not cross a multiple of `by`
             self.wrapped = True
             return (0, 1) if x.op == "div" else (s, gcd(m, by))
         return None, 1
@@ -71,18 +71,22 @@ def known_extent(axis: Axis) -> int:
     return axis.extent if isinstance(axis.extent, int) else UNKNOWN_EXTENT
 
 
-def choose_lane(axes: Sequence[Axis], stores: Sequence[Store], originals: Sequence[Expr], sequential: frozenset[Axis]) -> Axis | None:
+def choose_lane(
+    axes: Sequence[Axis], stores: Sequence[Store], originals: Sequence[Expr], sequential: frozenset[Axis]
+) -> Axis | None:
     """The parallel axis along which vectors run, or None where folds and loops are better vectorised by themselves."""
     nodes = [x for x in originals if x.op not in ("const", "fold", "out")]
     weights = {x: _trips(x.axes & sequential) for x in nodes}
     inner = innermost_lanes(stores, originals)
     best: Axis | None = None
-    least = sum(weights[x] * (1 if inner.get(x) else 4) for x in nodes) + sum(_trips(frozenset(s.loops)) * (1 if s.loops else 4) for s in stores)
+    least = sum(weights[x] * (1 if inner.get(x) else 4) for x in nodes) + sum(
+        _trips(frozenset(s.loops)) * (1 if s.loops else 4) for s in stores
+    )
     for axis in reversed(axes):
         if axis.extent == 1 or (isinstance(axis.extent, int) and axis.extent < 4):
             continue
         lanes = Lanes(axis)
-        total = sum(weights[x] * _cost(lanes, x) for x in nodes)
+        total = sum(weights[x] * cost(lanes, x) for x in nodes)
         total += sum(_trips(frozenset(s.loops)) * (1 if lanes.stride(s.index) == 1 else GATHER_COST) for s in stores)
         if isinstance(axis.extent, int):
             blocks, rest = divmod(axis.extent, 4)
@@ -99,12 +103,18 @@ def _trips(axes: frozenset[Axis]) -> int:
     return n
 
 
-def _cost(lanes: Lanes, x: Expr) -> int:
+def cost(lanes: Lanes, x: Expr) -> int:
     """The cost of one node for four lanes."""
     stride = lanes.stride(x)
     if x.op == "load":
         index = lanes.stride(x.args[0])
-        return 1 if index in (0, 1) and (len(x.args) == 1 or lanes.stride(x.args[1]) == 0) else 2 if index == 1 else GATHER_COST
+        return (
+            1
+            if index in (0, 1) and (len(x.args) == 1 or lanes.stride(x.args[1]) == 0)
+            else 2
+            if index == 1
+            else GATHER_COST
+        )
     if stride is not None:
         return 1
     if x.op in ("div", "mod", "quot", "rem") and not power_of_two(x.args[1]):
@@ -125,7 +135,7 @@ def innermost_lanes(stores: Sequence[Store], originals: Sequence[Expr]) -> dict[
             mark_inner(loop_lane(store.loops, [store.index, store.value], may_reorder=False), [store.value], result)
     for x in originals:
         if x.op == "fold" and all(a.combine != "custom" for a in x.attr.accumulators):
-            values = x.args[len(x.attr.accumulators):]
+            values = x.args[len(x.attr.accumulators) :]
             mark_inner(loop_lane(x.attr.axes, values, may_reorder=True), values, result)
     return result
 
@@ -144,7 +154,7 @@ def loop_lane(axes: Sequence[Axis], roots: Sequence[Expr], may_reorder: bool) ->
         if not isinstance(axis.extent, int) or axis.extent >= 8:
             lanes = Lanes(axis)
             nodes = [x for x in nodes_of(roots) if axis in x.axes]
-            if all(_cost(lanes, x) <= 2 for x in nodes) and not any(x.op == "fold" for x in nodes):
+            if all(cost(lanes, x) <= 2 for x in nodes) and not any(x.op == "fold" for x in nodes):
                 return axis
         if not may_reorder:
             break

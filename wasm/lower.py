@@ -15,7 +15,7 @@ from ..kernel.index import linear
 from ..kernel.ir import I32, Axis, Builder, Expr, Store
 
 _number = attrgetter("number")
-_NEW = count(1 << 40)         # numbers of rewritten nodes: above those of any builder, in order of creation
+_NEW = count(1 << 40)  # numbers of rewritten nodes: above those of any builder, in order of creation
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ __all__ = ["WasmtimeDevice", "open_device"]
 
 PAGE = 65536
 LARGEST_ADDRESS = (1 << 32) - PAGE
-FIRST_ADDRESS = 256             # address 0 stays unused, so that a missing region is not somebody's memory
+FIRST_ADDRESS = 256  # address 0 stays unused, so that a missing region is not somebody's memory
 
 
 @dataclass(eq=False)
@@ -56,7 +56,7 @@ class Bound:
     table: Table
     memory: WasmBuffer
     spans: list[int]
-    fresh: bool = True          # the table has not been written to memory yet
+    fresh: bool = True  # the table has not been written to memory yet
 
 
 class Heap:
@@ -64,7 +64,7 @@ class Heap:
 
     def __init__(self) -> None:
         self.end = FIRST_ADDRESS
-        self._free: list[tuple[int, int]] = []          # (address, size), ascending
+        self._free: list[tuple[int, int]] = []  # (address, size), ascending
 
     def take(self, size: int) -> int:
         for index, (address, room) in enumerate(self._free):
@@ -135,7 +135,7 @@ class WasmtimeDevice:
         except ResourceExhaustedError:
             self._heap.give(address, size)
             raise
-        self._bytes[address : min(address + size, self._used)] = 0      # memory beyond was never handed out: zeros
+        self._bytes[address : min(address + size, self._used)] = 0  # memory beyond was never handed out: zeros
         self._used = max(self._used, address + size)
         self._stats.live_buffers += 1
         self._stats.live_bytes += size
@@ -175,7 +175,7 @@ class WasmtimeDevice:
             raise ResourceExhaustedError(f"{end} bytes of buffers do not fit WebAssembly's 4 GiB. Use a smaller batch.")
         pages = -(-(end - self._size) // PAGE)
         if self._size:
-            pages = max(pages, min(self._size // PAGE // 4, (LARGEST_ADDRESS - end) // PAGE))     # grow by a quarter
+            pages = max(pages, min(self._size // PAGE // 4, (LARGEST_ADDRESS - end) // PAGE))  # grow by a quarter
         have = self._memory.size(self._store)
         need = (self._size // PAGE) + pages - have
         if need > 0:
@@ -211,7 +211,7 @@ class WasmtimeDevice:
         return Loaded(program, function)
 
     def unload(self, loaded: Loaded) -> None:
-        self._stats.programs -= 1           # wasmtime frees an instance with its store: the code stays until `close`
+        self._stats.programs -= 1  # wasmtime frees an instance with its store: the code stays until `close`
 
     def bind(self, loaded: Loaded, layout: Layout) -> Bound:
         addresses = [span.buffer.address + span.offset if span.buffer else 0 for span in layout.spans]
@@ -247,14 +247,17 @@ class WasmtimeDevice:
         values[2].i32 = steps
         trap = ctypes.POINTER(ffi.wasm_trap_t)()
         error = ffi.wasmtime_func_call_unchecked(
-            self._store._context(), ctypes.byref(function._func), values, 3, ctypes.byref(trap))
+            self._store._context(), ctypes.byref(function._func), values, 3, ctypes.byref(trap)
+        )
         if watchdog is not None:
             watchdog.cancel()
         if trap:
             reason = self._wasmtime.Trap._from_ptr(trap)
             if reason.trap_code == self._wasmtime.TrapCode.INTERRUPT:
-                raise DeviceHungError(f"a WASM program did not end within {self._timeout:g} s and was stopped. "
-                                      f"Do not trust its file, or allow it more time.")
+                raise DeviceHungError(
+                    f"a WASM program did not end within {self._timeout:g} s and was stopped. "
+                    f"Do not trust its file, or allow it more time."
+                )
             raise InternalError(f"a WASM kernel trapped: {reason.message}")
         if error:
             raise InternalError(f"a WASM program failed: {self._wasmtime.WasmtimeError._from_ptr(error)}")
@@ -276,8 +279,9 @@ class WasmtimeDevice:
         self._store.close()
 
 
-def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset(),
-                timeout: float | None = None) -> WasmtimeDevice:
+def open_device(
+    limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset(), timeout: float | None = None
+) -> WasmtimeDevice:
     """A new device. Raises NoExecutorError if wasmtime is not installed or lacks a feature."""
     if features:
         raise NoExecutorError(f"wasmtime runs baseline SIMD programs, this one needs {sorted(features)}")

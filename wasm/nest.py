@@ -17,8 +17,8 @@ from .vector import Vectors
 
 VALUE, ADDRESS, CONDITION = "value", "address", "condition"
 Root = tuple[Expr, str]
-_Need = tuple[Expr, bool]                     # (expression, as a vector)
-Bound = int | Callable[[], None]              # a constant, or code that pushes it
+_Need = tuple[Expr, bool]  # (expression, as a vector)
+Bound = int | Callable[[], None]  # a constant, or code that pushes it
 
 
 class Nests(Vectors):
@@ -35,10 +35,17 @@ class Nests(Vectors):
             if x.op == "fold":
                 self.sibling_folds.setdefault(x.attr.axes, []).append(x)
 
-    # -- loops ----------------------------------------------------------------------------------------------------------
+    # -- loops -------------------------------------------------------------------------------------------------------
 
-    def nest(self, axes: Sequence[Axis], roots: Sequence[Root], body: Callable[[], None], lane: Axis | None = None, unroll: int = 1,
-             bounds: dict[Axis, tuple[Bound, Bound]] | None = None) -> None:
+    def nest(
+        self,
+        axes: Sequence[Axis],
+        roots: Sequence[Root],
+        body: Callable[[], None],
+        lane: Axis | None = None,
+        unroll: int = 1,
+        bounds: dict[Axis, tuple[Bound, Bound]] | None = None,
+    ) -> None:
         """Loops over the axes, outermost first; `lane`, which must be the last, runs in vectors of `unroll` blocks.
 
         `bounds` gives (start, stop) for axes that do not run over their whole extent; starts are multiples of 4.
@@ -72,7 +79,9 @@ class Nests(Vectors):
         i = self.local(encode.I32)
         self._push(start)
         self.code.set(i)
-        self._rounds(axis, i, stop, 1, inside, certain=isinstance(start, int) and isinstance(stop, int) and start < stop)
+        self._rounds(
+            axis, i, stop, 1, inside, certain=isinstance(start, int) and isinstance(stop, int) and start < stop
+        )
         self.leave(mark)
 
     def _rounds(self, axis: Axis, i: int, stop: Bound, step: int, inside: Callable[[], None], certain: bool) -> None:
@@ -80,25 +89,32 @@ class Nests(Vectors):
         code = self.code
         mark = self.enter()
         self.remember(self.axes, axis, i)
-        if step > 1 and not isinstance(stop, int):        # the last start that still has `step` to go
+        if step > 1 and not isinstance(stop, int):  # the last start that still has `step` to go
             last = self.local(encode.I32)
-            self._push(stop), code.i32(step - 1), code.op("i32.sub"), code.set(last)
-            limit: Bound = lambda: code.get(last)         # noqa: E731
+            self._push(stop)
+            code.i32(step - 1).op("i32.sub").set(last)
+            limit: Bound = lambda: code.get(last)  # noqa: E731
         else:
             limit = stop - (step - 1) if isinstance(stop, int) else stop
         code.block()
         if not certain:
-            code.get(i), self._push(limit), code.op("i32.ge_s"), code.br_if(0)
+            code.get(i)
+            self._push(limit)
+            code.op("i32.ge_s").br_if(0)
         code.loop()
         body = self.enter()
         inside()
         self.leave(body)
-        code.get(i), code.i32(step), code.op("i32.add"), code.tee(i), self._push(limit), code.op("i32.lt_s"), code.br_if(0)
+        code.get(i).i32(step).op("i32.add").tee(i)
+        self._push(limit)
+        code.op("i32.lt_s").br_if(0)
         code.end()
         code.end()
         self.leave(mark)
 
-    def _vector_loop(self, axis: Axis, start: Bound, stop: Bound, roots: Sequence[Root], body: Callable[[], None], unroll: int) -> None:
+    def _vector_loop(
+        self, axis: Axis, start: Bound, stop: Bound, roots: Sequence[Root], body: Callable[[], None], unroll: int
+    ) -> None:
         mark = self.enter()
         i = self.local(encode.I32)
         self._push(start)
@@ -134,7 +150,7 @@ class Nests(Vectors):
     def _lanes(self) -> dict[Axis, Lanes]:
         return self.__dict__.setdefault("_known_lanes", {})
 
-    # -- hoisting -------------------------------------------------------------------------------------------------------
+    # -- hoisting ----------------------------------------------------------------------------------------------------
 
     def hoist(self, roots: Sequence[Root]) -> None:
         """Computes, here, the largest parts of the roots that depend only on axes of loops around this point."""
@@ -168,15 +184,15 @@ class Nests(Vectors):
 
     def _operands(self, x: Expr, as_vector: bool) -> list[_Need]:
         """The operands of a node, each in the way that the node needs it."""
-        if not as_vector or self.lane.stride(x) == 0:      # type: ignore[union-attr]
+        if not as_vector or self.lane.stride(x) == 0:
             return [(a, False) for a in x.args]
-        if x.dtype == "i32" and self.lane.stride(x) is not None:               # type: ignore[union-attr]
+        if x.dtype == "i32" and self.lane.stride(x) is not None:
             return [(a, False) for a in x.args]
         if x.op == "mem":
-            gathered = self.lane.stride(x.args[0]) is None # type: ignore[union-attr]
-            return [(x.args[0], gathered)] + [(a, self.lane.stride(a) != 0) for a in x.args[1:]]          # type: ignore[union-attr]
+            gathered = self.lane.stride(x.args[0]) is None
+            return [(x.args[0], gathered)] + [(a, self.lane.stride(a) != 0) for a in x.args[1:]]
         if x.op in ("shl", "shr"):
-            return [(x.args[0], True), (x.args[1], self.lane.stride(x.args[1]) != 0)]                     # type: ignore[union-attr]
+            return [(x.args[0], True), (x.args[1], self.lane.stride(x.args[1]) != 0)]
         return [(a, True) for a in x.args]
 
     def _precompute(self, x: Expr, as_vector: bool) -> None:
@@ -187,13 +203,13 @@ class Nests(Vectors):
             self.fold_of(x)
         elif not as_vector:
             self.scalar_local(x)
-        elif self.lane.stride(x) == 0:                     # type: ignore[union-attr]
+        elif self.lane.stride(x) == 0:
             self.vector_local(x, 0)
         else:
             for part in range(self.parts):
                 self.vector_local(x, part)
 
-    # -- folds ----------------------------------------------------------------------------------------------------------
+    # -- folds -------------------------------------------------------------------------------------------------------
 
     def fold(self, x: Expr) -> None:
         """Emits the loop of a fold, together with those folds that can share it."""
@@ -212,7 +228,7 @@ class Nests(Vectors):
         if varying:
             self._vector_fold(group)
             return
-        values = [v for f in group for v in f.args[len(f.attr.accumulators):]]
+        values = [v for f in group for v in f.args[len(f.attr.accumulators) :]]
         inner = None if self.lane is not None or _custom(x) else loop_lane(spec.axes, values, may_reorder=True)
         outer, self.lane = self.lane, None
         if inner is None:
@@ -236,8 +252,12 @@ class Nests(Vectors):
     def _vector_fold(self, group: list[Expr]) -> None:
         """A fold inside a vector loop: each lane has accumulators of its own."""
         for f in group:
-            self.remember(self.folds, f, self._accumulators(f, lambda a, init: [self._initial_vector(init, p) for p in range(self.parts)]))
-        values = [v for f in group for v in f.args[len(f.attr.accumulators):]]
+            self.remember(
+                self.folds,
+                f,
+                self._accumulators(f, lambda a, init: [self._initial_vector(init, p) for p in range(self.parts)]),
+            )
+        values = [v for f in group for v in f.args[len(f.attr.accumulators) :]]
 
         def body() -> None:
             for f in group:
@@ -272,7 +292,9 @@ class Nests(Vectors):
 
         def body() -> None:
             for f in group:
-                self._update(f, self.folds[f] if self.lane is None else wide[f], None if self.lane is None else self.parts)
+                self._update(
+                    f, self.folds[f] if self.lane is None else wide[f], None if self.lane is None else self.parts
+                )
 
         axes = [a for a in group[0].attr.axes if a is not inner] + [inner]
         self.nest(axes, [(v, VALUE) for v in values], body, lane=inner, unroll=parts)
@@ -286,7 +308,7 @@ class Nests(Vectors):
         while len(vectors) > 1:
             half = len(vectors) // 2
             for a, b in zip(vectors[:half], vectors[half:], strict=True):
-                self.code.get(a), self.code.get(b)
+                self.code.get(a).get(b)
                 self.combine_vectors(kind, dtype)
                 self.code.set(a)
             vectors = vectors[:half]
@@ -309,22 +331,22 @@ class Nests(Vectors):
     def _update(self, f: Expr, accumulators: list[object], parts: int | None) -> None:
         """One round of a fold; `parts` is None for scalars."""
         code, spec = self.code, f.attr
-        values = f.args[len(spec.accumulators):]
+        values = f.args[len(spec.accumulators) :]
         if _custom(f):
             self._update_custom(f, accumulators, values, parts)
             return
         for a, local, value in zip(spec.accumulators, accumulators, values, strict=True):
             if parts is None:
-                code.get(local)                            # type: ignore[arg-type]
+                code.get(local)
                 self.scalar(value)
                 self.combine(a.combine, a.dtype)
-                code.set(local)                            # type: ignore[arg-type]
+                code.set(local)
                 continue
             for part in range(parts):
-                code.get(local[part])                      # type: ignore[index]
+                code.get(local[part])
                 self.vector(value, part)
                 self.combine_vectors(a.combine, a.dtype)
-                code.set(local[part])                      # type: ignore[index]
+                code.set(local[part])
 
     def _update_custom(self, f: Expr, accumulators: list[object], values: Sequence[Expr], parts: int | None) -> None:
         """All new values are computed from the old accumulators, then assigned together."""
@@ -336,20 +358,22 @@ class Nests(Vectors):
                 self.remember(self.scalars, acc, local)
             else:
                 for part in range(parts):
-                    self.remember(self.vectors, (acc, part), local[part])      # type: ignore[index]
+                    self.remember(self.vectors, (acc, part), local[part])
         new: list[tuple[object, int]] = []
         for a, local, value in zip(f.attr.accumulators, accumulators, values, strict=True):
             if parts is None:
                 fresh = self.local(wasm_type(a.dtype))
-                self.scalar(value), code.set(fresh)
+                self.scalar(value)
+                code.set(fresh)
                 new.append((local, fresh))
             else:
                 for part in range(parts):
                     fresh = self.local(encode.V128)
-                    self.vector(value, part), code.set(fresh)
-                    new.append((local[part], fresh))       # type: ignore[index]
+                    self.vector(value, part)
+                    code.set(fresh)
+                    new.append((local[part], fresh))
         for old, fresh in new:
-            code.get(fresh), code.set(old)                 # type: ignore[arg-type]
+            code.get(fresh).set(old)
         self.leave(mark)
 
 
@@ -361,7 +385,7 @@ def _carried(f: Expr) -> list[Expr]:
     """The accumulators of this fold that its values read, not those of folds inside or around it."""
     own = {(f.attr.level, tuple(a.dtype for a in f.attr.accumulators), tuple(a.extent for a in f.attr.axes))}
     found: dict[Expr, None] = {}
-    stack = list(f.args[len(f.attr.accumulators):])
+    stack = list(f.args[len(f.attr.accumulators) :])
     seen = set()
     while stack:
         x = stack.pop()

@@ -14,7 +14,7 @@ from . import encode
 from .encode import Code
 from .lower import nodes_of
 
-_STOREY = 40                  # how many operations of an expression are emitted by recursion at most
+_STOREY = 40  # how many operations of an expression are emitted by recursion at most
 _WASM_TYPE = {F32: encode.F32, I32: encode.I32, U32: encode.I32, BOOL: encode.I32}
 
 # (op, dtype of the operands) -> instruction
@@ -22,16 +22,34 @@ _SIMPLE: dict[tuple[str, str], str] = {}
 for _op, _name in {"add": "add", "sub": "sub", "mul": "mul"}.items():
     _SIMPLE |= {(_op, F32): f"f32.{_name}", (_op, I32): f"i32.{_name}", (_op, U32): f"i32.{_name}"}
 for _op in ("lt", "le", "gt", "ge"):
-    _SIMPLE |= {(_op, F32): f"f32.{_op}", (_op, I32): f"i32.{_op}_s", (_op, U32): f"i32.{_op}_u", (_op, BOOL): f"i32.{_op}_u"}
+    _SIMPLE |= {
+        (_op, F32): f"f32.{_op}",
+        (_op, I32): f"i32.{_op}_s",
+        (_op, U32): f"i32.{_op}_u",
+        (_op, BOOL): f"i32.{_op}_u",
+    }
 for _op in ("eq", "ne"):
     _SIMPLE |= {(_op, F32): f"f32.{_op}"} | {(_op, d): f"i32.{_op}" for d in (I32, U32, BOOL)}
 for _op in ("and", "or", "xor"):
     _SIMPLE |= {(_op, d): f"i32.{_op}" for d in (I32, U32, BOOL)}
 _SIMPLE |= {
-    ("truediv", F32): "f32.div", ("min", F32): "f32.min", ("max", F32): "f32.max", ("neg", F32): "f32.neg", ("abs", F32): "f32.abs",
-    ("sqrt", F32): "f32.sqrt", ("floor", F32): "f32.floor", ("ceil", F32): "f32.ceil", ("trunc", F32): "f32.trunc",
-    ("round", F32): "f32.nearest", ("shl", I32): "i32.shl", ("shl", U32): "i32.shl", ("shr", I32): "i32.shr_s", ("shr", U32): "i32.shr_u",
-    ("min", BOOL): "i32.and", ("max", BOOL): "i32.or", ("not", BOOL): "i32.eqz",
+    ("truediv", F32): "f32.div",
+    ("min", F32): "f32.min",
+    ("max", F32): "f32.max",
+    ("neg", F32): "f32.neg",
+    ("abs", F32): "f32.abs",
+    ("sqrt", F32): "f32.sqrt",
+    ("floor", F32): "f32.floor",
+    ("ceil", F32): "f32.ceil",
+    ("trunc", F32): "f32.trunc",
+    ("round", F32): "f32.nearest",
+    ("shl", I32): "i32.shl",
+    ("shl", U32): "i32.shl",
+    ("shr", I32): "i32.shr_s",
+    ("shr", U32): "i32.shr_u",
+    ("min", BOOL): "i32.and",
+    ("max", BOOL): "i32.or",
+    ("not", BOOL): "i32.eqz",
 }
 
 
@@ -45,20 +63,20 @@ class Values:
 
     def __init__(self, code: Code) -> None:
         self.code = code
-        self.bases: dict[int, int] = {}                   # buffer number -> local
-        self.sizes: dict[Any, int] = {}                   # Dim -> local
-        self.words: dict[Any, int] = {}                   # (Scalar, word) -> local
-        self.axes: dict[Axis, int] = {}                   # axis -> local
-        self.scalars: dict[Expr, int] = {}                # computed values
-        self.vectors: dict[tuple[Expr, int], int] = {}    # computed vectors, by (value, block)
-        self.folds: dict[Expr, list[Any]] = {}            # fold -> accumulators: a local, or one per block
+        self.bases: dict[int, int] = {}  # buffer number -> local
+        self.sizes: dict[Any, int] = {}  # Dim -> local
+        self.words: dict[Any, int] = {}  # (Scalar, word) -> local
+        self.axes: dict[Axis, int] = {}  # axis -> local
+        self.scalars: dict[Expr, int] = {}  # computed values
+        self.vectors: dict[tuple[Expr, int], int] = {}  # computed vectors, by (value, block)
+        self.folds: dict[Expr, list[Any]] = {}  # fold -> accumulators: a local, or one per block
         self.uses: dict[Expr, int] = {}
-        self.landings: set[Expr] = set()                  # nodes of tall expressions that are computed ahead
+        self.landings: set[Expr] = set()  # nodes of tall expressions that are computed ahead
         self.climbing = False
         self._log: list[tuple[dict[Any, Any], Any]] = []
         self._free: dict[int, list[int]] = {}
 
-    # -- scopes ---------------------------------------------------------------------------------------------------------
+    # -- scopes ------------------------------------------------------------------------------------------------------
 
     def enter(self) -> int:
         """Begins a scope."""
@@ -98,7 +116,7 @@ class Values:
             if height and height % _STOREY == 0:
                 self.landings.add(x)
 
-    # -- scalars --------------------------------------------------------------------------------------------------------
+    # -- scalars -----------------------------------------------------------------------------------------------------
 
     def scalar(self, x: Expr) -> None:
         """Pushes the value of x (of lane 0, inside a vector loop)."""
@@ -206,7 +224,7 @@ class Values:
         self.scalar(x.args[0])
         if len(x.args) == 1:
             code.memory(load, offset)
-        else:                                              # where it is not valid, element 0 is read and dropped
+        else:  # where it is not valid, element 0 is read and dropped
             code.get(self.bases[buffer])
             valid = self.scalar_local(x.args[1])
             code.get(valid)
@@ -282,11 +300,11 @@ class Values:
             code.op("i32.or")
             code.set(b)
             if name != "i32.div_s":
-                code.get(a), code.get(b), code.op(name)
+                code.get(a).get(b).op(name)
                 return
-            code.i32(0), code.get(a), code.op("i32.sub")              # a / -1 = -a, also for the smallest integer
-            code.get(a), code.i32(1), code.get(b), code.get(b), code.i32(-1), code.op("i32.eq"), code.op("select"), code.op(name)
-            code.get(b), code.i32(-1), code.op("i32.eq"), code.op("select")
+            code.i32(0).get(a).op("i32.sub")  # a / -1 = -a, also for the smallest integer
+            code.get(a).i32(1).get(b).get(b).i32(-1).op("i32.eq").op("select").op(name)
+            code.get(b).i32(-1).op("i32.eq").op("select")
 
         self._with_temporaries(2, dtype, checked)
 
@@ -302,7 +320,7 @@ class Values:
         code = self.code
 
         def absolute(a: int) -> None:
-            code.get(a), code.i32(0), code.get(a), code.op("i32.sub"), code.get(a), code.i32(0), code.op("i32.ge_s"), code.op("select")
+            code.get(a).i32(0).get(a).op("i32.sub").get(a).i32(0).op("i32.ge_s").op("select")
 
         if dtype == I32:
             self._with_temporaries(1, dtype, absolute)
@@ -310,16 +328,16 @@ class Values:
     def _sign(self, dtype: str) -> None:
         code = self.code
 
-        def sign_f32(a: int) -> None:          # 1, -1, or x itself: zeros and NaN
+        def sign_f32(a: int) -> None:  # 1, -1, or x itself: zeros and NaN
             code.f32(1.0)
-            code.f32(-1.0), code.get(a), code.get(a), code.f32(0.0), code.op("f32.lt"), code.op("select")
-            code.get(a), code.f32(0.0), code.op("f32.gt"), code.op("select")
+            code.f32(-1.0).get(a).get(a).f32(0.0).op("f32.lt").op("select")
+            code.get(a).f32(0.0).op("f32.gt").op("select")
 
         def sign_i32(a: int) -> None:
-            code.get(a), code.i32(0), code.op("i32.gt_s"), code.get(a), code.i32(0), code.op("i32.lt_s"), code.op("i32.sub")
+            code.get(a).i32(0).op("i32.gt_s").get(a).i32(0).op("i32.lt_s").op("i32.sub")
 
         def sign_u32(a: int) -> None:
-            code.get(a), code.i32(0), code.op("i32.ne")
+            code.get(a).i32(0).op("i32.ne")
 
         self._with_temporaries(1, dtype, {F32: sign_f32, I32: sign_i32, U32: sign_u32}[dtype])
 
@@ -327,9 +345,9 @@ class Values:
         code = self.code
 
         def high(a: int, b: int) -> None:
-            code.get(a), code.op("i64.extend_i32_u"), code.get(b), code.op("i64.extend_i32_u"), code.op("i64.mul")
-            code.out += b"\x42\x20"                       # i64.const 32
-            code.op("i64.shr_u"), code.op("i32.wrap_i64")
+            code.get(a).op("i64.extend_i32_u").get(b).op("i64.extend_i32_u").op("i64.mul")
+            code.out += b"\x42\x20"  # i64.const 32
+            code.op("i64.shr_u").op("i32.wrap_i64")
 
         self._with_temporaries(2, dtype, high)
 
@@ -346,12 +364,18 @@ class Values:
         kind = "f32" if dtype == F32 else "i32"
 
         def multiply_add(a: int, b: int, c: int) -> None:
-            code.get(a), code.get(b), code.op(f"{kind}.mul"), code.get(c), code.op(f"{kind}.add")
+            code.get(a).get(b).op(f"{kind}.mul").get(c).op(f"{kind}.add")
 
         self._with_temporaries(3, dtype, multiply_add)
 
 
 _SPECIAL = {
-    "neg": Values._negate, "not": Values._not, "abs": Values._abs, "sign": Values._sign, "mulhi": Values._mulhi,
-    "isnan": Values._isnan, "rsqrt": Values._rsqrt, "fma": Values._fma,
+    "neg": Values._negate,
+    "not": Values._not,
+    "abs": Values._abs,
+    "sign": Values._sign,
+    "mulhi": Values._mulhi,
+    "isnan": Values._isnan,
+    "rsqrt": Values._rsqrt,
+    "fma": Values._fma,
 }

@@ -10,8 +10,8 @@ from math import prod
 from ..kernel.ir import Expr, FoldSpec, Store, rebuild, rewrite, store_roots
 from .lower import nodes_of
 
-_ROUNDS = 9                # folds of more rounds stay loops
-_NODES = 160               # and those whose rounds together would have more nodes than this
+_ROUNDS = 9  # folds of more rounds stay loops
+_NODES = 160  # and those whose rounds together would have more nodes than this
 
 _OP = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 
@@ -33,28 +33,34 @@ def unroll_folds(stores: Sequence[Store], keep: Expr | None = None) -> tuple[Sto
             done[x] = x
         else:
             done[x] = rebuild(x, tuple(done[a] for a in x.args))
-    return tuple(replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid]) for s in stores)
+    return tuple(
+        replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid])
+        for s in stores
+    )
 
 
 def _short(fold: Expr) -> bool:
     extents = [a.extent for a in fold.attr.axes]
     if not all(isinstance(e, int) for e in extents):
         return False
-    rounds = prod(extents)                                 # type: ignore[arg-type]
+    rounds = prod(extents)
     if not 0 < rounds <= _ROUNDS or any(a.combine not in _OP for a in fold.attr.accumulators):
         return False
-    inside = [x for x in nodes_of(fold.args[len(fold.attr.accumulators):]) if not x.axes.isdisjoint(fold.attr.axes)]
+    inside = [x for x in nodes_of(fold.args[len(fold.attr.accumulators) :]) if not x.axes.isdisjoint(fold.attr.axes)]
     return rounds * len(inside) <= _NODES and not any(x.op == "fold" for x in inside)
 
 
 def _write_out(fold: Expr) -> list[Expr]:
     spec: FoldSpec = fold.attr
     ir = fold.ir
-    values = fold.args[len(spec.accumulators):]
+    values = fold.args[len(spec.accumulators) :]
     totals: list[Expr] | None = None
-    for at in product(*(range(a.extent) for a in spec.axes)):                  # type: ignore[arg-type]
+    for at in product(*(range(a.extent) for a in spec.axes)):
         here = rewrite(values, {ir.axis(a): ir.const(i) for a, i in zip(spec.axes, at, strict=True) if a.extent != 1})
-        totals = here if totals is None else [
-            ir.binary(_OP[a.combine], t, v) for a, t, v in zip(spec.accumulators, totals, here, strict=True)]
+        totals = (
+            here
+            if totals is None
+            else [ir.binary(_OP[a.combine], t, v) for a, t, v in zip(spec.accumulators, totals, here, strict=True)]
+        )
     assert totals is not None
     return totals

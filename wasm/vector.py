@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import pack
+from typing import Any
 
 from ..kernel.ir import BOOL, F32, I32, U32, Expr
 from . import encode
 from .encode import f32_bytes, u32_bytes
-from .lanes import Lanes, power_of_two
+from .lanes import power_of_two
 from .lower import Target
 from .scalar import Values
 
@@ -20,21 +21,45 @@ _SIMPLE: dict[tuple[str, str], str] = {}
 for _op in ("add", "sub", "mul"):
     _SIMPLE |= {(_op, F32): f"f32x4.{_op}", (_op, I32): f"i32x4.{_op}", (_op, U32): f"i32x4.{_op}"}
 for _op in ("lt", "le", "gt", "ge"):
-    _SIMPLE |= {(_op, F32): f"f32x4.{_op}", (_op, I32): f"i32x4.{_op}_s", (_op, U32): f"i32x4.{_op}_u", (_op, BOOL): f"i32x4.{_op}_u"}
+    _SIMPLE |= {
+        (_op, F32): f"f32x4.{_op}",
+        (_op, I32): f"i32x4.{_op}_s",
+        (_op, U32): f"i32x4.{_op}_u",
+        (_op, BOOL): f"i32x4.{_op}_u",
+    }
 for _op in ("eq", "ne"):
     _SIMPLE |= {(_op, F32): f"f32x4.{_op}"} | {(_op, d): f"i32x4.{_op}" for d in (I32, U32, BOOL)}
 for _op in ("and", "or", "xor"):
     _SIMPLE |= {(_op, d): f"v128.{_op}" for d in (I32, U32, BOOL)}
 for _op in ("min", "max"):
-    _SIMPLE |= {(_op, F32): f"f32x4.{_op}", (_op, I32): f"i32x4.{_op}_s", (_op, U32): f"i32x4.{_op}_u",
-                (_op, BOOL): "v128.and" if _op == "min" else "v128.or"}
+    _SIMPLE |= {
+        (_op, F32): f"f32x4.{_op}",
+        (_op, I32): f"i32x4.{_op}_s",
+        (_op, U32): f"i32x4.{_op}_u",
+        (_op, BOOL): "v128.and" if _op == "min" else "v128.or",
+    }
 _SIMPLE |= {
-    ("truediv", F32): "f32x4.div", ("neg", F32): "f32x4.neg", ("neg", I32): "i32x4.neg", ("neg", U32): "i32x4.neg",
-    ("abs", F32): "f32x4.abs", ("abs", I32): "i32x4.abs",
-    ("sqrt", F32): "f32x4.sqrt", ("floor", F32): "f32x4.floor", ("ceil", F32): "f32x4.ceil", ("trunc", F32): "f32x4.trunc",
-    ("round", F32): "f32x4.nearest", ("not", BOOL): "v128.not", ("not", I32): "v128.not", ("not", U32): "v128.not",
+    ("truediv", F32): "f32x4.div",
+    ("neg", F32): "f32x4.neg",
+    ("neg", I32): "i32x4.neg",
+    ("neg", U32): "i32x4.neg",
+    ("abs", F32): "f32x4.abs",
+    ("abs", I32): "i32x4.abs",
+    ("sqrt", F32): "f32x4.sqrt",
+    ("floor", F32): "f32x4.floor",
+    ("ceil", F32): "f32x4.ceil",
+    ("trunc", F32): "f32x4.trunc",
+    ("round", F32): "f32x4.nearest",
+    ("not", BOOL): "v128.not",
+    ("not", I32): "v128.not",
+    ("not", U32): "v128.not",
 }
-_SHIFT = {("shl", I32): "i32x4.shl", ("shl", U32): "i32x4.shl", ("shr", I32): "i32x4.shr_s", ("shr", U32): "i32x4.shr_u"}
+_SHIFT = {
+    ("shl", I32): "i32x4.shl",
+    ("shl", U32): "i32x4.shl",
+    ("shr", I32): "i32x4.shr_s",
+    ("shr", U32): "i32x4.shr_u",
+}
 _ONES, _ZEROS = b"\xff" * 16, bytes(16)
 
 
@@ -48,7 +73,7 @@ def spread(value: float | int, dtype: str) -> bytes:
 class Vectors(Values):
     """The vector side of evaluating expressions; `lane` is None outside vector loops."""
 
-    lane: Lanes | None = None
+    lane: Any = None  # Lanes, inside a vector loop
     parts: int = 1
 
     def vector(self, x: Expr, part: int) -> None:
@@ -56,7 +81,7 @@ class Vectors(Values):
         if x.op == "const":
             self.code.v128(spread(x.attr, x.dtype))
             return
-        uniform = self.lane.stride(x) == 0                # type: ignore[union-attr]
+        uniform = self.lane.stride(x) == 0
         key = (x, 0 if uniform else part)
         local = self.vectors.get(key)
         if local is not None:
@@ -72,7 +97,7 @@ class Vectors(Values):
             self.keep_vector(x, part)
 
     def _ahead(self, x: Expr, part: int) -> None:
-        stride = self.lane.stride(x)                       # type: ignore[union-attr]
+        stride = self.lane.stride(x)
         if stride == 0 or (stride is not None and x.dtype == I32):
             self.scalar_local(x)
         else:
@@ -87,7 +112,7 @@ class Vectors(Values):
 
     def vector_local(self, x: Expr, part: int) -> int:
         """A local of this scope that holds the vector."""
-        key = (x, 0 if self.lane.stride(x) == 0 else part)                    # type: ignore[union-attr]
+        key = (x, 0 if self.lane.stride(x) == 0 else part)
         local = self.vectors.get(key)
         if local is None:
             self.vector(x, part)
@@ -102,7 +127,13 @@ class Vectors(Values):
 
     def _spread(self, x: Expr) -> None:
         code = self.code
-        if x.op == "mem" and len(x.args) == 1 and x.dtype != BOOL and x not in self.scalars and self.uses.get(x, 0) <= 1:
+        if (
+            x.op == "mem"
+            and len(x.args) == 1
+            and x.dtype != BOOL
+            and x not in self.scalars
+            and self.uses.get(x, 0) <= 1
+        ):
             self.scalar(x.args[0])
             code.memory("v128.load32_splat", x.attr[1])
             return
@@ -116,7 +147,7 @@ class Vectors(Values):
 
     def _vector(self, x: Expr, part: int) -> None:
         op, code = x.op, self.code
-        step = self.lane.stride(x) if x.dtype == I32 else None                # type: ignore[union-attr]
+        step = self.lane.stride(x) if x.dtype == I32 else None
         if step is not None:
             self.scalar(x)
             code.op("i32x4.splat")
@@ -149,7 +180,7 @@ class Vectors(Values):
             for a in x.args:
                 self.vector(a, part)
             code.op(name)
-        elif op in ("shl", "shr") and self.lane.stride(x.args[1]) == 0:        # type: ignore[union-attr]
+        elif op in ("shl", "shr") and self.lane.stride(x.args[1]) == 0:
             self.vector(x.args[0], part)
             self.scalar(x.args[1])
             code.op(_SHIFT[op, dtype])
@@ -217,7 +248,7 @@ class Vectors(Values):
         """Reduces the four lanes of a local into a scalar local."""
         code = self.code
         for lanes in ((2, 3, 0, 1), (1, 0, 3, 2)):
-            code.get(vector), code.get(vector), code.get(vector)
+            code.get(vector).get(vector).get(vector)
             code.shuffle(lanes)
             self.combine_vectors(kind, dtype)
             code.set(vector)
@@ -230,25 +261,25 @@ class Vectors(Values):
         self.combine(kind, dtype)
         code.set(scalar)
 
-    # -- memory ---------------------------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------------------------
 
     def _load(self, x: Expr, part: int) -> None:
         code, lane = self.code, self.lane
         buffer, offset = x.attr
         address, valid = x.args[0], x.args[1] if len(x.args) > 1 else None
-        step = lane.stride(address)                        # type: ignore[union-attr]
+        step = lane.stride(address)
         if valid is None:
             if step == 4:
                 self.scalar(address)
                 code.memory("v128.load", offset + 16 * part)
             else:
                 self._gather(self._lane_addresses(address, part, step), offset)
-        elif lane.stride(valid) == 0 and step == 4:        # type: ignore[union-attr]
+        elif lane.stride(valid) == 0 and step == 4:
             at = self.scalar_local(address)
             self.scalar(valid)
             code.if_(encode.V128)
-            code.get(at), code.memory("v128.load", offset + 16 * part)
-            code.else_(), code.v128(_ZEROS), code.end()
+            code.get(at).memory("v128.load", offset + 16 * part)
+            code.else_().v128(_ZEROS).end()
         else:
             self._guarded(buffer, address, valid, part, step)
         if x.dtype == BOOL:
@@ -265,17 +296,17 @@ class Vectors(Values):
         def guarded(i: int) -> None:
             push(i)
             code.get(self.bases[buffer])
-            code.get(mask), code.lane("i32x4.extract_lane", i)
+            code.get(mask).lane("i32x4.extract_lane", i)
             code.op("select")
 
         if step == 4:
-            code.get(mask), code.op("i32x4.all_true")
+            code.get(mask).op("i32x4.all_true")
             code.if_(encode.V128)
-            code.get(at), code.memory("v128.load", 16 * part)                  # type: ignore[arg-type]
+            code.get(at).memory("v128.load", 16 * part)
             code.else_()
         inside = self.enter()
         self._gather(guarded, 0)
-        code.get(mask), code.op("v128.and")
+        code.get(mask).op("v128.and")
         self.leave(inside)
         if step == 4:
             code.end()
@@ -292,7 +323,7 @@ class Vectors(Values):
         code = self.code
         if step is None:
             vector = self.vector_local(address, part)
-            return lambda i: (code.get(vector), code.lane("i32x4.extract_lane", i))[0]         # type: ignore[return-value]
+            return lambda i: (code.get(vector), code.lane("i32x4.extract_lane", i))[0]
         at = self.scalar_local(address)
 
         def push(i: int) -> None:
@@ -306,9 +337,9 @@ class Vectors(Values):
     def store_vector(self, target: Target, values: int, part: int) -> None:
         """Stores the vector in local `values`, for the lanes of block `part`."""
         code, lane = self.code, self.lane
-        step = lane.stride(target.address)                 # type: ignore[union-attr]
+        step = lane.stride(target.address)
         valid = target.valid
-        if valid is not None and lane.stride(valid) == 0:  # type: ignore[union-attr]
+        if valid is not None and lane.stride(valid) == 0:
             self.scalar_local(target.address) if step is not None else self.vector_local(target.address, part)
             self.scalar(valid)
             code.if_()
@@ -329,13 +360,14 @@ class Vectors(Values):
             return
         push = self._lane_addresses(target.address, part, step)
         if step == 4:
-            code.get(mask), code.op("i32x4.all_true")      # type: ignore[arg-type]
+            code.get(mask).op("i32x4.all_true")
             code.if_()
-            push(0), code.get(values), code.memory("v128.store", target.offset)
+            push(0)
+            code.get(values).memory("v128.store", target.offset)
             code.else_()
         for i in range(4):
             if mask is not None:
-                code.get(mask), code.lane("i32x4.extract_lane", i)
+                code.get(mask).lane("i32x4.extract_lane", i)
                 code.if_()
             push(i)
             code.get(values)
@@ -345,43 +377,49 @@ class Vectors(Values):
         if step == 4:
             code.end()
 
-    # -- operations made of several -------------------------------------------------------------------------------------
+    # -- operations made of several ----------------------------------------------------------------------------------
 
     def _sign_vector(self, x: Expr, part: int) -> None:
         code, dtype = self.code, x.args[0].dtype
         a = self.vector_local(x.args[0], part)
-        if dtype == F32:                                   # x where it is neither above nor below 0: zeros and NaN
+        if dtype == F32:  # x where it is neither above nor below 0: zeros and NaN
             code.v128(spread(1.0, F32))
-            code.v128(spread(-1.0, F32)), code.get(a), code.get(a), code.v128(_ZEROS), code.op("f32x4.lt"), code.op("v128.bitselect")
-            code.get(a), code.v128(_ZEROS), code.op("f32x4.gt"), code.op("v128.bitselect")
-        elif dtype == I32:                                 # comparisons give -1
-            code.get(a), code.v128(_ZEROS), code.op("i32x4.lt_s"), code.get(a), code.v128(_ZEROS), code.op("i32x4.gt_s"), code.op("i32x4.sub")
+            code.v128(spread(-1.0, F32)).get(a).get(a).v128(_ZEROS).op("f32x4.lt").op("v128.bitselect")
+            code.get(a).v128(_ZEROS).op("f32x4.gt").op("v128.bitselect")
+        elif dtype == I32:  # comparisons give -1
+            code.get(a).v128(_ZEROS).op("i32x4.lt_s").get(a).v128(_ZEROS).op("i32x4.gt_s").op("i32x4.sub")
         else:
-            code.get(a), code.v128(_ZEROS), code.op("i32x4.ne"), code.v128(spread(1, U32)), code.op("v128.and")
+            code.get(a).v128(_ZEROS).op("i32x4.ne").v128(spread(1, U32)).op("v128.and")
 
     def _mulhi_vector(self, x: Expr, part: int) -> None:
         code = self.code
         a, b = (self.vector_local(operand, part) for operand in x.args)
-        code.get(a), code.get(b), code.op("i64x2.extmul_low_u")
-        code.get(a), code.get(b), code.op("i64x2.extmul_high_u")
+        code.get(a).get(b).op("i64x2.extmul_low_u")
+        code.get(a).get(b).op("i64x2.extmul_high_u")
         code.shuffle((1, 3, 5, 7))
 
     def _isnan_vector(self, x: Expr, part: int) -> None:
         a = self.vector_local(x.args[0], part)
-        self.code.get(a), self.code.get(a), self.code.op("f32x4.ne")
+        self.code.get(a).get(a).op("f32x4.ne")
 
     def _rsqrt_vector(self, x: Expr, part: int) -> None:
         self.code.v128(spread(1.0, F32))
         self.vector(x.args[0], part)
-        self.code.op("f32x4.sqrt"), self.code.op("f32x4.div")
+        self.code.op("f32x4.sqrt").op("f32x4.div")
 
     def _fma_vector(self, x: Expr, part: int) -> None:
         kind = "f32x4" if x.dtype == F32 else "i32x4"
-        self.vector(x.args[0], part), self.vector(x.args[1], part), self.code.op(f"{kind}.mul")
-        self.vector(x.args[2], part), self.code.op(f"{kind}.add")
+        self.vector(x.args[0], part)
+        self.vector(x.args[1], part)
+        self.code.op(f"{kind}.mul")
+        self.vector(x.args[2], part)
+        self.code.op(f"{kind}.add")
 
 
 _SPECIAL = {
-    "sign": Vectors._sign_vector, "mulhi": Vectors._mulhi_vector, "isnan": Vectors._isnan_vector, "rsqrt": Vectors._rsqrt_vector,
+    "sign": Vectors._sign_vector,
+    "mulhi": Vectors._mulhi_vector,
+    "isnan": Vectors._isnan_vector,
+    "rsqrt": Vectors._rsqrt_vector,
     "fma": Vectors._fma_vector,
 }
