@@ -12,11 +12,11 @@ from math import prod
 
 from ..kernel.index import linear
 from ..kernel.ir import Axis, Kernel, Store, store_roots, walk
+from ..kernel.split import guess
 from ..shapes import Size, num_elements
 from .lanes import LANES, multiple_of, unroll, vectorise
 from .unfold import unfold
 
-GUESS = 64                      # what a symbolic size is taken for when a tile is chosen
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 TILES = (8, 7, 6, 5, 4, 3, 2, 1)
 
@@ -46,13 +46,6 @@ class Plan:
     def points(self) -> Size:
         """How many points the axes have."""
         return num_elements(a.extent for a in self.axes)
-
-
-def guess(size: Size) -> int:
-    """A likely value of a size."""
-    if isinstance(size, int):
-        return size
-    return size.evaluate({s.args[0]: min(max(GUESS, s.args[1]), s.args[2]) for s in size.symbols()})
 
 
 def schedule(kernel: Kernel, options: Options) -> Plan:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ..shapes import Dim, Size, ceil_div, num_elements
 from .ir import Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 
-__all__ = ["Scratch", "Split", "guess", "should_split", "split_reduction"]
+__all__ = ["Scratch", "Split", "guess", "renumber", "should_split", "split_reduction"]
 
 MIN_PARALLEL = 2048         # invocations below which a GPU idles
 MIN_CHUNKS, MAX_CHUNKS = 4, 64
@@ -87,6 +87,12 @@ def split_reduction(kernel: Kernel, chunks: int) -> Split | None:
     first, first_places = _close(first, scratch)
     second, second_places = _close(second, scratch)
     return Split(first, second, first_places, second_places)
+
+
+def renumber(kernel: Kernel) -> tuple[Kernel, list[int]]:
+    """The kernel with only the buffers that it uses, and which of them these are."""
+    closed, places = _close(kernel, {})
+    return closed, list(places)  # type: ignore[arg-type]
 
 
 def _splittable(kernel: Kernel) -> list[Expr]:
