@@ -1,14 +1,15 @@
 """Kernel IR to a WebAssembly module: one function per kernel, and `run`, which walks the steps of a program.
 
-A kernel's function takes the addresses of its buffers (its workspace last, if it needs one) and the address of its words: the
-sizes, then the scalars. `run(table, first, last)` executes steps first .. last-1 and returns last; `table` holds the address
-of every region, then per step its words.
+A kernel's function takes the addresses of its buffers (its workspace last, if it needs one) and the address of its
+words: the sizes, then the scalars. `run(table, first, last)` executes steps first .. last-1 and returns last; `table`
+holds the address of every region, then per step its words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from ..kernel.contract import Contract, find_contract
@@ -224,7 +225,7 @@ def _body(f: Nests, targets: Sequence[Target]) -> None:
         roots = [root for t in group for root in _roots(t)]
         inner = None if f.lane is not None else loop_lane(loops, [e for e, _ in roots], may_reorder=False)
         mark = f.enter()
-        f.nest(loops, roots, lambda group=group: _body(f, [replace(t, loops=()) for t in group]), inner)
+        f.nest(loops, roots, partial(_body, f, [replace(t, loops=()) for t in group]), inner)
         f.leave(mark)
     for t, locals_ in zip(single, values, strict=True):
         for part, local in enumerate(locals_):
@@ -284,8 +285,9 @@ def _run(
         kernel, function = kernels[number], of_kernel[number]
         if len(regions) != params[function] - 1:
             raise ValueError(
-                f"step {i} runs kernel {kernel.name!r} with {len(regions)} regions, its function takes {params[function] - 1}: "
-                f"one per buffer ({len(kernel.buffers)}), and one more if workspace(kernel) is not 0."
+                f"step {i} runs kernel {kernel.name!r} with {len(regions)} regions, its function takes "
+                f"{params[function] - 1}: one per buffer ({len(kernel.buffers)}), and one more if workspace(kernel) "
+                "is not 0."
             )
         code.get(first).i32(i).op("i32.le_s")
         code.i32(i).get(last).op("i32.lt_s").op("i32.and")

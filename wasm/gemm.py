@@ -5,9 +5,10 @@
             for each block of MC rows: pack A into panels of 5 rows; multiply into C
         for each row of C: the stores, with the sums read from C
 
-Packing evaluates the factor expressions, so guards (im2col) and elementwise prologues cost one pass; the epilogue is an
-ordinary loop nest. Panels are padded with zeros: the multiplication has no edges. C is scratch memory, rows of `NC` rounded up to 8.
-The tile 5x8 is the largest that leaves V8 enough registers; see the facts about WebAssembly in the design notes.
+Packing evaluates the factor expressions, so guards (im2col) and elementwise prologues cost one pass; the epilogue is
+an ordinary loop nest. Panels are padded with zeros: the multiplication has no edges. C is scratch memory, rows of
+`NC` rounded up to 8. The tile 5x8 is the largest that leaves V8 enough registers; see the facts about WebAssembly in
+the design notes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _MIN_WORK = 4096  # multiplications below which the plain loops win
 
 @dataclass(frozen=True)
 class Blocks:
-    """How one contraction is cut. A block of k is `outer` values of all k axes but the last, times `last` of the last one."""
+    """How one contraction is cut. A block of k is `outer` values of all k axes but the last, times `last` of the last
+    one.
+    """
 
     rows: int
     columns: int
@@ -167,7 +170,9 @@ def _alone(store: Store, contract: Contract) -> Store:
 
 
 class _Gemm(Packing):
-    """The emission of one contraction. Numbers that are known are ints, others locals wrapped as functions that push them."""
+    """The emission of one contraction. Numbers that are known are ints, others locals wrapped as functions that push
+    them.
+    """
 
     def __init__(self, f: Nests, contract: Contract, scratch: int, emit_stores: Callable[..., None]) -> None:
         super().__init__(f, _real(contract.batch), _real(contract.k))
@@ -273,7 +278,7 @@ class _Gemm(Packing):
 
             self._repeat(0, outer, cut.outer, group)
         else:
-            end = f._extent(last)
+            end = f.extent(last)
 
             def slices(q: int | None) -> None:
                 def one(s: int) -> None:
@@ -301,7 +306,9 @@ class _Gemm(Packing):
     def _one_product(
         self, i: int, m: Bound, padded: Bound, k: KBlock, b: int, first: int | None, add: int | bool | None
     ) -> None:
-        """Packs a block of A and multiplies: rows `first`.. of C (from 0 if None); `add`: always, or where that local is not 0."""
+        """Packs a block of A and multiplies: rows `first`.. of C (from 0 if None); `add`: always, or where that local
+        is not 0.
+        """
         f, code = self.f, self.code
         mark = f.enter()
         count = self._at_most(self.cut.rows, i, m)

@@ -1,7 +1,8 @@
-"""How a value varies over the four lanes of a vector: the same in all, a fixed step apart, or anyhow; and which axis pays.
+"""How a value varies over the four lanes of a vector: the same in all, a fixed step apart, or anyhow; and which axis
+pays.
 
-A block of four lanes starts at a multiple of 4 of the lane axis. That is what lets `i % 32` count up and `i // 32` stand
-still inside a block.
+A block of four lanes starts at a multiple of 4 of the lane axis. That is what lets `i % 32` count up and `i // 32`
+stand still inside a block.
 """
 
 from __future__ import annotations

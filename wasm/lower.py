@@ -1,7 +1,8 @@
 """From element indices to byte addresses: every load becomes `mem`, whose address is a sum ordered by loop depth.
 
-Inside the emitter, `mem` has args (address[, valid]) and attr (buffer number, constant offset in bytes), and the leaf `base` is the
-address of a buffer. Terms that belong to outer loops come first in a sum, so that hoisting finds them as one value.
+Inside the emitter, `mem` has args (address[, valid]) and attr (buffer number, constant offset in bytes), and the leaf
+`base` is the address of a buffer. Terms that belong to outer loops come first in a sum, so that hoisting finds them
+as one value.
 """
 
 from __future__ import annotations

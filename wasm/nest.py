@@ -1,12 +1,13 @@
 """Loops: what does not change inside a loop is computed before it, vectors run along one axis, folds keep accumulators.
 
-A root is an expression with the way it will be needed inside a vector loop: VALUE as a vector, ADDRESS as the scalar address of
-lane 0 unless lanes lie apart anyhow, CONDITION as a scalar if it is the same in all lanes.
+A root is an expression with the way it will be needed inside a vector loop: VALUE as a vector, ADDRESS as the scalar
+address of lane 0 unless lanes lie apart anyhow, CONDITION as a scalar if it is the same in all lanes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..kernel.ir import Axis, Expr, FoldSpec
 from . import encode
@@ -18,7 +19,7 @@ from .vector import Vectors
 VALUE, ADDRESS, CONDITION = "value", "address", "condition"
 Root = tuple[Expr, str]
 _Need = tuple[Expr, bool]  # (expression, as a vector)
-Bound = int | Callable[[], None]  # a constant, or code that pushes it
+Bound = int | Callable[[], object]  # a constant, or code that pushes it
 
 
 class Nests(Vectors):
@@ -54,7 +55,7 @@ class Nests(Vectors):
             body()
             return
         axis, rest = axes[0], axes[1:]
-        start, stop = (bounds or {}).get(axis, (0, self._extent(axis)))
+        start, stop = (bounds or {}).get(axis, (0, self.extent(axis)))
 
         def inside() -> None:
             self.nest(rest, roots, body, lane, unroll, bounds)
@@ -65,19 +66,21 @@ class Nests(Vectors):
             self.hoist(roots)
             self._loop(axis, start, stop, inside)
 
-    def _extent(self, axis: Axis) -> Bound:
+    def extent(self, axis: Axis) -> Bound:
+        """The extent of an axis, as a number or a uniform."""
         if isinstance(axis.extent, int):
             return axis.extent
         size = self.sizes[axis.extent]
         return lambda: self.code.get(size)
 
-    def _push(self, bound: Bound) -> None:
+    def push(self, bound: Bound) -> None:
+        """Pushes a bound."""
         self.code.i32(bound) if isinstance(bound, int) else bound()
 
     def _loop(self, axis: Axis, start: Bound, stop: Bound, inside: Callable[[], None]) -> None:
         mark = self.enter()
         i = self.local(encode.I32)
-        self._push(start)
+        self.push(start)
         self.code.set(i)
         self._rounds(
             axis, i, stop, 1, inside, certain=isinstance(start, int) and isinstance(stop, int) and start < stop
@@ -91,7 +94,7 @@ class Nests(Vectors):
         self.remember(self.axes, axis, i)
         if step > 1 and not isinstance(stop, int):  # the last start that still has `step` to go
             last = self.local(encode.I32)
-            self._push(stop)
+            self.push(stop)
             code.i32(step - 1).op("i32.sub").set(last)
             limit: Bound = lambda: code.get(last)  # noqa: E731
         else:
@@ -99,14 +102,14 @@ class Nests(Vectors):
         code.block()
         if not certain:
             code.get(i)
-            self._push(limit)
+            self.push(limit)
             code.op("i32.ge_s").br_if(0)
         code.loop()
         body = self.enter()
         inside()
         self.leave(body)
         code.get(i).i32(step).op("i32.add").tee(i)
-        self._push(limit)
+        self.push(limit)
         code.op("i32.lt_s").br_if(0)
         code.end()
         code.end()
@@ -117,7 +120,7 @@ class Nests(Vectors):
     ) -> None:
         mark = self.enter()
         i = self.local(encode.I32)
-        self._push(start)
+        self.push(start)
         self.code.set(i)
         known = stop - start if isinstance(start, int) and isinstance(stop, int) else None
         outer = self.lane
@@ -276,7 +279,7 @@ class Nests(Vectors):
         for f in group:
             self.remember(self.folds, f, self._accumulators(f, lambda a, init: self._initial(a.dtype, init)))
         mark = self.enter()
-        wide = {}
+        wide: dict[Expr, list[list[int]]] = {}
         for f in group:
             neutral = f.args[0].ir.neutral
             wide[f] = []
@@ -313,7 +316,7 @@ class Nests(Vectors):
                 self.code.set(a)
             vectors = vectors[:half]
 
-    def _accumulators(self, f: Expr, make: Callable[..., object]) -> list[object]:
+    def _accumulators(self, f: Expr, make: Callable[..., object]) -> list[Any]:
         return [make(a, init) for a, init in zip(f.attr.accumulators, f.args, strict=False)]
 
     def _initial(self, dtype: str, init: Expr) -> int:
@@ -328,7 +331,7 @@ class Nests(Vectors):
         self.code.set(local)
         return local
 
-    def _update(self, f: Expr, accumulators: list[object], parts: int | None) -> None:
+    def _update(self, f: Expr, accumulators: list[Any], parts: int | None) -> None:
         """One round of a fold; `parts` is None for scalars."""
         code, spec = self.code, f.attr
         values = f.args[len(spec.accumulators) :]
@@ -348,7 +351,7 @@ class Nests(Vectors):
                 self.combine_vectors(a.combine, a.dtype)
                 code.set(local[part])
 
-    def _update_custom(self, f: Expr, accumulators: list[object], values: Sequence[Expr], parts: int | None) -> None:
+    def _update_custom(self, f: Expr, accumulators: list[Any], values: Sequence[Expr], parts: int | None) -> None:
         """All new values are computed from the old accumulators, then assigned together."""
         code = self.code
         mark = self.enter()
@@ -359,7 +362,7 @@ class Nests(Vectors):
             else:
                 for part in range(parts):
                     self.remember(self.vectors, (acc, part), local[part])
-        new: list[tuple[object, int]] = []
+        new: list[tuple[int, int]] = []
         for a, local, value in zip(f.attr.accumulators, accumulators, values, strict=True):
             if parts is None:
                 fresh = self.local(wasm_type(a.dtype))

@@ -1,7 +1,7 @@
 """Packing a factor of a contraction into panels, and the small tools that this and gemm.py share.
 
-Packing evaluates the factor's expression, so guards (im2col) and elementwise prologues cost one pass. It runs along whatever
-axis the factor's loads are contiguous in: the last k, or the last of its own.
+Packing evaluates the factor's expression, so guards (im2col) and elementwise prologues cost one pass. It runs along
+whatever axis the factor's loads are contiguous in: the last k, or the last of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..kernel.ir import Axis, Expr
 from ..shapes import Size
 from . import encode
+from .encode import Code
 from .lanes import GATHER_COST, Lanes, cost
 from .lower import Lowering, nodes_of
 from .nest import VALUE, Bound, Nests
@@ -35,7 +36,9 @@ def total(axes: Sequence[Axis]) -> Size:
 
 @dataclass(frozen=True)
 class KBlock:
-    """A block of k: the range of the (flattened) outer axes, None for all of them; that of the last axis; how many in all."""
+    """A block of k: the range of the (flattened) outer axes, None for all of them; that of the last axis; how many in
+    all.
+    """
 
     outer: tuple[Bound, Bound] | None
     last: tuple[Bound, Bound]
@@ -60,16 +63,18 @@ class Packing:
         self.code.set(local)
         return local
 
-    def _plus(self, n: int) -> object:
-        if n:
-            self.code.i32(n).op("i32.add")
+    def _plus(self, n: int) -> Code:
+        return self.code.i32(n).op("i32.add") if n else self.code
 
-    def _times(self, n: int) -> object:
-        if n != 1:
-            self.code.i32(n).op("i32.mul")
+    def _sum(self, local: int, n: int) -> int:
+        return self._assign(lambda: (self.code.get(local), self._plus(n)))
 
-    def _push(self, bound: Bound) -> object:
-        self.f._push(bound)
+    def _times(self, n: int) -> Code:
+        return self.code.i32(n).op("i32.mul") if n != 1 else self.code
+
+    def _push(self, bound: Bound) -> Code:
+        self.f.push(bound)
+        return self.code
 
     def _size(self, axes: Sequence[Axis]) -> Bound:
         """The product of the extents."""
@@ -79,13 +84,13 @@ class Packing:
 
         def push() -> None:
             for i, a in enumerate(axes):
-                self._push(self.f._extent(a))
+                self._push(self.f.extent(a))
                 if i:
                     self.code.op("i32.mul")
 
         return self._getter(self._assign(push))
 
-    def _getter(self, local: int) -> Callable[[], None]:
+    def _getter(self, local: int) -> Callable[[], object]:
         return lambda: self.code.get(local)
 
     def _repeat(self, start: Bound, stop: Bound, step: int, inside: Callable[[int], None]) -> None:
@@ -132,27 +137,27 @@ class Packing:
 
     def _decode(self, flat: int, axes: Sequence[Axis]) -> None:
         """Binds the axes to the coordinates of a flat index."""
-        f, code = self.f, self.code
+        f = self.f
         rest = flat
         for i, a in reversed(list(enumerate(axes))):
             if i == 0:
                 f.remember(f.axes, a, rest)
                 return
-            extent = f._extent(a)
-            here = self._assign(
-                lambda rest=rest, extent=extent: (code.get(rest), self._push(extent), code.op("i32.rem_u"))
-            )
-            rest = self._assign(
-                lambda rest=rest, extent=extent: (code.get(rest), self._push(extent), code.op("i32.div_u"))
-            )
-            f.remember(f.axes, a, here)
+            extent = f.extent(a)
+            f.remember(f.axes, a, self._divided(rest, extent, "i32.rem_u"))
+            rest = self._divided(rest, extent, "i32.div_u")
+
+    def _divided(self, number: int, by: Bound, op: str) -> int:
+        return self._assign(lambda: (self.code.get(number), self._push(by), self.code.op(op)))
 
     # -- packing -----------------------------------------------------------------------------------------------------
 
     def _pack(
         self, x: Expr, axes: Sequence[Axis], start: int | None, count: Bound, width: int, k: KBlock, to: int
     ) -> None:
-        """Packs a factor into panels of `width` rows (of A) or columns (of B): element (i, k) of panel p at p*width*K + k*width + i."""
+        """Packs a factor into panels of `width` rows (of A) or columns (of B): element (i, k) of panel p at p*width*K
+        + k*width + i.
+        """
         f = self.f
         mark = f.enter()
         lane = self._pack_lane(x, axes)
@@ -289,8 +294,7 @@ class Packing:
             straight = width == COLUMNS
             places = [self._place(to, panel, i, width)]
             for j in range(1, 1 if straight else 4):
-                next_ = self._assign(lambda j=j: (code.get(i), self._plus(j)))
-                places.append(self._place(to, panel, next_, width))
+                places.append(self._place(to, panel, self._sum(i, j), width))
             self._bind(start, i, axes)
             f.lane, f.parts = lanes, size // 4
             at = self._assign(lambda: code.i32(0))

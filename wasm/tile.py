@@ -16,9 +16,9 @@ TILE = 0  # the number of the function in a module that has contractions
 def tile() -> tuple[int, bytes]:
     """The function that multiplies one tile: C[5, 8] (+)= sum over k of A[5, k] B[k, 8], all sums in locals.
 
-    Its parameters: a, b, 4 * number of k, c, bytes from one row of C to the next, and whether to add to what C holds. It is a
-    function of its own so that its registers are its own, and so that engines that compile hot functions anew while a
-    program runs have it fast within the first product.
+    Its parameters: a, b, 4 * number of k, c, bytes from one row of C to the next, and whether to add to what C holds.
+    It is a function of its own so that its registers are its own, and so that engines that compile hot functions anew
+    while a program runs have it fast within the first product.
     """
     code = Code(6)
     a, b, k4, c, row_bytes, add = range(6)

@@ -1,7 +1,7 @@
 """Four values at a time: expressions as SIMD128, along one lane axis.
 
-A vector loop handles `parts` blocks of four lanes per turn. What is the same in all lanes is computed as a scalar and spread; an
-address that grows by one element per lane is one load; anything else goes lane by lane.
+A vector loop handles `parts` blocks of four lanes per turn. What is the same in all lanes is computed as a scalar and
+spread; an address that grows by one element per lane is one load; anything else goes lane by lane.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class Vectors(Values):
         """A load whose condition differs by lane: one load where all lanes are valid, else lane by lane and masked."""
         code = self.code
         mask = self.vector_local(valid, part)
-        at = self.scalar_local(address) if step is not None else None
+        at = self.scalar_local(address) if step is not None else -1
         push = self._lane_addresses(address, part, step)
 
         def guarded(i: int) -> None:
@@ -311,14 +311,14 @@ class Vectors(Values):
         if step == 4:
             code.end()
 
-    def _gather(self, push: Callable[[int], None], offset: int) -> None:
+    def _gather(self, push: Callable[[int], object], offset: int) -> None:
         for i in (3, 2, 1, 0):
             push(i)
         self.code.memory("v128.load32_zero", offset)
         for i in (1, 2, 3):
             self.code.memory("v128.load32_lane", offset, i)
 
-    def _lane_addresses(self, address: Expr, part: int, step: int | None) -> Callable[[int], None]:
+    def _lane_addresses(self, address: Expr, part: int, step: int | None) -> Callable[[int], object]:
         """A function that pushes the address of one lane; what it needs is computed now."""
         code = self.code
         if step is None:
@@ -360,6 +360,7 @@ class Vectors(Values):
             return
         push = self._lane_addresses(target.address, part, step)
         if step == 4:
+            assert mask is not None
             code.get(mask).op("i32x4.all_true")
             code.if_()
             push(0)

@@ -30,14 +30,18 @@ class Contract:
     @cached_property
     def outs(self) -> list[Expr]:
         """The expressions in the stores that read the contraction's result."""
-        return [x for x in walk(store_roots(list(self.kernel.stores))) if x.op == "out" and x.args[0] is self.fold and x.attr == self.index]
+        return [
+            x
+            for x in walk(store_roots(list(self.kernel.stores)))
+            if x.op == "out" and x.args[0] is self.fold and x.attr == self.index
+        ]
 
 
 def find_contract(kernel: Kernel) -> Contract | None:
     """The contraction that is the kernel's main work, or None.
 
-    There must be exactly one sum of an f32 product with an axis of its own on each side; what else the kernel folds must be
-    computed at fewer points (a bias gradient beside a weight gradient).
+    There must be exactly one sum of an f32 product with an axis of its own on each side; what else the kernel folds
+    must be computed at fewer points (a bias gradient beside a weight gradient).
     """
     found: list[Contract] = []
     for x in walk(store_roots(list(kernel.stores))):
@@ -63,7 +67,13 @@ def _split(kernel: Kernel, fold: Expr, index: int, value: Expr) -> Contract | No
     if free[-1] in only_a:
         a, b, only_a, only_b = b, a, only_b, only_a
     return Contract(
-        kernel, fold, index, a, b,
+        kernel,
+        fold,
+        index,
+        a,
+        b,
         batch=tuple(x for x in kernel.axes if x not in only_a and x not in only_b),
-        m=tuple(x for x in kernel.axes if x in only_a), n=tuple(x for x in kernel.axes if x in only_b), k=fold.attr.axes,
+        m=tuple(x for x in kernel.axes if x in only_a),
+        n=tuple(x for x in kernel.axes if x in only_b),
+        k=fold.attr.axes,
     )

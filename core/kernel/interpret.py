@@ -1,7 +1,7 @@
 """Runs a kernel with numpy, whole axes at a time: the reference that emitted code is compared with.
 
-Every axis is one dimension of the arrays, so broadcasting does the loops. f32 results of functions are those of float64,
-rounded; sums are numpy's. Where a kernel is large, the first axis is done in slices.
+Every axis is one dimension of the arrays, so broadcasting does the loops. f32 results of functions are those of
+float64, rounded; sums are numpy's. Where a kernel is large, the first axis is done in slices.
 """
 
 from __future__ import annotations
@@ -18,20 +18,28 @@ from .ir import BOOL, F32, I32, U32, Axis, Expr, Kernel, Store, store_roots, wal
 __all__ = ["run_kernel"]
 
 _DTYPES = {F32: np.float32, I32: np.int32, U32: np.uint32, BOOL: np.bool_}
-_SLICE = 1 << 22                    # elements computed at once, at most, where the first axis can be sliced
+_SLICE = 1 << 22  # elements computed at once, at most, where the first axis can be sliced
 
 
-def run_kernel(kernel: Kernel, arrays: Sequence[np.ndarray], symbols: Mapping[str, int] | None = None,
-               scalars: Mapping[Any, Any] | None = None) -> None:
+def run_kernel(
+    kernel: Kernel,
+    arrays: Sequence[np.ndarray],
+    symbols: Mapping[str, int] | None = None,
+    scalars: Mapping[Any, Any] | None = None,
+) -> None:
     """Runs the kernel in place on one flat-able array per buffer.
 
-    `symbols` gives the values of symbolic sizes by name, `scalars` by key of Scalar: a number, or a sequence of its words.
+    `symbols` gives the values of symbolic sizes by name, `scalars` by key of Scalar: a number, or a sequence of its
+    words.
     """
     with np.errstate(all="ignore"):
         flat = [a.reshape(-1) for a in arrays]
         for a, original in zip(flat, arrays, strict=True):
             if not np.shares_memory(a, original) and original.size:
-                raise ValueError("run_kernel: buffers must be contiguous arrays, received one that is not. Pass np.ascontiguousarray(x).")
+                raise ValueError(
+                    "run_kernel: buffers must be contiguous arrays, received one that is not. "
+                    "Pass np.ascontiguousarray(x)."
+                )
         extents = {a: evaluate(a.extent, dict(symbols or {})) for a in _all_axes(kernel)}
         total = math.prod(extents.values())
         first = extents[kernel.axes[0]] if kernel.axes else 1
@@ -53,8 +61,16 @@ def _all_axes(kernel: Kernel) -> list[Axis]:
 class _Run:
     """One slice of a kernel. An array has one dimension per axis of the kernel, of length 1 where it does not vary."""
 
-    def __init__(self, kernel: Kernel, arrays: list[np.ndarray], symbols: dict[str, int], scalars: Mapping[Any, Any],
-                 extents: dict[Axis, int], start: int, stop: int) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        arrays: list[np.ndarray],
+        symbols: dict[str, int],
+        scalars: Mapping[Any, Any],
+        extents: dict[Axis, int],
+        start: int,
+        stop: int,
+    ) -> None:
         self.kernel, self.arrays, self.symbols, self.scalars, self.extents = kernel, arrays, symbols, scalars, extents
         self.dimension = {a: i for i, a in enumerate(extents)}
         self.rank = max(1, len(extents))
@@ -74,7 +90,7 @@ class _Run:
             value = int(value) & 0xFFFFFFFF
         return np.full([1] * self.rank, value, _DTYPES[dtype])
 
-    # -- stores ---------------------------------------------------------------------------------------------------------
+    # -- stores ------------------------------------------------------------------------------------------------------
 
     def stores(self) -> None:
         """All values first, then all writes."""
@@ -83,7 +99,9 @@ class _Run:
             target = self.arrays[store.buffer]
             chosen = index[valid]
             if chosen.size and (chosen.min() < 0 or chosen.max() >= target.size):
-                raise IndexError(f"kernel {self.kernel.name!r} stores outside buffer {store.buffer}, which has {target.size} elements")
+                raise IndexError(
+                    f"kernel {self.kernel.name!r} stores outside buffer {store.buffer}, which has {target.size} elements"
+                )
             target[chosen] = value[valid].astype(target.dtype)
 
     def _prepare(self, store: Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,13 +112,13 @@ class _Run:
             shape[self.dimension[a]] = self.known_axis[a].size
         return tuple(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape))) for x in (index, value, valid))  # type: ignore[return-value]
 
-    # -- expressions ----------------------------------------------------------------------------------------------------
+    # -- expressions -------------------------------------------------------------------------------------------------
 
     def eval(self, x: Expr) -> np.ndarray:
         """The values of x over the axes it depends on."""
         found = self.known.get(x)
         if found is None:
-            for node in walk([x]):              # operands first: no recursion, however long a chain is
+            for node in walk([x]):  # operands first: no recursion, however long a chain is
                 if node not in self.known and not (node.op == "acc" or self._inside_custom(node)):
                     self.known[node] = self._node(node)
             found = self.known.get(x)
@@ -147,7 +165,9 @@ class _Run:
             index, valid = np.broadcast_arrays(index, valid)
             index = np.where(valid, index, 0)
         if index.size and (index.min() < 0 or index.max() >= source.size) and (valid is None or valid.any()):
-            raise IndexError(f"kernel {self.kernel.name!r} loads outside buffer {x.attr}, which has {source.size} elements")
+            raise IndexError(
+                f"kernel {self.kernel.name!r} loads outside buffer {x.attr}, which has {source.size} elements"
+            )
         values = source[index] if source.size else np.zeros(index.shape, source.dtype)
         values = values != 0 if x.dtype == BOOL else values.view(_DTYPES[x.dtype])
         return values if valid is None else np.where(valid, values, values.dtype.type(0))
@@ -180,7 +200,11 @@ class _Run:
         inside = _reachable_all(values)
         key = (spec.level, tuple(a.dtype for a in spec.accumulators), tuple(a.extent for a in spec.axes))
         carried = [n for n in inside if n.op == "acc" and n.attr[0] == key]
-        moving = [n for n in inside if not n.axes.isdisjoint(spec.axes) or n.op == "acc" or any(m.op == "acc" for m in _reachable(n))]
+        moving = [
+            n
+            for n in inside
+            if not n.axes.isdisjoint(spec.axes) or n.op == "acc" or any(m.op == "acc" for m in _reachable(n))
+        ]
         saved = {a: self.known_axis[a] for a in spec.axes}
         before = {n: self.known[n] for n in moving if n in self.known}
         for at in np.ndindex(*(self.extents[a] for a in spec.axes)):
@@ -249,19 +273,61 @@ def _sign(x: np.ndarray) -> np.ndarray:
 
 
 _OPS: dict[str, Callable[..., np.ndarray]] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "truediv": lambda a, b: a / b,
-    "div": lambda a, b: a // np.where(b == 0, 1, b), "mod": lambda a, b: a % np.where(b == 0, 1, b), "quot": _quot, "rem": _rem,
-    "min": np.minimum, "max": np.maximum, "neg": lambda a: (~a + a.dtype.type(1)) if a.dtype == np.uint32 else -a, "abs": np.abs, "sign": _sign,
-    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
-    "shl": lambda a, b: _shift(a, b, np.left_shift), "shr": lambda a, b: _shift(a, b, np.right_shift),
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "truediv": lambda a, b: a / b,
+    "div": lambda a, b: a // np.where(b == 0, 1, b),
+    "mod": lambda a, b: a % np.where(b == 0, 1, b),
+    "quot": _quot,
+    "rem": _rem,
+    "min": np.minimum,
+    "max": np.maximum,
+    "neg": lambda a: (~a + a.dtype.type(1)) if a.dtype == np.uint32 else -a,
+    "abs": np.abs,
+    "sign": _sign,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "not": np.invert,
+    "shl": lambda a, b: _shift(a, b, np.left_shift),
+    "shr": lambda a, b: _shift(a, b, np.right_shift),
     "mulhi": lambda a, b: (a.astype(np.uint64) * b.astype(np.uint64)) >> np.uint64(32),
-    "isnan": np.isnan, "sqrt": np.sqrt, "rsqrt": lambda x: np.float32(1) / np.sqrt(x), "floor": np.floor, "ceil": np.ceil,
-    "trunc": np.trunc, "round": np.round, "fma": lambda a, b, c: a * b + c,
+    "isnan": np.isnan,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: np.float32(1) / np.sqrt(x),
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.round,
+    "fma": lambda a, b, c: a * b + c,
 }
 _CALLS: dict[str, Callable[..., np.ndarray]] = {
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan, "tanh": np.tanh,
-    "sinh": np.sinh, "cosh": np.cosh, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh,
-    "atanh": np.arctanh, "erf": np.vectorize(math.erf, otypes=[float]), "erfc": np.vectorize(math.erfc, otypes=[float]),
-    "pow": np.power, "atan2": np.arctan2, "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "tanh": np.tanh,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "erf": np.vectorize(math.erf, otypes=[float]),
+    "erfc": np.vectorize(math.erfc, otypes=[float]),
+    "pow": np.power,
+    "atan2": np.arctan2,
+    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
 }

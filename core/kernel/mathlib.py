@@ -1,9 +1,10 @@
-"""Transcendental functions as kernel IR, written once for every target that has none of its own or none that is accurate.
+"""Transcendental functions as kernel IR, written once for every target that has none of its own or none that is
+accurate.
 
-Each function takes a Builder and f32 expressions and returns an f32 expression of plain operations. NaN gives NaN. The largest
-error against float64, measured by tests/unit/core/kernel/test_mathlib.py on its stated domain, is in `MAX_ERROR`, in units of the
-last place (ulp) of the result; results below the smallest normal number may be off by a few of the smallest steps.
-Polynomials are minimax fits (Lawson iteration) of this project.
+Each function takes a Builder and f32 expressions and returns an f32 expression of plain operations. NaN gives NaN.
+The largest error against float64, measured by tests/unit/core/kernel/test_mathlib.py on its stated domain, is in
+`MAX_ERROR`, in units of the last place (ulp) of the result; results below the smallest normal number may be off by a
+few of the smallest steps. Polynomials are minimax fits (Lawson iteration) of this project.
 """
 
 from __future__ import annotations
@@ -17,23 +18,60 @@ __all__ = ["FUNCTIONS", "MAX_ERROR", "expand"]
 
 # ulp on the domain of the test; sin, cos, tan for |x| <= 10000
 MAX_ERROR = {
-    "exp": 2.0, "expm1": 3.0, "log": 2.0, "log1p": 3.0, "sin": 2.5, "cos": 2.5, "tan": 5.0, "tanh": 4.0, "sinh": 4.0, "cosh": 3.0,
-    "asin": 4.0, "acos": 4.0, "atan": 3.0, "asinh": 5.0, "acosh": 5.0, "atanh": 5.0, "erf": 4.0, "erfc": 12.0, "pow": 16.0,
-    "atan2": 4.0, "sigmoid": 4.0,
+    "exp": 2.0,
+    "expm1": 3.0,
+    "log": 2.0,
+    "log1p": 3.0,
+    "sin": 2.5,
+    "cos": 2.5,
+    "tan": 5.0,
+    "tanh": 4.0,
+    "sinh": 4.0,
+    "cosh": 3.0,
+    "asin": 4.0,
+    "acos": 4.0,
+    "atan": 3.0,
+    "asinh": 5.0,
+    "acosh": 5.0,
+    "atanh": 5.0,
+    "erf": 4.0,
+    "erfc": 12.0,
+    "pow": 16.0,
+    "atan2": 4.0,
+    "sigmoid": 4.0,
 }
 
-_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4          # high + low = ln 2; high has 9 bits
+_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4  # high + low = ln 2; high has 9 bits
 _INF = float("inf")
 _EXP = (0.500000006, 0.166665425, 0.0416662807, 0.00836664408, 0.00139465519)
-_LOG = (0.333333104, -0.249999866, 0.200022267, -0.166692496, 0.142186557, -0.123843685, 0.118730129, -0.11789705, 0.0691516552)
+_LOG = (
+    0.333333104,
+    -0.249999866,
+    0.200022267,
+    -0.166692496,
+    0.142186557,
+    -0.123843685,
+    0.118730129,
+    -0.11789705,
+    0.0691516552,
+)
 _SIN = (-0.166666549, 0.00833217355, -0.000195166565)
 _COS = (0.0416666467, -0.00138873614, 2.44377293e-05)
 _ATAN = (-0.333333153, 0.199984786, -0.142436288, 0.105942785, -0.0607886158)
 _ASIN = (0.16666756, 0.0749515014, 0.0454896051, 0.02408125, 0.0423385897)
 _SINH = (0.166666665, 0.0083333506, 0.000198360663, 2.81743934e-06)
 _ERF = (1.12837917, -0.376126258, 0.112835853, -0.0268538161, 0.0051883345, -0.000801024768, 7.85402638e-05)
-_ERFCX = (0.179001152, -0.326233569, 0.24560367, -0.150115447, 0.0716683097, -0.0243987314, 0.00425198495, 0.000735943223,
-          -0.00054426362)                                                               # exp(x^2) erfc(x) in (x - 3) / (x + 3)
+_ERFCX = (
+    0.179001152,
+    -0.326233569,
+    0.24560367,
+    -0.150115447,
+    0.0716683097,
+    -0.0243987314,
+    0.00425198495,
+    0.000735943223,
+    -0.00054426362,
+)  # exp(x^2) erfc(x) in (x - 3) / (x + 3)
 
 
 def expand(stores: Sequence[Store]) -> tuple[Store, ...]:
@@ -49,7 +87,10 @@ def expand(stores: Sequence[Store]) -> tuple[Store, ...]:
             done[x] = FUNCTIONS[x.attr](x.ir, *args)
         else:
             done[x] = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
-    return tuple(replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid]) for s in stores)
+    return tuple(
+        replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid])
+        for s in stores
+    )
 
 
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
@@ -118,7 +159,7 @@ def expm1(ir: Builder, x: Expr) -> Expr:
     n, r = _reduce_exp(_clamp(x, -18.0, 90.0))
     high, low = _halves(n)
     p = polynomial(r, _EXP) * (r * r) + r
-    inverse = _power_of_two(n.ir.binary("sub", n >> n.ir.const(1), n))         # 1 / low
+    inverse = _power_of_two(n.ir.binary("sub", n >> n.ir.const(1), n))  # 1 / low
     return (p * high + (high - inverse)) * low
 
 
@@ -127,7 +168,7 @@ def _split_log(x: Expr) -> tuple[Expr, Expr]:
     ir = x.ir
     tiny = x < 1.17549435e-38
     bits = ir.bitcast(ir.select(tiny, x * 8388608.0, x), I32)
-    shifted = bits - 0x3F3504F3                                               # the bits of sqrt(1/2)
+    shifted = bits - 0x3F3504F3  # the bits of sqrt(1/2)
     e = ir.cast(shifted >> ir.const(23), F32) - ir.select(tiny, ir.const(23.0), ir.const(0.0))
     mantissa = (shifted & ir.const(0x7FFFFF)) + 0x3F3504F3
     return e, ir.bitcast(mantissa, F32) - 1.0
@@ -168,7 +209,7 @@ def _reduce_angle(x: Expr) -> tuple[Expr, Expr]:
     """The quadrant (mod 4) and the rest in -pi/4 .. pi/4."""
     ir = x.ir
     k = ir.unary("round", x * 0.6366197723675814)
-    r = x - k * 1.5703125 - k * 4.83751296997e-4 - k * 7.54978995489e-8       # pi / 2 in three parts
+    r = x - k * 1.5703125 - k * 4.83751296997e-4 - k * 7.54978995489e-8  # pi / 2 in three parts
     return ir.cast(k, I32) & ir.const(3), _clamp(r, -0.8, 0.8)
 
 
@@ -239,7 +280,9 @@ def _arctangent(a: Expr) -> Expr:
     bottom = ir.select(large, a, ir.select(middle, a + 1.0, ir.const(1.0)))
     r = top / bottom
     square = r * r
-    start = ir.select(large, ir.const(1.5707963267948966), ir.select(middle, ir.const(0.7853981633974483), ir.const(0.0)))
+    start = ir.select(
+        large, ir.const(1.5707963267948966), ir.select(middle, ir.const(0.7853981633974483), ir.const(0.0))
+    )
     return start + (polynomial(square, _ATAN) * (square * r) + r)
 
 
@@ -343,14 +386,16 @@ def erfc(ir: Builder, x: Expr) -> Expr:
 
 
 def _pow_positive(a: Expr, y: Expr) -> Expr:
-    """a^y for positive finite a: the logarithm in two floats, so that a large exponent does not lose what it multiplies."""
+    """a^y for positive finite a: the logarithm in two floats, so that a large exponent does not lose what it
+    multiplies.
+    """
     ir = a.ir
     e, f = _split_log(a)
     top = _top(f)
     high = f - top * top * 0.5
     low = (f - high) - top * top * 0.5 + (polynomial(f, _LOG) * (f * f * f) - (f - top) * (f + top) * 0.5)
     top = _top(high)
-    log_high = top * 1.4423828125                                              # 12 bits of log2 e
+    log_high = top * 1.4423828125  # 12 bits of log2 e
     log_low = (high - top) * 1.4423828125 + high * 3.1222838896e-04 + low * _LOG2E
     total = e + log_high
     log_low = log_low + (log_high - (total - e))
@@ -387,6 +432,28 @@ def pow(ir: Builder, x: Expr, y: Expr) -> Expr:
 
 
 FUNCTIONS: dict[str, Callable[..., Expr]] = {
-    f.__name__: f for f in (exp, expm1, log, log1p, sin, cos, tan, tanh, sinh, cosh, asin, acos, atan, asinh, acosh, atanh, erf, erfc,
-                            pow, atan2, sigmoid)
+    f.__name__: f
+    for f in (
+        exp,
+        expm1,
+        log,
+        log1p,
+        sin,
+        cos,
+        tan,
+        tanh,
+        sinh,
+        cosh,
+        asin,
+        acos,
+        atan,
+        asinh,
+        acosh,
+        atanh,
+        erf,
+        erfc,
+        pow,
+        atan2,
+        sigmoid,
+    )
 }

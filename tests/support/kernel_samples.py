@@ -28,7 +28,10 @@ def row_softmax(rows: Any, columns: int) -> Kernel:
     total = ir.sum([columns], lambda j: ir.call("exp", x(j) - top))
     loop = ir.new_axis(columns)
     j = ir.axis(loop)
-    stores = [Store(1, r * columns + j, ir.call("exp", x(j) - top) / total, None, (loop,)), Store(2, r, top + ir.call("log", total))]
+    stores = [
+        Store(1, r * columns + j, ir.call("exp", x(j) - top) / total, None, (loop,)),
+        Store(2, r, top + ir.call("log", total)),
+    ]
     return close("softmax", axes, stores, [X, out("y"), out("l")])
 
 
@@ -36,7 +39,9 @@ def column_sums(rows: Any, columns: int) -> Kernel:
     """Sum and maximum over the rows: two folds in one loop."""
     ir = Builder()
     axes, (c,) = axes_of(ir, columns)
-    total, top = ir.fold([rows], lambda r: (("sum", ir.load(0, F32, r * columns + c)), ("max", ir.load(0, F32, r * columns + c))))
+    total, top = ir.fold(
+        [rows], lambda r: (("sum", ir.load(0, F32, r * columns + c)), ("max", ir.load(0, F32, r * columns + c)))
+    )
     return close("column_sums", axes, [Store(1, c, total), Store(2, c, top)], [X, out("s"), out("m")])
 
 
@@ -78,11 +83,17 @@ def batched_matmul(batch: Any, m: int, k: int, n: int) -> Kernel:
     """c[b] = (a[b] * 2) @ b[b]"""
     ir = Builder()
     axes, (p, i, j) = axes_of(ir, batch, m, n)
-    total = ir.sum([k], lambda at: (ir.load(0, F32, (p * m + i) * k + at) * 2.0) * ir.load(1, F32, (p * k + at) * n + j))
-    return close("batched_matmul", axes, [Store(2, (p * m + i) * n + j, total)], [Buffer("a", F32), Buffer("b", F32), out("c")])
+    total = ir.sum(
+        [k], lambda at: (ir.load(0, F32, (p * m + i) * k + at) * 2.0) * ir.load(1, F32, (p * k + at) * n + j)
+    )
+    return close(
+        "batched_matmul", axes, [Store(2, (p * m + i) * n + j, total)], [Buffer("a", F32), Buffer("b", F32), out("c")]
+    )
 
 
-def _patch(ir: Builder, buffer: int, n: Expr, y: Expr, x: Expr, c: Expr, height: int, width: int, channels: int) -> Expr:
+def _patch(
+    ir: Builder, buffer: int, n: Expr, y: Expr, x: Expr, c: Expr, height: int, width: int, channels: int
+) -> Expr:
     with ir.guard((y >= 0) & (y < height) & (x >= 0) & (x < width)):
         return ir.load(buffer, F32, ((n * height + y) * width + x) * channels + c)
 
@@ -91,8 +102,13 @@ def conv(batch: Any, height: int, width: int, inputs: int, outputs: int) -> Kern
     """y = relu(conv 3x3 (x, w) + b), padding SAME."""
     ir = Builder()
     axes, (n, h, w, o) = axes_of(ir, batch, height, width, outputs)
-    total = ir.sum([3, 3, inputs], lambda kh, kw, c: _patch(ir, 0, n, h + kh - 1, w + kw - 1, c, height, width, inputs)
-                   * ir.load(1, F32, ((kh * 3 + kw) * inputs + c) * outputs + o))
+    total = ir.sum(
+        [3, 3, inputs],
+        lambda kh, kw, c: (
+            _patch(ir, 0, n, h + kh - 1, w + kw - 1, c, height, width, inputs)
+            * ir.load(1, F32, ((kh * 3 + kw) * inputs + c) * outputs + o)
+        ),
+    )
     value = ir.call("max", total + ir.load(2, F32, o), 0.0)
     store = Store(3, ((n * height + h) * width + w) * outputs + o, value)
     return close("conv", axes, [store], [X, Buffer("w", F32), Buffer("b", F32), out("y")])
@@ -117,10 +133,19 @@ def conv_input_gradient(batch: Any, height: int, width: int, inputs: int, output
     """dx as a gather from dy."""
     ir = Builder()
     axes, (n, h, w, c) = axes_of(ir, batch, height, width, inputs)
-    total = ir.sum([3, 3, outputs], lambda kh, kw, o: _patch(ir, 0, n, h + 1 - kh, w + 1 - kw, o, height, width, outputs)
-                   * ir.load(1, F32, ((kh * 3 + kw) * inputs + c) * outputs + o))
-    return close("conv_input_gradient", axes, [Store(2, ((n * height + h) * width + w) * inputs + c, total)],
-                 [Buffer("dy", F32), Buffer("w", F32), out("dx")])
+    total = ir.sum(
+        [3, 3, outputs],
+        lambda kh, kw, o: (
+            _patch(ir, 0, n, h + 1 - kh, w + 1 - kw, o, height, width, outputs)
+            * ir.load(1, F32, ((kh * 3 + kw) * inputs + c) * outputs + o)
+        ),
+    )
+    return close(
+        "conv_input_gradient",
+        axes,
+        [Store(2, ((n * height + h) * width + w) * inputs + c, total)],
+        [Buffer("dy", F32), Buffer("w", F32), out("dx")],
+    )
 
 
 def adam(elements: Any) -> Kernel:
@@ -133,4 +158,9 @@ def adam(elements: Any) -> Kernel:
     m = ir.load(1, F32, i) * 0.9 + ir.load(0, F32, i) * 0.1
     p = ir.load(2, F32, i) - rate * m / (ir.unary("sqrt", ir.unary("abs", m)) + 1e-7)
     bits = ir.call("mulhi", ir.cast(i, U32) * ir.const(0xD2511F53, U32), ir.const(0xCD9E8D57, U32) + key) ^ key
-    return close("adam", axes, [Store(1, i, m), Store(2, i, p), Store(3, i, bits)], [Buffer("g", F32), out("m"), out("p"), out("r", U32)])
+    return close(
+        "adam",
+        axes,
+        [Store(1, i, m), Store(2, i, p), Store(3, i, bits)],
+        [Buffer("g", F32), out("m"), out("p"), out("r", U32)],
+    )

@@ -51,8 +51,13 @@ def words_of(kernel: Kernel, symbols: Mapping[str, int], scalars: Mapping[Any, A
 class Instance:
     """A program of one or several kernels in a memory of its own; every region ends at a guard of sentinel words."""
 
-    def __init__(self, kernels: Sequence[Kernel], arrays: Sequence[Sequence[np.ndarray]], symbols: Mapping[str, int] | None = None,
-                 scalars: Mapping[Any, Any] | None = None) -> None:
+    def __init__(
+        self,
+        kernels: Sequence[Kernel],
+        arrays: Sequence[Sequence[np.ndarray]],
+        symbols: Mapping[str, int] | None = None,
+        scalars: Mapping[Any, Any] | None = None,
+    ) -> None:
         symbols, scalars = symbols or {}, scalars or {}
         steps, regions, words, self.places = [], [], [], []
         at = 4096
@@ -85,7 +90,9 @@ class Instance:
 
     def run(self, first: int = 0, last: int | None = None) -> int:
         """Calls `run`."""
-        return self.instance.exports(self.store)["run"](self.store, self.table, first, len(self.kernels) if last is None else last)
+        return self.instance.exports(self.store)["run"](
+            self.store, self.table, first, len(self.kernels) if last is None else last
+        )
 
     def read(self, kernel: int, buffer: int, like: np.ndarray) -> np.ndarray:
         """What a buffer holds now."""
@@ -100,8 +107,12 @@ class Instance:
                 assert (guard == _SENTINEL).all(), f"written past the end of a region of {n} bytes"
 
 
-def run_wasm(kernel: Kernel, arrays: Sequence[np.ndarray], symbols: Mapping[str, int] | None = None,
-             scalars: Mapping[Any, Any] | None = None) -> list[np.ndarray]:
+def run_wasm(
+    kernel: Kernel,
+    arrays: Sequence[np.ndarray],
+    symbols: Mapping[str, int] | None = None,
+    scalars: Mapping[Any, Any] | None = None,
+) -> list[np.ndarray]:
     """The buffers after the kernel ran as WebAssembly."""
     program = Instance([kernel], [arrays], symbols, scalars)
     assert program.run() == 1
@@ -109,8 +120,14 @@ def run_wasm(kernel: Kernel, arrays: Sequence[np.ndarray], symbols: Mapping[str,
     return [program.read(0, i, a) for i, a in enumerate(arrays)]
 
 
-def check(kernel: Kernel, arrays: Sequence[np.ndarray], symbols: Mapping[str, int] | None = None, scalars: Mapping[Any, Any] | None = None,
-          rtol: float = 2e-6, atol: float = 1e-6) -> None:
+def check(
+    kernel: Kernel,
+    arrays: Sequence[np.ndarray],
+    symbols: Mapping[str, int] | None = None,
+    scalars: Mapping[Any, Any] | None = None,
+    rtol: float = 2e-6,
+    atol: float = 1e-6,
+) -> None:
     """Emitted code and interpreter agree on every buffer."""
     expected = [a.copy() for a in arrays]
     run_kernel(kernel, expected, symbols, scalars)

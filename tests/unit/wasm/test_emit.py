@@ -120,13 +120,31 @@ def pointwise(n, fn, num_inputs, size=None):
     return close("pointwise", axes, [Store(num_inputs, index, value)], buffers)
 
 
-@pytest.mark.parametrize("name, n, inputs, fn", [
-    ("bias of a multiple of four", 96, (96, 32), lambda ir, i: (i, ir.load(0, F32, i) + ir.load(1, F32, i % 32) * ir.load(1, F32, i // 32))),
-    ("bias of ten", 90, (90, 10), lambda ir, i: (i, ir.load(0, F32, i) + ir.load(1, F32, i % 10) * ir.load(1, F32, i // 10))),
-    ("reversed", 35, (35,), lambda ir, i: (i, ir.load(0, F32, i * -1 + 34) + ir.load(0, F32, i))),
-    ("strided", 35, (120,), lambda ir, i: (i * 2, ir.load(0, F32, i * 3 + 1))),
-    ("value of the index", 35, (35,), lambda ir, i: (i, ir.load(0, F32, i) * ir.cast(i * 3 + 2, F32) + ir.cast(i % 8, F32))),
-])
+@pytest.mark.parametrize(
+    "name, n, inputs, fn",
+    [
+        (
+            "bias of a multiple of four",
+            96,
+            (96, 32),
+            lambda ir, i: (i, ir.load(0, F32, i) + ir.load(1, F32, i % 32) * ir.load(1, F32, i // 32)),
+        ),
+        (
+            "bias of ten",
+            90,
+            (90, 10),
+            lambda ir, i: (i, ir.load(0, F32, i) + ir.load(1, F32, i % 10) * ir.load(1, F32, i // 10)),
+        ),
+        ("reversed", 35, (35,), lambda ir, i: (i, ir.load(0, F32, i * -1 + 34) + ir.load(0, F32, i))),
+        ("strided", 35, (120,), lambda ir, i: (i * 2, ir.load(0, F32, i * 3 + 1))),
+        (
+            "value of the index",
+            35,
+            (35,),
+            lambda ir, i: (i, ir.load(0, F32, i) * ir.cast(i * 3 + 2, F32) + ir.cast(i % 8, F32)),
+        ),
+    ],
+)
 def test_access_patterns(name, n, inputs, fn):
     kernel = pointwise(n, fn, len(inputs))
     check(kernel, [*(normal(s) for s in inputs), zeros(80 if name == "strided" else n)])
@@ -135,7 +153,12 @@ def test_access_patterns(name, n, inputs, fn):
 def test_transposition():
     ir = Builder()
     axes, (i, j) = axes_of(ir, 9, 21)
-    kernel = close("transpose", axes, [Store(1, i * 21 + j, ir.load(0, F32, j * 9 + i))], [Buffer("x", F32), Buffer("o", F32, True)])
+    kernel = close(
+        "transpose",
+        axes,
+        [Store(1, i * 21 + j, ir.load(0, F32, j * 9 + i))],
+        [Buffer("x", F32), Buffer("o", F32, True)],
+    )
     check(kernel, [normal(21, 9), zeros(9, 21)])
 
 
@@ -153,26 +176,48 @@ def test_gather_and_scatter():
     ir = Builder()
     axes, (i,) = axes_of(ir, 50)
     at = ir.load(0, I32, i)
-    kernel = close("gather", axes, [Store(2, ir.load(3, I32, i), ir.load(1, F32, ir.call("clamp", at, 0, 29)))],
-                   [Buffer("i", I32), Buffer("x", F32), Buffer("o", F32, True), Buffer("to", I32)])
+    kernel = close(
+        "gather",
+        axes,
+        [Store(2, ir.load(3, I32, i), ir.load(1, F32, ir.call("clamp", at, 0, 29)))],
+        [Buffer("i", I32), Buffer("x", F32), Buffer("o", F32, True), Buffer("to", I32)],
+    )
     rng = np.random.default_rng(1)
-    check(kernel, [rng.integers(-5, 40, 50).astype(np.int32), normal(30), zeros(50), rng.permutation(50).astype(np.int32)])
+    check(
+        kernel, [rng.integers(-5, 40, 50).astype(np.int32), normal(30), zeros(50), rng.permutation(50).astype(np.int32)]
+    )
 
 
 def test_reductions_of_every_kind_to_one_value():
     ir = Builder()
-    results = ir.fold([1000], lambda n: (
-        ("sum", ir.load(0, F32, n)), ("prod", ir.load(0, F32, n) * 0.01 + 1.0), ("min", ir.cast(ir.load(0, F32, n) * 100.0, I32)),
-        ("max", ir.load(0, F32, n) > 5.0)))
-    buffers = [Buffer("x", F32), Buffer("a", F32, True), Buffer("b", F32, True), Buffer("c", I32, True), Buffer("d", U32, True)]
+    results = ir.fold(
+        [1000],
+        lambda n: (
+            ("sum", ir.load(0, F32, n)),
+            ("prod", ir.load(0, F32, n) * 0.01 + 1.0),
+            ("min", ir.cast(ir.load(0, F32, n) * 100.0, I32)),
+            ("max", ir.load(0, F32, n) > 5.0),
+        ),
+    )
+    buffers = [
+        Buffer("x", F32),
+        Buffer("a", F32, True),
+        Buffer("b", F32, True),
+        Buffer("c", I32, True),
+        Buffer("d", U32, True),
+    ]
     kernel = close("reduce", [], [Store(1 + q, ir.const(0), results[q]) for q in range(4)], buffers)
-    check(kernel, [normal(1000), zeros(1), zeros(1), np.zeros(1, np.int32), np.ones(1, np.uint32)], rtol=1e-4, atol=1e-4)
+    check(
+        kernel, [normal(1000), zeros(1), zeros(1), np.zeros(1, np.int32), np.ones(1, np.uint32)], rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 100])
 def test_mean_over_a_symbolic_batch(n):
     ir = Builder()
-    total, least = ir.fold([BATCH, 10], lambda r, c: (("sum", ir.load(0, F32, r * 10 + c)), ("min", ir.load(0, F32, r * 10 + c))))
+    total, least = ir.fold(
+        [BATCH, 10], lambda r, c: (("sum", ir.load(0, F32, r * 10 + c)), ("min", ir.load(0, F32, r * 10 + c)))
+    )
     stores = [Store(1, ir.const(0), total / ir.cast(ir.size(BATCH), F32)), Store(2, ir.const(0), least)]
     kernel = close("mean", [], stores, [Buffer("x", F32), Buffer("o", F32, True), Buffer("m", F32, True)])
     check(kernel, [normal(n, 10), zeros(1), zeros(1)], {"batch": n}, rtol=1e-5)
@@ -187,7 +232,12 @@ def test_variance_in_two_folds_one_after_the_other():
 
     mean = ir.sum([30], x) / 30.0
     variance = ir.sum([30], lambda r: (x(r) - mean) * (x(r) - mean)) / 30.0
-    kernel = close("variance", axes, [Store(1, c, mean), Store(2, c, variance)], [Buffer("x", F32), Buffer("m", F32, True), Buffer("v", F32, True)])
+    kernel = close(
+        "variance",
+        axes,
+        [Store(1, c, mean), Store(2, c, variance)],
+        [Buffer("x", F32), Buffer("m", F32, True), Buffer("v", F32, True)],
+    )
     check(kernel, [normal(30, 40), zeros(40), zeros(40)])
 
 
@@ -195,24 +245,39 @@ def test_a_fold_inside_a_fold():
     ir = Builder()
     axes, (c,) = axes_of(ir, 12)
     total = ir.sum([5], lambda r: ir.call("exp", ir.reduce("max", [9], lambda q: ir.load(0, F32, (c * 5 + r) * 9 + q))))
-    check(close("nested", axes, [Store(1, c, total)], [Buffer("x", F32), Buffer("o", F32, True)]), [normal(12, 5, 9), zeros(12)], rtol=1e-5)
+    check(
+        close("nested", axes, [Store(1, c, total)], [Buffer("x", F32), Buffer("o", F32, True)]),
+        [normal(12, 5, 9), zeros(12)],
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("n", [3, 31])
 def test_custom_folds_assign_together(n):
     ir = Builder()
     axes, (i,) = axes_of(ir, n)
-    a, b = ir.fold([6, 2], lambda p, q, x, y: [
-        ("custom", x * 0.5 + y + ir.cast(p, F32)), ("custom", y * 0.25 - x + ir.load(0, F32, i) + ir.cast(q, F32))],
-        [ir.load(0, F32, i), ir.const(1.0)])
-    check(close("custom", axes, [Store(1, i, a + b)], [Buffer("x", F32), Buffer("o", F32, True)]), [normal(n), zeros(n)], rtol=1e-5)
+    a, b = ir.fold(
+        [6, 2],
+        lambda p, q, x, y: [
+            ("custom", x * 0.5 + y + ir.cast(p, F32)),
+            ("custom", y * 0.25 - x + ir.load(0, F32, i) + ir.cast(q, F32)),
+        ],
+        [ir.load(0, F32, i), ir.const(1.0)],
+    )
+    check(
+        close("custom", axes, [Store(1, i, a + b)], [Buffer("x", F32), Buffer("o", F32, True)]),
+        [normal(n), zeros(n)],
+        rtol=1e-5,
+    )
 
 
 def test_pooling_windows():
     ir = Builder()
     axes, (n, h, w, c) = axes_of(ir, 2, 3, 4, 8)
     top = ir.reduce("max", [2, 2], lambda a, b: ir.load(0, F32, ((n * 6 + h * 2 + a) * 8 + w * 2 + b) * 8 + c))
-    kernel = close("max_pool", axes, [Store(1, ((n * 3 + h) * 4 + w) * 8 + c, top)], [Buffer("x", F32), Buffer("o", F32, True)])
+    kernel = close(
+        "max_pool", axes, [Store(1, ((n * 3 + h) * 4 + w) * 8 + c, top)], [Buffer("x", F32), Buffer("o", F32, True)]
+    )
     check(kernel, [normal(2, 6, 8, 8), zeros(2, 3, 4, 8)])
 
 
@@ -248,6 +313,12 @@ def test_long_chains_do_not_exhaust_the_stack(n):
     axes, (i,) = axes_of(ir, n)
     value = ir.load(0, F32, i)
     for k in range(2000):
-        value = ir.unary("neg", value) if k % 3 == 0 else value * ir.load(1, F32, i) if k % 3 == 1 else value + ir.load(1, F32, i)
+        value = (
+            ir.unary("neg", value)
+            if k % 3 == 0
+            else value * ir.load(1, F32, i)
+            if k % 3 == 1
+            else value + ir.load(1, F32, i)
+        )
     kernel = close("chain", axes, [Store(2, i, value)], [Buffer("x", F32), Buffer("y", F32), Buffer("o", F32, True)])
     check(kernel, [normal(n), np.linspace(-1, 1, n).astype(np.float32), zeros(n)], rtol=1e-3)

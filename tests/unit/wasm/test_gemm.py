@@ -27,8 +27,20 @@ def full(*shape):
 
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
-@pytest.mark.parametrize("m, k, n", [(1, 5, 3), (7, 33, 10), (64, 64, 64), (13, 300, 17), (20, 10, 64), (1, 784, 256), (100, 20, 1),
-                                     (33, 1500, 40), (210, 6, 1100)])
+@pytest.mark.parametrize(
+    "m, k, n",
+    [
+        (1, 5, 3),
+        (7, 33, 10),
+        (64, 64, 64),
+        (13, 300, 17),
+        (20, 10, 64),
+        (1, 784, 256),
+        (100, 20, 1),
+        (33, 1500, 40),
+        (210, 6, 1100),
+    ],
+)
 def test_matmul(m, k, n, transpose_a, transpose_b):
     a, b = normal(k, m) if transpose_a else normal(m, k), normal(n, k) if transpose_b else normal(k, n)
     check(samples.matmul(m, k, n, transpose_a, transpose_b), [a, b, full(m, n)], **TOLERANCE)
@@ -45,7 +57,12 @@ def test_sums_beside_a_product(m, k, n):
 def test_symbolic_rows(rows, transpose_a):
     kernel = samples.matmul(BATCH, 70, 33, transpose_a)
     assert workspace(kernel) != 0
-    check(kernel, [normal(70, rows) if transpose_a else normal(rows, 70), normal(70, 33), full(rows, 33)], {"batch": rows}, **TOLERANCE)
+    check(
+        kernel,
+        [normal(70, rows) if transpose_a else normal(rows, 70), normal(70, 33), full(rows, 33)],
+        {"batch": rows},
+        **TOLERANCE,
+    )
 
 
 @pytest.mark.parametrize("k", [0, 1, 5, 128, 700])

@@ -1,4 +1,6 @@
-"""Random kernels: emitted code equals the interpreter. A failure prints its seed; `build(seed)` makes the kernel again."""
+"""Random kernels: emitted code equals the interpreter. A failure prints its seed; `build(seed)` makes the kernel
+again.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Maker:
         """An index that stays inside a buffer of SIZE elements."""
         ir, total = self.ir, self.ir.const(0)
         for a in at:
-            term = self.pick(a, a, a * int(self.rng.integers(1, 40)), a % self.pick(3, 4, 8), a // self.pick(2, 4, 5), a * -1 + 100)
+            term = self.pick(
+                a, a, a * int(self.rng.integers(1, 40)), a % self.pick(3, 4, 8), a // self.pick(2, 4, 5), a * -1 + 100
+            )
             total = total + term
         if self.rng.random() < 0.1:
             total = total + ir.call("clamp", ir.load(2, I32, ir.call("clamp", total, 0, SIZE - 1)), 0, 50)
@@ -47,13 +51,23 @@ class Maker:
     def value(self, at, depth, folds):
         ir, rng = self.ir, self.rng
         if depth == 0 or rng.random() < 0.12:
-            return self.pick(lambda: self.load(at), lambda: self.load(at), lambda: ir.const(float(rng.normal())),
-                             lambda: ir.cast(self.index(at), F32))()
+            return self.pick(
+                lambda: self.load(at),
+                lambda: self.load(at),
+                lambda: ir.const(float(rng.normal())),
+                lambda: ir.cast(self.index(at), F32),
+            )()
         kind = rng.integers(0, 10)
         if kind < 4:
-            return ir.binary(self.pick("add", "sub", "mul", "max", "min"), self.value(at, depth - 1, folds), self.value(at, depth - 1, folds))
+            return ir.binary(
+                self.pick("add", "sub", "mul", "max", "min"),
+                self.value(at, depth - 1, folds),
+                self.value(at, depth - 1, folds),
+            )
         if kind == 4:
-            return ir.select(self.condition(at, depth - 1, folds), self.value(at, depth - 1, folds), self.value(at, depth - 1, folds))
+            return ir.select(
+                self.condition(at, depth - 1, folds), self.value(at, depth - 1, folds), self.value(at, depth - 1, folds)
+            )
         if kind == 5:
             return ir.unary(self.pick("neg", "abs"), self.value(at, depth - 1, folds))
         if kind == 6:
@@ -63,15 +77,18 @@ class Maker:
         return self.load(at)
 
     def condition(self, at, depth, folds):
-        a, b = self.load(at), self.load(at)              # values that are computed may differ in the last bit, and flip it
+        a, b = self.load(at), self.load(at)  # values that are computed may differ in the last bit, and flip it
         return self.pick(lambda: a < b, lambda: a.eq(b), lambda: self.ir.binary("and", a >= 0.0, b < 1.0))()
 
     def fold(self, at, depth, folds):
         ir, rng = self.ir, self.rng
         extents = [self.pick(1, 3, 5, 8, 9, 17, BATCH) for _ in range(rng.integers(1, 3))]
         if rng.random() < 0.2:
-            (result,) = ir.fold(extents[:1], lambda *inner: [("custom", inner[1] * 0.5 + self.value([*at, inner[0]], depth - 1, folds - 1))],
-                                [self.value(at, 1, 0)])
+            (result,) = ir.fold(
+                extents[:1],
+                lambda *inner: [("custom", inner[1] * 0.5 + self.value([*at, inner[0]], depth - 1, folds - 1))],
+                [self.value(at, 1, 0)],
+            )
             return result
         combine = self.pick("sum", "max", "min")
         return ir.reduce(combine, extents, lambda *inner: self.value([*at, *inner], depth - 1, folds - 1))
@@ -105,8 +122,11 @@ def build(seed):
             valid = maker.condition(at, 1, 0) if kind == 2 else None
             stores.append(Store(number, position * (2 if kind == 3 else 1), maker.value(at, 4, 2), valid))
             buffers.append(Buffer(f"o{number}", F32, True))
-    arrays = [rng.standard_normal(SIZE).astype(np.float32), rng.standard_normal(SIZE).astype(np.float32),
-              rng.integers(-20, 70, SIZE).astype(np.int32)]
+    arrays = [
+        rng.standard_normal(SIZE).astype(np.float32),
+        rng.standard_normal(SIZE).astype(np.float32),
+        rng.integers(-20, 70, SIZE).astype(np.int32),
+    ]
     arrays += [np.zeros(40000, np.uint32 if b.dtype == "u32" else np.float32) for b in buffers[3:]]
     return close(f"random {seed}", axes, stores, buffers), arrays
 
@@ -146,7 +166,9 @@ def build_contraction(seed):
 
     def factor(buffer, side, ks):
         own = [i for i, s in enumerate(sides) if s in (side, "both")]
-        index = layout(np.random.default_rng(seed + buffer), [at[i] for i in own] + list(ks), [extents[i] for i in own] + inner)
+        index = layout(
+            np.random.default_rng(seed + buffer), [at[i] for i in own] + list(ks), [extents[i] for i in own] + inner
+        )
         if shifted and buffer == 0:
             with ir.guard((index >= 3) & (ks[-1] * 2 + at[own[-1]] >= 1)):
                 return ir.load(buffer, F32, index - 3) * 0.5
@@ -166,14 +188,29 @@ def build_contraction(seed):
             if side == "a":
                 first = at[i].eq(0) if first is None else first & at[i].eq(0)
         others = [i for i, s in enumerate(sides) if s != "a"]
-        stores.append(Store(3, layout(np.random.default_rng(0), [at[i] for i in others], [extents[i] for i in others]), results[1], first))
-    arrays = [rng.standard_normal(70000).astype(np.float32) for _ in range(2)] + [np.zeros(200000, np.float32) for _ in range(2)]
-    return close(f"contraction {seed}", axes, stores, buffers), arrays, extents[batch] if batch < len(sides) else inner[0]
+        stores.append(
+            Store(
+                3,
+                layout(np.random.default_rng(0), [at[i] for i in others], [extents[i] for i in others]),
+                results[1],
+                first,
+            )
+        )
+    arrays = [rng.standard_normal(70000).astype(np.float32) for _ in range(2)] + [
+        np.zeros(200000, np.float32) for _ in range(2)
+    ]
+    return (
+        close(f"contraction {seed}", axes, stores, buffers),
+        arrays,
+        extents[batch] if batch < len(sides) else inner[0],
+    )
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_contraction(seed, monkeypatch):
     monkeypatch.setattr("tideflow.wasm.gemm._MIN_WORK", 1)
     kernel, arrays, largest = build_contraction(seed)
-    for batch in {0, 1, largest} if len(kernel.stores) == 1 else {1, largest}:    # sums beside are made even if no axis has a point
+    for batch in (
+        {0, 1, largest} if len(kernel.stores) == 1 else {1, largest}
+    ):  # sums beside are made even if no axis has a point
         check(kernel, arrays, {"batch": batch}, rtol=1e-3, atol=1e-3)

@@ -27,7 +27,7 @@ def test_convolution():
     x, w, b, y = normal(2, 5, 6, 3), normal(3, 3, 3, 4), normal(4), np.zeros((2, 5, 6, 4), np.float32)
     run_kernel(samples.conv(2, 5, 6, 3, 4), [x, w, b, y])
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    expected = sum(padded[:, i:i + 5, j:j + 6] @ w[i, j] for i in range(3) for j in range(3)) + b
+    expected = sum(padded[:, i : i + 5, j : j + 6] @ w[i, j] for i in range(3) for j in range(3)) + b
     np.testing.assert_allclose(y, np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
 
 

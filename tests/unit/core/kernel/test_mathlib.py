@@ -1,4 +1,6 @@
-"""Accuracy of the transcendental functions, as emitted WebAssembly, against float64: errors in units of the last place."""
+"""Accuracy of the transcendental functions, as emitted WebAssembly, against float64: errors in units of the last
+place.
+"""
 
 import math
 
@@ -25,18 +27,37 @@ def magnitudes(low, high, signed=True):
 
 
 DOMAINS = {
-    "exp": (uniform(-87, 88.7), uniform(-1, 1)), "expm1": (uniform(-20, 88), magnitudes(1e-30, 1)),
-    "log": (magnitudes(1e-38, 3e38, False), uniform(0.5, 2)), "log1p": (magnitudes(1e-30, 0.99), magnitudes(1e-3, 1e38, False)),
-    "sin": (uniform(-10000, 10000), uniform(-4, 4)), "cos": (uniform(-10000, 10000), uniform(-4, 4)), "tan": (uniform(-1000, 1000), uniform(-4, 4)),
-    "tanh": (uniform(-10, 10), magnitudes(1e-30, 1)), "sinh": (uniform(-89, 89), magnitudes(1e-30, 2)), "cosh": (uniform(-89, 89),),
-    "asin": (uniform(-1, 1), magnitudes(1e-30, 1)), "acos": (uniform(-1, 1),), "atan": (uniform(-10, 10), magnitudes(1e-30, 1e30)),
-    "asinh": (magnitudes(1e-30, 3e38),), "acosh": (uniform(1, 10), magnitudes(1, 3e38, False)),
-    "atanh": (uniform(-0.999, 0.999), magnitudes(1e-30, 0.9)), "erf": (uniform(-4, 4), magnitudes(1e-30, 1)),
-    "erfc": (uniform(-4, 9), uniform(0, 2)), "sigmoid": (uniform(-80, 40),),
+    "exp": (uniform(-87, 88.7), uniform(-1, 1)),
+    "expm1": (uniform(-20, 88), magnitudes(1e-30, 1)),
+    "log": (magnitudes(1e-38, 3e38, False), uniform(0.5, 2)),
+    "log1p": (magnitudes(1e-30, 0.99), magnitudes(1e-3, 1e38, False)),
+    "sin": (uniform(-10000, 10000), uniform(-4, 4)),
+    "cos": (uniform(-10000, 10000), uniform(-4, 4)),
+    "tan": (uniform(-1000, 1000), uniform(-4, 4)),
+    "tanh": (uniform(-10, 10), magnitudes(1e-30, 1)),
+    "sinh": (uniform(-89, 89), magnitudes(1e-30, 2)),
+    "cosh": (uniform(-89, 89),),
+    "asin": (uniform(-1, 1), magnitudes(1e-30, 1)),
+    "acos": (uniform(-1, 1),),
+    "atan": (uniform(-10, 10), magnitudes(1e-30, 1e30)),
+    "asinh": (magnitudes(1e-30, 3e38),),
+    "acosh": (uniform(1, 10), magnitudes(1, 3e38, False)),
+    "atanh": (uniform(-0.999, 0.999), magnitudes(1e-30, 0.9)),
+    "erf": (uniform(-4, 4), magnitudes(1e-30, 1)),
+    "erfc": (uniform(-4, 9), uniform(0, 2)),
+    "sigmoid": (uniform(-80, 40),),
 }
 REFERENCE = {
-    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-    "atan2": np.arctan2, "pow": np.power, "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc),
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "atan2": np.arctan2,
+    "pow": np.power,
+    "erf": np.vectorize(math.erf),
+    "erfc": np.vectorize(math.erfc),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
 
@@ -75,13 +96,19 @@ def test_error_is_as_stated(name):
 @pytest.mark.parametrize("name", DOMAINS)
 def test_special_values(name):
     with np.errstate(over="ignore"):
-        np.testing.assert_allclose(compute(name, SPECIAL), reference(name, SPECIAL).astype(np.float32), rtol=1e-6, atol=1e-44)
+        np.testing.assert_allclose(
+            compute(name, SPECIAL), reference(name, SPECIAL).astype(np.float32), rtol=1e-6, atol=1e-44
+        )
 
 
-@pytest.mark.parametrize("name, x, y", [
-    ("pow", magnitudes(1e-3, 1e3, False), uniform(-12, 12)), ("pow", uniform(0.9, 1.1), uniform(-500, 500)),
-    ("atan2", magnitudes(1e-10, 1e10), magnitudes(1e-10, 1e10)),
-])
+@pytest.mark.parametrize(
+    "name, x, y",
+    [
+        ("pow", magnitudes(1e-3, 1e3, False), uniform(-12, 12)),
+        ("pow", uniform(0.9, 1.1), uniform(-500, 500)),
+        ("atan2", magnitudes(1e-10, 1e10), magnitudes(1e-10, 1e10)),
+    ],
+)
 def test_functions_of_two_values(name, x, y):
     with np.errstate(over="ignore", under="ignore"):
         assert worst(compute(name, x, y), reference(name, x, y)) <= MAX_ERROR[name]
