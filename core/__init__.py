@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from . import array as _array
-from . import errors, math, version
+from . import errors, linalg, math, version
 from . import ops as _ops
 from .array import *
 from .autodiff.tape import GradientTape, UnconnectedGradients
@@ -40,6 +40,7 @@ from .eager.tensor import Tensor, constant, convert_to_tensor, is_tensor
 from .eager.variable import Variable
 from .function.function import function
 from .function.trace import TensorSpec
+from .linalg import einsum, matmul, norm, tensordot
 from .shapes import TensorShape
 from .version import VERSION as __version__
 

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from ..eager.tensor import convert_to_tensor
-from ..errors import InvalidArgumentError, UnimplementedError
-from ..ops import linalg as linalg_ops
+from ..errors import InvalidArgumentError
 from ..ops import movement as movement_ops
-from ..ops import reduce as reduce_ops
 from ..ops import slicing as slicing_ops
 from ..ops.common import as_index, normalise_axis
 from ..ops.dispatch import Value, apply
 from ..ops.sizes import as_sizes
-from ..shapes import TensorShape, broadcast_shapes, num_elements
+from ..shapes import TensorShape, broadcast_shapes
 
 __all__ = [
     "broadcast_dynamic_shape",
@@ -24,8 +22,6 @@ __all__ = [
     "concat",
     "ensure_shape",
     "expand_dims",
-    "matmul",
-    "norm",
     "pad",
     "repeat",
     "reshape",
@@ -34,7 +30,6 @@ __all__ = [
     "split",
     "squeeze",
     "stack",
-    "tensordot",
     "tile",
     "transpose",
     "unstack",
@@ -205,7 +200,9 @@ def repeat(input: Any, repeats: Any, axis: int | None = None, name: str | None =
         raise InvalidArgumentError(
             f"repeat: repeats {counts} must be one number or one for each of the {x.sizes[axis]} slices."
         )
-    places = np.repeat(np.arange(len(counts), dtype=np.int32), [int(count) for count in counts if isinstance(count, int)])
+    places = np.repeat(
+        np.arange(len(counts), dtype=np.int32), [int(count) for count in counts if isinstance(count, int)]
+    )
     return apply("gather", x, convert_to_tensor(places), axis=axis, batch_dims=0)
 
 
@@ -242,90 +239,3 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Any:
     if not wanted.is_compatible_with(TensorShape(x.sizes)):
         raise InvalidArgumentError(f"Shape of tensor {x.shape} is not compatible with expected shape {wanted}.")
     return x
-
-
-def matmul(
-    a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, adjoint_a: bool = False,
-    adjoint_b: bool = False, a_is_sparse: bool = False, b_is_sparse: bool = False, output_type: Any = None,
-    grad_a: bool = False, grad_b: bool = False, name: str | None = None,
-) -> Any:  # fmt: skip
-    """The matrix product over the last two axes; the axes before them broadcast. Either can be transposed on the fly.
-
-    Raises InvalidArgumentError if the inner sizes differ or a rank is below 2.
-
-    >>> matmul([[1, 2], [3, 4]], [[1, 0], [0, 1]]).numpy().tolist()
-    [[1, 2], [3, 4]]
-    """
-    if (transpose_a and adjoint_a) or (transpose_b and adjoint_b):
-        raise ValueError("Only one of `transpose_a` and `adjoint_a` (`transpose_b` and `adjoint_b`) can be True.")
-    if not (isinstance(a, Value) or isinstance(b, Value)):
-        a = convert_to_tensor(a)
-        b = convert_to_tensor(b, dtype_hint=a.dtype)
-    return linalg_ops.matmul(a, b, transpose_a or adjoint_a, transpose_b or adjoint_b)
-
-
-def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Any:
-    """Sums products over `axes` axes at the end of a and the start of b, or over the axes named for each.
-
-    >>> tensordot([[1, 2], [3, 4]], [[1, 2], [3, 4]], 2).numpy()
-    np.int32(30)
-    """
-    a = convert_to_tensor(a)
-    b = convert_to_tensor(b, dtype_hint=a.dtype)
-    rank_a, rank_b = len(a.sizes), len(b.sizes)
-    if isinstance(axes, int | np.integer):
-        over_a, over_b = list(range(rank_a - int(axes), rank_a)), list(range(int(axes)))
-    else:
-        first, second = axes
-        over_a = [normalise_axis(i, rank_a, "tensordot") for i in np.ravel(first).tolist()]
-        over_b = [normalise_axis(i, rank_b, "tensordot") for i in np.ravel(second).tolist()]
-    if len(over_a) != len(over_b):
-        raise ValueError(
-            f"tensordot: different numbers of contraction axes in a and b, {len(over_a)} and {len(over_b)}."
-        )
-    free_a = [i for i in range(rank_a) if i not in over_a]
-    free_b = [i for i in range(rank_b) if i not in over_b]
-    inner = num_elements(a.sizes[i] for i in over_a)
-    left = movement_ops.reshape(
-        movement_ops.transpose(a, free_a + over_a), (num_elements(a.sizes[i] for i in free_a), inner)
-    )
-    right = movement_ops.reshape(
-        movement_ops.transpose(b, over_b + free_b),
-        (num_elements(b.sizes[i] for i in over_b), num_elements(b.sizes[i] for i in free_b)),
-    )
-    shape = (*(a.sizes[i] for i in free_a), *(b.sizes[i] for i in free_b))
-    return movement_ops.reshape(linalg_ops.matmul(left, right), shape)
-
-
-def norm(
-    tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool | None = None, name: str | None = None
-) -> Any:
-    """The norm of vectors ("euclidean", 1, infinity or another positive number) or of matrices ("fro", 1 or infinity).
-
-    >>> float(norm([3.0, 4.0]))
-    5.0
-    """
-    x = convert_to_tensor(tensor)
-    keep = bool(keepdims)
-    matrix = isinstance(axis, list | tuple) and len(axis) == 2
-    if ord in ("euclidean", "fro") or (ord == 2 and not matrix):
-        return apply("sqrt", reduce_ops.reduce_sum(apply("square", x), axis, keep))
-    size = apply("abs", x)
-    if matrix:
-        if ord not in (1, np.inf):
-            raise UnimplementedError(
-                f"norm: ord={ord!r} of a matrix needs singular values; available: 'fro', 'euclidean', 1, inf."
-            )
-        first, second = (normalise_axis(a, len(x.sizes), "norm") for a in axis)
-        summed, rest = (first, second) if ord == 1 else (second, first)
-        made = reduce_ops.reduce_max(reduce_ops.reduce_sum(size, summed, True), rest, True)
-        return made if keep else movement_ops.squeeze(made, [first, second])
-    if ord == 1:
-        return reduce_ops.reduce_sum(size, axis, keep)
-    if ord == np.inf:
-        return reduce_ops.reduce_max(size, axis, keep)
-    if not isinstance(ord, int | float) or ord <= 0:
-        raise ValueError(
-            f"'ord' must be a supported vector norm in [1, 2, inf, 'euclidean'] or a positive number, got {ord!r}"
-        )
-    return apply("pow", reduce_ops.reduce_sum(apply("pow", size, float(ord)), axis, keep), 1.0 / ord)

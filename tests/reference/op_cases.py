@@ -18,6 +18,25 @@ EMPTY = np.zeros((2, 0, 3), np.float32)
 MASK = np.array([[True, False, True], [False, False, True]])
 
 
+EINSUMS = {
+    "ij,jk->ik": [(2, 3), (3, 4)],
+    "ij,kj": [(2, 3), (4, 3)],
+    "bij,bjk->bik": [(2, 3, 4), (2, 4, 5)],
+    "bhqd,bhkd->bhqk": [(2, 2, 3, 4), (2, 2, 5, 4)],
+    "abc,cde->abde": [(2, 3, 4), (4, 2, 3)],
+    "ii->i": [(3, 3)],
+    "ii": [(3, 3)],
+    "ij->ji": [(2, 3)],
+    "ij->": [(2, 3)],
+    "i,j->ij": [(2,), (3,)],
+    "...ij,...jk->...ik": [(2, 1, 2, 3), (4, 3, 2)],
+    "b...d,de->b...e": [(2, 3, 2, 4), (4, 3)],
+    "ij,jk,kl->il": [(2, 3), (3, 4), (4, 2)],
+    "i,i,i->": [(3,), (3,), (3,)],
+    "acd,abd->bc": [(2, 3, 4), (2, 5, 4)],
+}
+
+
 def unary_cases():
     """Each elementwise function at ordinary and at special values."""
     ordinary = "exp expm1 sin cos tan sinh cosh tanh atan asinh sigmoid softplus softsign erf erfc abs sign square "
@@ -179,6 +198,21 @@ def linalg_cases():
     yield "matmul int", lambda tf, a: tf.matmul(a, a), (np.array([[1, 2], [3, 4]], np.int32),)
     yield "matmul empty", lambda tf, a, b: tf.matmul(a, b), (np.zeros((2, 0), np.float32), np.zeros((0, 3), np.float32))
     yield "tensordot", lambda tf, a, b: tf.tensordot(a, b, axes=[[1], [2]]), (CUBE, CUBE.transpose(0, 2, 1).copy())
+    yield "tensordot all", lambda tf, a: tf.tensordot(a, a, 3), (CUBE,)
+    for equation, shapes in EINSUMS.items():
+        arrays = tuple(np.cos(np.arange(np.prod(shape)) * 0.7).reshape(shape).astype(np.float32) for shape in shapes)
+        yield f"einsum {equation}", lambda tf, *xs, e=equation: tf.einsum(e, *xs), arrays
+    yield "matvec", lambda tf, a, b: tf.linalg.matvec(a, b), (CUBE, b[:, :4].copy()[0])
+    yield "band_part", lambda tf, a: tf.linalg.band_part(a, 1, 0), (CUBE,)
+    yield "band_part all", lambda tf, a: tf.linalg.band_part(a, -1, 1), (CUBE,)
+    yield "diag", lambda tf, a: tf.linalg.diag(a), (PLAIN,)
+    yield "diag_part", lambda tf, a: tf.linalg.diag_part(a), (CUBE,)
+    yield "set_diag", lambda tf, a, d: tf.linalg.set_diag(a, d), (CUBE, PLAIN)
+    yield "trace", lambda tf, a: tf.linalg.trace(a), (CUBE,)
+    yield "cross", lambda tf, a, b: tf.linalg.cross(a, b), (PLAIN, POSITIVE)
+    yield "matrix_transpose", lambda tf, a: tf.linalg.matrix_transpose(a), (CUBE,)
+    yield "global_norm", lambda tf, a, b: tf.linalg.global_norm([a, None, b]), (PLAIN, CUBE)
+    yield "normalize", lambda tf, a: tf.linalg.normalize(a, axis=1)[0], (PLAIN,)
     yield "norm", lambda tf, a: tf.norm(a, axis=1), (CUBE,)
     yield "norm 1", lambda tf, a: tf.norm(a, ord=1, axis=-1), (CUBE,)
     yield "error matmul", lambda tf, a: tf.matmul(a, a), (PLAIN,)

@@ -8,10 +8,11 @@ import tideflow as tf
 import tideflow.array.indexing
 import tideflow.array.making
 import tideflow.array.shaping
+import tideflow.linalg
 import tideflow.math.elementwise
 import tideflow.math.reduction
 
-MODULES = [tf.array.indexing, tf.array.making, tf.array.shaping, tf.math.elementwise, tf.math.reduction]
+MODULES = [tf.array.indexing, tf.array.making, tf.array.shaping, tf.linalg, tf.math.elementwise, tf.math.reduction]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
