@@ -14,7 +14,7 @@ from . import encode
 from .encode import Code
 from .lower import nodes_of
 
-_STOREY = 40  # how many operations of an expression are emitted by recursion at most
+STOREY = 40  # how many operations of an expression are emitted by recursion at most
 _WASM_TYPE = {F32: encode.F32, I32: encode.I32, U32: encode.I32, BOOL: encode.I32}
 
 # (op, dtype of the operands) -> instruction
@@ -71,6 +71,7 @@ class Values:
         self.vectors: dict[tuple[Expr, int], int] = {}  # computed vectors, by (value, block)
         self.folds: dict[Expr, list[Any]] = {}  # fold -> accumulators: a local, or one per block
         self.uses: dict[Expr, int] = {}
+        self.heights: dict[Expr, int] = {}
         self.landings: set[Expr] = set()  # nodes of tall expressions that are computed ahead
         self.climbing = False
         self._log: list[tuple[dict[Any, Any], Any]] = []
@@ -106,14 +107,14 @@ class Values:
     def count_uses(self, nodes: Sequence[Expr]) -> None:
         """Counts how many nodes use each: a value used once needs no local. Operands come first in `nodes`."""
         uses = self.uses
-        heights: dict[Expr, int] = {}
+        heights = self.heights
         for x in nodes:
             height = 0
             for a in x.args:
                 uses[a] = uses.get(a, 0) + 1
                 height = max(height, heights[a] + 1)
             heights[x] = height
-            if height and height % _STOREY == 0:
+            if height and height % STOREY == 0:
                 self.landings.add(x)
 
     # -- scalars -----------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class Values:
         if local is not None:
             self.code.get(local)
             return
-        if self.landings and not self.climbing and x.args:
+        if self.landings and not self.climbing and self.heights.get(x, 0) > STOREY:
             self.climb(x, self.scalar_local)
         self._compute(x)
         if x.args and x.op != "out" and self.uses.get(x, 0) > 1:

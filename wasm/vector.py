@@ -15,7 +15,7 @@ from . import encode
 from .encode import f32_bytes, u32_bytes
 from .lanes import power_of_two
 from .lower import Target
-from .scalar import Values
+from .scalar import STOREY, Values
 
 _SIMPLE: dict[tuple[str, str], str] = {}
 for _op in ("add", "sub", "mul"):
@@ -90,7 +90,7 @@ class Vectors(Values):
         if uniform:
             self._spread(x)
             return
-        if self.landings and not self.climbing and x.args:
+        if self.landings and not self.climbing and self.heights.get(x, 0) > STOREY:
             self.climb(x, lambda n: self._ahead(n, part))
         self._vector(x, part)
         if self.uses.get(x, 0) > 1 and x.op != "out":
