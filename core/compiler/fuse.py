@@ -13,6 +13,7 @@ store, the *roots*) would compute it, and whether they read it at their own inde
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ..graph.ir import Graph, Node, Value, uses
@@ -43,11 +44,15 @@ DEAR = frozenset(
         "erfc",
         "pow",
         "atan2",
+        "rsqrt",
         "sigmoid",
         "softplus",
+        "sqrt",
     }
 )
 DEAR_COST, RANDOM_COST = 8, 30
+LIGHT = 4  # operations that are recomputed rather than stored and loaded
+MAX_WALKS = 3
 MAX_LOADS = 6  # with the result and the workspace of a WASM contraction: 8 bindings, what devices allow
 
 
@@ -79,9 +84,23 @@ class Fusion:
 def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
     """See the module. With `fuse` false every value that a node makes is placed, except movement (for tests of
     neutrality).
+
+    What a value costs depends on which of its operands are placed, so the walk is repeated with what it found.
     """
+    fusion = _walk(graph, fuse, _Costs(graph, {}))
+    for _ in range(MAX_WALKS if fuse else 0):
+        again = _walk(graph, fuse, _Costs(graph, fusion.placed))
+        if again.placed.keys() == fusion.placed.keys():
+            break
+        fusion = again
+    _limit_loads(graph, fusion)
+    fusion.placed = dict.fromkeys(v for n in graph.nodes for v in n.outputs if v in fusion.placed)
+    return fusion
+
+
+def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
+    """One walk from the results to the inputs."""
     readers = uses(graph)
-    costs = _Costs(graph)
     results = set(graph.results)
     fusion = Fusion()
     aligned: dict[Value, bool] = {}
@@ -119,15 +138,13 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
                 if is_heavy(node):
                     for r in roots:
                         content[r] = "contraction" if node.op.name in CONTRACTIONS else "fold"
-    _limit_loads(graph, fusion)
-    fusion.placed = dict.fromkeys(v for n in graph.nodes for v in n.outputs if v in fusion.placed)
     return fusion
 
 
 def _limit_loads(graph: Graph, fusion: Fusion) -> None:
     """Places more values where a kernel would bind more buffers than every device allows, the fullest parts first."""
     before = -1
-    while len(fusion.placed) > before:                 # a value placed late may add a buffer to what was counted before
+    while len(fusion.placed) > before:  # a value placed late may add a buffer to what was counted before
         before = len(fusion.placed)
         loads: dict[Value, frozenset[Value]] = {}
         for node in graph.nodes:
@@ -136,7 +153,7 @@ def _limit_loads(graph: Graph, fusion: Fusion) -> None:
             while len(together) > MAX_LOADS and not is_step(node):
                 widest = max(inputs, key=lambda v: len(_reads([v], loads, fusion)))
                 if len(_reads([widest], loads, fusion)) == 1:
-                    break                              # an op of too many inputs
+                    break  # an op of too many inputs
                 fusion.placed[widest] = None
                 together = _reads(inputs, loads, fusion)
             loads.update((v, together) for v in node.outputs)
@@ -189,35 +206,38 @@ def _dearer_inline(
         return False
     if not costs.loads[v]:
         return costs.weight[v] > 4
-    return costs.weight[v] > 1 or len(costs.loads[v]) > 1
+    return costs.weight[v] > LIGHT or len(costs.loads[v]) > 1
 
 
 class _Costs:
-    """For each value, if everything before it that is not behind a fold were inlined: operations, values loaded,
-    folds inside.
+    """What computing a value inside its reader takes, given the values that are `placed`: operations, the values of its
+    own size that are loaded (a bias or a channel's mean costs next to nothing), and whether there is a fold in it.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, placed: Container[Value]) -> None:
         self.weight: dict[Value, int] = {}
         self.loads: dict[Value, frozenset[Value]] = {}
         self.folds: dict[Value, bool] = {}
         for node in graph.nodes:
             inputs = [v for v in node.inputs if v is not None]
-            for v in inputs:
-                if v.node is None and v not in self.weight:
-                    small = (v.constant is not None and v.constant.size == 1) or v.sizes == ()
-                    self.weight[v], self.folds[v] = 0, False
-                    self.loads[v] = frozenset() if small else frozenset((v,))
-            heavy = is_heavy(node)
-            own = _op_cost(node)
+            leaf = {v for v in inputs if v.node is None or v in placed}
+            self.weight.update((v, 0) for v in leaf if v.node is None)
+            self.folds.update((v, False) for v in leaf if v.node is None)
+            self.loads.update((v, frozenset(() if v.sizes == () else (v,))) for v in leaf if v.node is None)
             for v in node.outputs:
-                self.folds[v] = heavy or any(self.folds[i] for i in inputs)
-                self.weight[v] = own + sum(0 if self.folds[i] else self.weight[i] for i in inputs)
-                self.loads[v] = (
-                    frozenset().union(*(frozenset((i,)) if self.folds[i] else self.loads[i] for i in inputs))
-                    if inputs
-                    else frozenset()
-                )
+                inside = {i: None for i in inputs if i not in leaf and not self.folds[i]}
+                self.folds[v] = is_heavy(node) or any(self.folds[i] for i in inputs if i not in leaf)
+                self.weight[v] = _op_cost(node) + sum(self.weight[i] for i in inside)
+                own = frozenset(i for i in inputs if i not in inside)
+                found = own.union(*(self.loads[i] for i in inside))
+                self.loads[v] = frozenset(x for x in found if _large(x, v))
+
+
+def _large(x: Value, like: Value) -> bool:
+    """Whether reading x for each element of `like` is a load of about that many elements."""
+    if x.constant is not None and x.constant.size == 1:
+        return False
+    return len(x.sizes) >= len(like.sizes) or num_elements(x.sizes) == num_elements(like.sizes)
 
 
 def _op_cost(node: Node) -> int:

@@ -16,6 +16,7 @@ FAMILIES = (
     "conv",
     "pool",
     "softmax",
+    "normalize",
     "losses",
     "optimizer",
     "random",

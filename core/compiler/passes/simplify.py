@@ -1,13 +1,14 @@
-"""Removes nodes that change nothing: identities, reshapes to the same shape, chains of reshapes and casts, x * 1, x
-+ 0.
-"""
+"""Removes nodes that change nothing: identities, reshapes of reshapes, reductions of one element, x * 1, x + 0."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...graph.ir import Graph, Node, Rewriter, Value
+from ...ops.op import find_op
+from ...shapes import num_elements
 
+_OF_ONE = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_all", "reduce_any"})
 _NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "truediv": 1}
 
 
@@ -23,6 +24,11 @@ def simplify(graph: Graph) -> Graph:
             made = Node(node.op, (inputs[0].node.inputs[0],), node.attrs, [node.outputs[0].spec], node.where)
             rewriter.nodes.append(made)
             rewriter.replaced[node.outputs[0]] = made.outputs[0]
+        elif node.op.name in _OF_ONE and num_elements(inputs[0].sizes) == num_elements(node.outputs[0].sizes):
+            out = node.outputs[0]
+            made = Node(find_op("reshape"), (inputs[0],), {"shape": out.sizes}, [out.spec], node.where)
+            rewriter.nodes.append(made)
+            rewriter.replaced[out] = made.outputs[0]
         else:
             rewriter.keep(node)
     return rewriter.finish(graph)
@@ -34,6 +40,8 @@ def _same_as(node: Node, inputs: list[Value]) -> Value | None:
     if first is None or len(node.outputs) != 1:
         return None
     out = node.outputs[0]
+    if name in _OF_ONE and first.spec == out.spec:
+        return first
     if name in ("identity", "stop_gradient"):
         return first
     if name in ("reshape", "broadcast_to", "cast") and first.spec == out.spec:

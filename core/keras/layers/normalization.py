@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...ops.dispatch import apply
+from ...ops.normalize import batch_norm
 from ...ops.reduce import reduce_mean
 from .. import initializers, regularizers
 from .checks import known_size
@@ -69,22 +70,24 @@ class BatchNormalization(Layer):
         )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        axis = self.axis % len(inputs.sizes)
+        if not (training and self._trainable):
+            return self._by_averages(inputs, axis)
+        order = (*(i for i in range(len(inputs.sizes)) if i != axis), axis)
+        last = axis == len(inputs.sizes) - 1
+        x = inputs if last else apply("transpose", inputs, perm=order)
+        outputs, mean, variance = batch_norm(x, self.gamma, self.beta, self.epsilon)
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + value * (1.0 - self.momentum))
+        return outputs if last else apply("transpose", outputs, perm=tuple(order.index(i) for i in range(len(order))))
+
+    def _by_averages(self, inputs: Any, axis: int) -> Any:
+        """Normalized by what training has gathered."""
         rank = len(inputs.sizes)
-        axis = self.axis % rank
-        others = tuple(i for i in range(rank) if i != axis)
-        if training and self._trainable:
-            mean = reduce_mean(inputs, others)
-            centered = inputs - self._spread(mean, rank, axis)
-            variance = reduce_mean(centered * centered, others)
-            self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1.0 - self.momentum))
-            self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1.0 - self.momentum))
-        else:
-            mean, variance = self.moving_mean, self.moving_variance
-            centered = inputs - self._spread(mean, rank, axis)
-        factor = apply("rsqrt", variance + self.epsilon)
+        factor = apply("rsqrt", self.moving_variance + self.epsilon)
         if self.gamma is not None:
             factor = factor * self.gamma
-        outputs = centered * self._spread(factor, rank, axis)
+        outputs = (inputs - self._spread(self.moving_mean, rank, axis)) * self._spread(factor, rank, axis)
         return outputs if self.beta is None else outputs + self._spread(self.beta, rank, axis)
 
     def _spread(self, x: Any, rank: int, axis: int) -> Any:
