@@ -12,8 +12,7 @@ store, the *roots*) would compute it, and whether they read it at their own inde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ir import Graph, Node, Value, uses

@@ -1,4 +1,6 @@
-"""Normalization by the statistics of a batch, as one op with a gradient of its own: two kernels backward instead of five."""
+"""Normalization by the statistics of a batch, as one op with a gradient of its own: two kernels backward instead of
+five.
+"""
 
 from __future__ import annotations
 
