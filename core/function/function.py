@@ -123,7 +123,8 @@ def advance(graph: Any, arrays: Sequence[Any]) -> None:
     if graph.advances:
         symbols = bind([v.spec for v in graph.inputs], arrays)
         for state, by in graph.advances:
-            state.write(advance_counter(state.read(), evaluate(by, symbols), state.role == "RNG"))
+            count = None if isinstance(by, int) and by == 0 else evaluate(by, symbols)     # the constant 0: a restart
+            state.write(advance_counter(state.read(), count, state.role == "RNG"))
 
 
 class Function:

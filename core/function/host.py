@@ -112,7 +112,7 @@ class HostModel:
             state.write(value)
         for advance in signature.advance:
             state = self._states[advance.tensor]
-            state.write(advance_counter(state.read(), dims[advance.by], state.role == "RNG"))
+            state.write(advance_counter(state.read(), dims[advance.by] if advance.by else None, state.role == "RNG"))
         return {
             port.name: Output.of(port.name, np.asarray(value), self._dtype(port))
             for port, value in zip(signature.outputs, outputs, strict=True)

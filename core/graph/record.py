@@ -70,7 +70,12 @@ class Recorder:
         """A host-owned state moves on by this much when the run is done; reads in this trace still see the value at
         entry.
         """
-        self.advances[state] = self.advances.get(state, 0) + by
+        if not (isinstance(by, int) and by == 0):
+            self.advances[state] = self.advances.get(state, 0) + by
+
+    def restart(self, state: State) -> None:
+        """A host-owned state is back at its start when the run is done: that is what an advance by 0 means."""
+        self.advances[state] = 0
 
     def constant(self, x: Any) -> Value:
         """A constant of the array of an eager tensor."""

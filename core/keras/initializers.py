@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import as_dtype
-from ..eager.tensor import EagerTensor, constant
-from ..kernel.philox import philox_numpy
+from ..eager.tensor import constant
+from ..ops.dispatch import apply, replaced
 from . import registry
 
 __all__ = [
@@ -52,13 +52,16 @@ def make_seed() -> int:
 class Initializer:
     """The base: called with a shape, gives a tensor."""
 
-    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> EagerTensor:
-        """A tensor of this shape."""
+    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        """A tensor of this shape. Inside a trace the numbers are drawn by the program, so that no file need hold them."""
         kind = as_dtype(dtype or "float32")
-        return constant(np.asarray(self.values(tuple(int(d) for d in shape)), kind.numpy), kind)
+        made = self.values(tuple(int(d) for d in shape))
+        if isinstance(made, np.ndarray):
+            return constant(made.astype(kind.numpy), kind)
+        return made if made.dtype is kind else apply("cast", made, dtype=kind.name)
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        """The numbers, as an array."""
+    def values(self, shape: tuple[int, ...]) -> Any:
+        """The numbers, as a float32 tensor made by ops, or as an array."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
@@ -78,15 +81,15 @@ class Initializer:
 class Zeros(Initializer):
     """All 0."""
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        return np.zeros(shape)
+    def values(self, shape: tuple[int, ...]) -> Any:
+        return _filled(0.0, shape)
 
 
 class Ones(Initializer):
     """All 1."""
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        return np.ones(shape)
+    def values(self, shape: tuple[int, ...]) -> Any:
+        return _filled(1.0, shape)
 
 
 class Constant(Initializer):
@@ -95,8 +98,8 @@ class Constant(Initializer):
     def __init__(self, value: Any = 0.0) -> None:
         self.value = value
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        return np.broadcast_to(np.asarray(self.value), shape)
+    def values(self, shape: tuple[int, ...]) -> Any:
+        return _filled(self.value, shape)
 
     def get_config(self) -> dict[str, Any]:
         return {"value": np.asarray(self.value).tolist()}
@@ -108,7 +111,7 @@ class Identity(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def values(self, shape: tuple[int, ...]) -> Any:
         if len(shape) != 2:
             raise ValueError(
                 f"Identity matrix initializer can only be used for 2D matrices. Received: shape={shape} of rank {len(shape)}."
@@ -126,24 +129,18 @@ class RandomInitializer(Initializer):
         self._given_seed = seed
         self.seed = make_seed() if seed is None else int(seed)
 
-    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> np.ndarray[Any, Any]:
+    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Any:
         """Uniform numbers of this seed."""
-        return low + (high - low) * (self._words(math.prod(shape)).astype(np.float64) / 2**32).reshape(shape)
+        return self._draw("random_uniform", shape) * (high - low) + low
 
-    def normal(self, shape: tuple[int, ...], truncated: bool = False) -> np.ndarray[Any, Any]:
+    def normal(self, shape: tuple[int, ...], truncated: bool = False) -> Any:
         """Standard normal numbers of this seed; `truncated`: none beyond two deviations."""
-        count = math.prod(shape)
-        tries = 2 * count + 64 if truncated else count
-        bits = (self._words(2 * tries).astype(np.float64) + 0.5) / 2**32
-        drawn = np.sqrt(-2 * np.log(bits[::2])) * np.cos(2 * np.pi * bits[1::2])
-        if truncated:
-            drawn = drawn[np.abs(drawn) < 2.0]
-        return drawn[:count].reshape(shape)
+        return self._draw("truncated_normal" if truncated else "random_normal", shape)
 
-    def _words(self, count: int) -> np.ndarray[Any, Any]:
-        """Random 32-bit words: the blocks of counters 0, 1, 2… under the seed as key."""
-        key = (self.seed & 0xFFFFFFFF, (self.seed >> 32) & 0xFFFFFFFF)
-        return philox_numpy(key, (np.arange(-(-count // 4)), 0, 0, 0)).reshape(-1)[:count]
+    def _draw(self, op: str, shape: tuple[int, ...]) -> Any:
+        """The seed is the key of the generator, which counts from 0."""
+        key = constant(np.array([self.seed & 0xFFFFFFFF, (self.seed >> 32) & 0xFFFFFFFF, 0, 0], np.uint32))
+        return apply(op, key, shape=shape, dtype="float32", offset=0)
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": self._given_seed}
@@ -156,7 +153,7 @@ class RandomUniform(RandomInitializer):
         super().__init__(seed)
         self.minval, self.maxval = minval, maxval
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def values(self, shape: tuple[int, ...]) -> Any:
         return self.uniform(shape, self.minval, self.maxval)
 
     def get_config(self) -> dict[str, Any]:
@@ -170,7 +167,7 @@ class RandomNormal(RandomInitializer):
         super().__init__(seed)
         self.mean, self.stddev = mean, stddev
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def values(self, shape: tuple[int, ...]) -> Any:
         return self.mean + self.stddev * self.normal(shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -180,7 +177,7 @@ class RandomNormal(RandomInitializer):
 class TruncatedNormal(RandomNormal):
     """Normal, numbers beyond two deviations drawn again."""
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def values(self, shape: tuple[int, ...]) -> Any:
         return self.mean + self.stddev * self.normal(shape, truncated=True)
 
 
@@ -191,13 +188,15 @@ class Orthogonal(RandomInitializer):
         super().__init__(seed)
         self.gain = gain
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def values(self, shape: tuple[int, ...]) -> Any:
         if len(shape) < 2:
             raise ValueError(
                 f"The tensor to initialize must be at least two-dimensional. Received: shape={shape} of rank {len(shape)}."
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        q, r = np.linalg.qr(self.normal((max(rows, columns), min(rows, columns))))
+        with replaced(()):
+            normal = self.normal((max(rows, columns), min(rows, columns))).numpy()
+        q, r = np.linalg.qr(normal.astype(np.float64))
         q = q * np.sign(np.diag(r))
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
 
@@ -223,7 +222,7 @@ class VarianceScaling(RandomInitializer):
         self.scale, self.mode = scale, mode
         self.distribution = "truncated_normal" if distribution == "normal" else distribution.lower()
 
-    def values(self, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def values(self, shape: tuple[int, ...]) -> Any:
         fan_in, fan_out = compute_fans(shape)
         count = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, count)
@@ -284,6 +283,11 @@ class LecunNormal(_Fixed):
     """Truncated normal, variance 1 / fan_in."""
 
     settings = (1.0, "fan_in", "truncated_normal")
+
+
+def _filled(value: Any, shape: tuple[int, ...]) -> Any:
+    """The value, broadcast."""
+    return apply("broadcast_to", constant(np.asarray(value, np.float32)), shape=shape)
 
 
 def compute_fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -129,6 +129,10 @@ class Optimizer:
                     ]
                     self._built_for.append(v)
 
+    def slots_by_variable(self) -> list[tuple[Variable, dict[str, Variable]]]:
+        """Each variable that has slots, with them by name."""
+        return [(v, dict(zip(self.slots_of(), self._slots[id(v)], strict=True))) for v in self._built_for]
+
     def slots_of(self) -> tuple[str, ...]:
         """The names of the slots beside each variable."""
         return self.slots

@@ -36,7 +36,8 @@ class SeedGenerator:
         trace = current_trace()
         if trace is None:
             before = self.state.value()
-            self.state.state.write(advance_counter(self.state.state.read(), int(blocks), True))
+            if int(blocks):
+                self.state.state.write(advance_counter(self.state.state.read(), int(blocks), True))
             return before, 0
         offset = trace.advances.get(self.state.state, 0)
         trace.advance(self.state.state, blocks)

@@ -61,7 +61,7 @@ class Bound:
     buffers: list[Any]
     feeds: list[tuple[int, int, DType]]                         # (port, region, storage)
     results: list[Result]
-    advance: list[tuple[int, int]]                              # (tensor, by)
+    advance: list[tuple[int, int | None]]                       # (tensor, by), None: back to the start
     fills: list[tuple[float, Any]]                              # per port: the default and its dtype
     filled: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -217,7 +217,7 @@ class Executor:
         results = [self._result(entry, loaded.program, layout, dims, port) for port in entry.signature.outputs]
         fills = [(port.fill, numpy_dtype(self.model.tensors[port.tensor].dtype)) for port in entry.signature.inputs]
         return Bound(loaded, handle, layout, dims, shapes, [self._pool[key] for key in needs], feeds, results,
-                     [(a.tensor, dims[a.by]) for a in entry.signature.advance], fills)
+                     [(a.tensor, dims[a.by] if a.by else None) for a in entry.signature.advance], fills)
 
     def _result(self, entry: Entry, program: Program, layout: Layout, dims: list[int], port: Port) -> Result:
         tensor = self.model.tensors[port.tensor]

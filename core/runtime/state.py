@@ -171,8 +171,8 @@ class ModelState:
                                 f"neither an input nor a counter or RNG state")
         return self.arena.host[key]
 
-    def advance(self, tensor: int, by: int) -> None:
-        """Adds to a host-owned tensor after a run."""
+    def advance(self, tensor: int, by: int | None) -> None:
+        """Adds to a host-owned tensor after a run; None takes it back to its start."""
         is_rng = self.model.tensors[tensor].role == Role.RNG
         self.arena.host[self.key(tensor)] = advance_counter(self.host(tensor), by, is_rng)
 

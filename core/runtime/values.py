@@ -102,8 +102,16 @@ def host_words(array: np.ndarray) -> np.ndarray:
     return flat.view(np.uint32)
 
 
-def advance_counter(value: np.ndarray, by: int, is_rng: bool) -> np.ndarray:
-    """A host-owned tensor after a run: a counter plus `by`; RNG state is (key, key, low, high word of a counter)."""
+def advance_counter(value: np.ndarray, by: int | None, is_rng: bool) -> np.ndarray:
+    """A host-owned tensor after a run: a counter plus `by`; RNG state is (key, key, low, high word of a counter).
+
+    None is back to the start: a counter becomes 0, RNG state keeps its key.
+    """
+    if by is None:
+        start = np.zeros_like(value)
+        if is_rng:
+            start[:2] = value[:2]
+        return start
     if not is_rng:
         if value.ndim == 0 and abs(int(value)) < _FAR_FROM_WRAPPING:
             return np.asarray(int(value) + by, value.dtype)

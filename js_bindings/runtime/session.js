@@ -397,6 +397,10 @@ export class Session {
       const { role, dtype } = this.model.tensors[tensor];
       const low = role === Role.RNG ? 2 : 0; // an RNG is two key words, then a 64-bit counter
       const wide = role === Role.RNG || DTYPE_BYTES[dtype] === 8;
+      if (!by) {
+        words.fill(0, low); // no size: back to the start
+        continue;
+      }
       const sum = words[low] + (sizes[by] % 2 ** 32);
       words[low] = sum;
       if (wide) words[low + 1] += Math.floor(sizes[by] / 2 ** 32) + (sum >= 2 ** 32 ? 1 : 0);

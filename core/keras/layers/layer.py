@@ -15,6 +15,7 @@ from ...eager.tensor import convert_to_tensor
 from ...eager.variable import Variable
 from ...function.trace import flatten, map_structure
 from ...ops.dispatch import Value as AnyValue
+from ...ops.dispatch import apply, replaced
 from .. import initializers, regularizers
 from ..naming import snake_case, unique_name
 from ..symbolic import KerasTensor, compute_outputs
@@ -144,12 +145,10 @@ class Layer:
         init = initializers.get(
             initializer if initializer is not None else ("glorot_uniform" if kind.is_floating else "zeros")
         )
-        variable = Variable(
-            np.asarray(init(sizes, dtype=kind.name)),
-            trainable=trainable,
-            dtype=kind,
-            name=f"{self.name}/{name or 'variable'}",
-        )
+        with replaced(()):
+            start = init(sizes, dtype=kind.name)
+        variable = Variable(start, trainable=trainable, dtype=kind, name=f"{self.name}/{name or 'variable'}")
+        variable.initializer = init  # type: ignore[attr-defined]
         variable.regularizer = regularizers.get(regularizer)  # type: ignore[attr-defined]
         if not any(variable is w for w in self._weights):
             self._weights.append(variable)
@@ -314,8 +313,6 @@ class Layer:
             return x
         tensor = x if isinstance(x, AnyValue) else convert_to_tensor(x)
         if tensor.dtype.is_floating and tensor.dtype.name != self._dtype:
-            from ...ops.dispatch import apply
-
             return apply("cast", tensor, dtype=self._dtype)
         return tensor
 
@@ -327,8 +324,6 @@ class Layer:
 
     def _build(self, shapes: Any) -> None:
         """`build` outside any trace, so that what it makes are real variables with values."""
-        from ...ops.dispatch import replaced
-
         with replaced(()):
             self.build(shapes)
         self.built = True
