@@ -13,6 +13,7 @@ from typing import Any
 
 from ..graph.ir import State, Value
 from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
+from ..kernel.levels import relevel
 from ..shapes import Dim, Size
 from .fuse import CONTRACTIONS
 from .lower import Lowering, kernel_dtype
@@ -162,7 +163,7 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
         ):
             return None
         swap[x] = source.expr
-    return replace(root, expr=rewrite([root.expr], swap)[0]) if swap else root
+    return replace(root, expr=relevel(root.expr.ir, rewrite([root.expr], swap)[0])) if swap else root
 
 
 def _depends(groups: list[Group], group: Group, root: Root) -> bool:
