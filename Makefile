@@ -5,7 +5,7 @@ PORT ?= 8000
 VENV_PYTHON = .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo site wheel test lint bench setup check-python clean
+.PHONY: demo site sample wheel test lint bench setup check-python clean
 .DEFAULT_GOAL := demo
 
 demo: site
@@ -23,6 +23,9 @@ test: check-python
 
 lint: setup
 	@$(VENV_PYTHON) tools/run_tests.py lint
+
+sample: setup                    # the model that the second page opens with; needs `python tools/fetch.py` once
+	@node tools/pyodide_run.mjs examples/digits.py 15 /repo/demo_site/assets/sample.tide
 
 bench: setup
 	@$(VENV_PYTHON) -m benchmarks

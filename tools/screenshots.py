@@ -55,6 +55,7 @@ def take(page: Page, address: str, name: str, folder: Path) -> None:
     draw(page, THREE)
     page.screenshot(path=folder / f"training-page-{name}.png", full_page=True)
     page.click("#continue")
+    page.wait_for_url("**/javascript.html")
     page.wait_for_selector("body[data-state=ready]")
     draw(page, THREE)
     for _ in range(4):

@@ -141,6 +141,7 @@ async function trainFurther() {
   const begun = performance.now();
   try {
     for (let step = 1; step <= steps; step++) {
+      if (model.signatures.some(({ name }) => name === "reset_metrics")) await model.run("reset_metrics"); // loss of one step
       const { loss } = await (await model.trainStep(makeBatch())).read();
       trained += 1;
       lossCurve.add(step, loss.data[0]);
