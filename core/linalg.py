@@ -241,7 +241,7 @@ def band_part(input: Any, num_lower: Any, num_upper: Any, name: str | None = Non
     distance = _distance(*x.sizes[-2:])
     kept = apply("equal", distance, distance)
     if lower != -1:
-        kept = apply("logical_and", kept, distance >= -lower)
+        kept = apply("logical_and", kept, distance >= 0 - lower)
     if upper != -1:
         kept = apply("logical_and", kept, distance <= upper)
     return select(kept, x, False if x.dtype.is_bool else 0)
@@ -401,5 +401,5 @@ def _contract(a_letters: str, a: Any, b_letters: str, b: Any, needed: set[str]) 
     product = linalg_ops.matmul(
         grouped(a_letters, a, (batch, a_free, inner)), grouped(b_letters, b, (batch, inner, b_free))
     )
-    letters = [*batch, *a_free, *b_free]
-    return "".join(letters), movement_ops.reshape(product, tuple(sizes[c] for c in letters))
+    together = "".join([*batch, *a_free, *b_free])
+    return together, movement_ops.reshape(product, tuple(sizes[c] for c in together))
