@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..kernel.contract import Contract, find_contract
 from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots
@@ -22,6 +22,7 @@ from .lanes import choose_lane, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
 from .scalar import wasm_type
+from .structure import structure
 from .tile import tile
 from .unroll import unroll_folds
 
@@ -48,20 +49,21 @@ def _contract(kernel: Kernel) -> Contract | None:
 
 
 def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], num_regions: int) -> bytes:
-    """The module of a program. Kernels whose code is equal become one function."""
+    """The module of a program. Kernels of equal structure become one function."""
+    keys = [structure(kernel) for kernel in kernels]
+    different = dict(zip(reversed(keys), reversed(kernels), strict=True))
+    contracts = {key: _contract(kernel) for key, kernel in different.items()}
     functions: list[tuple[int, bool, bytes]] = []
-    contracts = [_contract(kernel) for kernel in kernels]
-    if any(c is not None for c in contracts):
+    if any(contract is not None for contract in contracts.values()):
         params, body = tile()
         functions.append((params, False, body))  # function number TILE
-    numbers: dict[tuple[int, bytes], int] = {}
-    of_kernel = []
-    for kernel, contract in zip(kernels, contracts, strict=True):
-        params, body = emit_kernel(kernel, contract is not None)
-        number = numbers.setdefault((params, body), len(functions))
-        if number == len(functions):
+    numbers: dict[tuple[Any, ...], int] = {}
+    for key in keys:
+        if key not in numbers:
+            numbers[key] = len(functions)
+            params, body = emit_kernel(different[key], contracts[key] is not None)
             functions.append((params, False, body))
-        of_kernel.append(number)
+    of_kernel = [numbers[key] for key in keys]
     functions.append((3, True, _run(kernels, steps, of_kernel, [f[0] for f in functions], num_regions)))
     return encode.module(functions, ("run", len(functions) - 1))
 
