@@ -14,6 +14,7 @@ from ..shapes import Size
 from . import text
 from .calls import call_text
 from .lanes import LANES, at_lane, split_constant, split_lanes
+from .skip import loop_end, skip_neutral
 
 COMPONENTS = "xyzw"
 Quad = tuple[int, Expr, Expr | None]          # four neighbours: the buffer, a fourth of their index, the guard
@@ -29,6 +30,7 @@ class Block:
         self.tail: list[str] = []
         self.names: dict[Expr, str] = {}
         self.quads: dict[Quad, str] = {}
+        self.ends: list[str] = []               # of the loop of this block, beside the extent of its axis
         self.axes: dict[Axis, str] = {}
         self.folds: dict[Expr, list[str]] = {}
         self.accumulators: dict[object, str] = {}
@@ -58,10 +60,11 @@ class Body:
 
     def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None,
                  slots: dict[object, str]) -> None:
-        self.stores, self.buffers, self.lane, self.slots = stores, buffers, lane, slots
+        self.buffers, self.lane, self.slots = buffers, lane, slots
+        self.stores, self.skips = skip_neutral(stores, _group_folds, lane)
         self.lanes = frozenset((lane,)) if lane else frozenset()
         self.helpers = text.Helpers()
-        self.order = walk(store_roots(stores))
+        self.order = walk(store_roots(self.stores))
         self.uses = _count_uses(self.order)
         self.groups = _group_folds(self.order)
         self.split: dict[Expr, Expr | None] = {}
@@ -86,8 +89,6 @@ class Body:
 
     def _wide_buffers(self) -> frozenset[int]:
         """Buffers of which every access is four aligned neighbours at once: they are bound as arrays of vec4."""
-        if self.lane is None:
-            return frozenset()
         wide = {b: True for b in range(len(self.buffers))}
         for s in self.stores:
             guarded = s.valid is not None and self.vector(s.valid)
@@ -242,9 +243,21 @@ class Body:
                 home.lines.append(f"var {name}: {text.type_name(a.dtype, wide)} = {start};")
         blocks = self._nest(home, spec.axes)
         inner = blocks[-1]
+        self._skip(self.skips.get(members[0], ()), inner)
         for f in members:
             self._accumulate(f, home.folds[f], inner)
         self._close(home.lines, blocks)
+
+    def _skip(self, conditions: Sequence[Expr], inner: Block) -> None:
+        """Ends the outermost loop that knows a condition early, or goes on to its next iteration."""
+        for c in conditions:
+            block = inner.home(c.axes)
+            (axis,) = block.axes
+            end = loop_end(c, axis)
+            if end is not None and block.parent is not None:
+                block.ends.append(self.value(end, block.parent))
+            else:
+                block.lines.append(f"if (!{self.value(c, block)}) {{ continue; }}")
 
     def _nest(self, outer: Block, axes: Sequence[Axis]) -> list[Block]:
         blocks = []
@@ -261,7 +274,10 @@ class Body:
             (axis, name), = block.axes.items()
             content = [*block.lines, *content, *block.tail]
             if axis.extent != 1:
-                head = f"for (var {name} = 0i; {name} < {self.extent(axis.extent)}; {name}++) {{"
+                end = self.extent(axis.extent)
+                for limit in block.ends:
+                    end = f"min({end}, {limit})"
+                head = f"for (var {name} = 0i; {name} < {end}; {name}++) {{"
                 content = [head, *("  " + line for line in content), "}"]
         lines += content
 

@@ -1,7 +1,7 @@
 """A self-test of a GPU: a dozen kernels whose answers are known, as one model to run on the user's device.
 
 Drivers differ: wrong tiles of a matrix product on one adapter, flushed NaN on another. `model()` goes to an executor,
-`inputs()` are what to run its signature "selftest" with, and `problems(outputs)` says in words which kernels were wrong.
+`inputs()` are what to run its signature "selftest" with, `problems(outputs)` says in words which kernels were wrong.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Case:
         loops = tuple(Axis(f"l{i}", e) for i, e in enumerate(self.loops))
         index, value = self.body(ir, *(ir.axis(a) for a in axes + loops))
         given = (Buffer("numbers", F32), Buffer("special", F32), Buffer("words", I32))
-        return Kernel(self.name, axes, (Store(3, index, value, None, loops),), (*given, Buffer("out", self.dtype, True)))
+        stores = (Store(3, index, value, None, loops),)
+        return Kernel(self.name, axes, stores, (*given, Buffer("out", self.dtype, True)))
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from tideflow.gpu_wgsl.emit import Options, emit
 from tideflow.gpu_wgsl.lanes import multiple_of, split_lanes
 from tideflow.gpu_wgsl.text import Helpers, constant
 from tideflow.kernel.ir import F32, I32, Axis, Builder
+from tideflow.kernel.split import split_reduction
 from tideflow.shapes import evaluate, num_elements, symbol
 from wgsl_samples import BATCH, kernel
 
@@ -109,3 +110,33 @@ def test_multiples_of_symbolic_sizes():
     even = symbol("n", 4, 400, multiple_of=4)
     assert all(multiple_of(s, 4) for s in (even, BATCH * 8, even + 8, BATCH * even))
     assert not multiple_of(BATCH, 2) and not multiple_of(BATCH * 4 + 2, 4)
+
+
+def test_guards_of_a_filter_gradient_leave_the_inner_loop():
+    def body(ir, ky, ci, co):
+        def tap(n, y):
+            row = y + ky - 1
+            with ir.guard((row >= 0) & (row < 9)):
+                return ir.load(0, F32, (n * 9 + row) * 8 + ci) * ir.load(1, F32, (n * 9 + y) * 8 + co)
+        return [(2, (ky * 8 + ci) * 8 + co, ir.sum([20, 9], tap))]
+    code = emit(kernel("dw", [3, 8, 8], "fff", body)).code
+    assert "min(9i, " in code                               # `row < 9` ends the loop
+    assert "continue" not in code                           # `0 <= row` stays a guard in the innermost loop
+
+
+def test_parts_past_the_end_are_not_computed():
+    whole = kernel("sum", [4], "ff", lambda ir, j: [(1, j, ir.sum([BATCH], lambda k: ir.load(0, F32, k * 4 + j)))])
+    code = emit(split_reduction(whole, 8).first).code
+    assert re.search(r"r\d+ < min\(s\d, v\d+\)", code) and "select(" not in code
+
+
+def test_short_folds_are_written_out_and_rows_taken_four_at_once():
+    pool = emit(kernel("pool", [6, 6, 8], "ff", lambda ir, y, x, c: [
+        (1, (y * 6 + x) * 8 + c, ir.reduce("max", [2, 2], lambda i, j: ir.load(
+            0, F32, ((y * 2 + i) * 12 + x * 2 + j) * 8 + c)))])).code
+    assert "for (" not in pool and pool.count("b0[") == 4
+    rows = next(s for s in ALL if s.name == "row_sum")
+    assert "array<vec4<f32>>" not in emit(rows.kernel).code            # 50 is no multiple of 4
+    code = emit(kernel("sum", [6], "ff", lambda ir, i: [
+        (1, i, ir.sum([48], lambda k: ir.load(0, F32, i * 48 + k)))])).code
+    assert "b0: array<vec4<f32>>" in code and "< 12i" in code
