@@ -1,0 +1,117 @@
+"""Iterations of a fold that add nothing are skipped, instead of being computed and masked.
+
+The part of a split reduction past the end, and the taps of a convolution outside the image, contribute the neutral
+element: a masked value, or a product with a guarded load. What all accumulators of a loop have in common becomes the
+end of the loop or a `continue`, and the masks and guards go. No `continue` in the innermost loop: lanes that part there
+cost a software adapter more than the masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..kernel.index import from_linear, linear
+from ..kernel.ir import I32, Axis, Expr, Store, rebuild, store_roots, walk
+
+Conditions = dict[Expr, None]              # a set in the order of discovery: the text must not depend on hashes
+
+
+def skip_neutral(stores: Sequence[Store], groups: Callable[[Sequence[Expr]], dict[Expr, list[Expr]]],
+                 lane: Axis | None) -> tuple[tuple[Store, ...], dict[Expr, tuple[Expr, ...]]]:
+    """Stores with masks taken off, and for each fold under which conditions an iteration counts.
+
+    Folds that share a loop (`groups`) get the same conditions or none.
+    """
+    order = walk(store_roots(stores))
+    together = groups(order)
+    wanted: dict[Expr, tuple[Expr, ...]] = {}
+    for x in order:
+        if x.op == "fold" and x not in wanted:
+            wanted.update(dict.fromkeys(together[x], tuple(_common(together[x], lane))))
+    if not any(wanted.values()):
+        return tuple(stores), {}
+    done: dict[Expr, Expr] = {}
+    skips: dict[Expr, tuple[Expr, ...]] = {}
+    for x in order:
+        args = tuple(done[a] for a in x.args)
+        new = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
+        if x.op == "fold" and wanted[x]:
+            conditions = tuple(done[c] for c in wanted[x])
+            new = _stripped(new, conditions)
+            skips[new] = conditions
+        done[x] = new
+    return tuple(replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid])
+                 for s in stores), skips
+
+
+def _common(folds: Sequence[Expr], lane: Axis | None) -> list[Expr]:
+    """Conditions that all folds have; those of a lane, of no loop axis or of the innermost loop stay masks."""
+    found = [_of_fold(f) for f in folds]
+    axes = [a for a in folds[0].attr.axes if a.extent != 1]
+    common = [c for c in found[0] if all(c in other for other in found) and lane not in c.axes]
+    return [c for c in common if c.axes & frozenset(axes)
+            and (axes[-1] not in c.axes or loop_end(c, axes[-1]) is not None)]
+
+
+def loop_end(condition: Expr, axis: Axis) -> Expr | None:
+    """e if the condition is `axis < e`, with an e that does not depend on the axis."""
+    if condition.op not in ("lt", "le") or condition.args[0].dtype != I32:
+        return None
+    ir, (a, b) = condition.ir, condition.args
+    terms, constant = linear(a - b)
+    if terms.pop(ir.axis(axis), 0) != 1 or any(axis in t.axes for t in terms):
+        return None
+    return ir.const(condition.op == "le", I32) - from_linear(ir, terms, constant)
+
+
+def _of_fold(f: Expr) -> Conditions:
+    """Conditions without which an iteration leaves all accumulators as they are."""
+    accumulators = f.attr.accumulators
+    result: Conditions | None = None
+    for accumulator, value in zip(accumulators, f.args[len(accumulators):], strict=True):
+        if accumulator.combine == "custom":
+            return {}
+        if value.op == "select" and value.args[2] is f.ir.neutral(accumulator):
+            found = _conjuncts(value.args[0])
+            if accumulator.combine == "sum":
+                found.update(_zero_unless(value.args[1]))
+        else:
+            found = _zero_unless(value) if accumulator.combine == "sum" else {}
+        result = found if result is None else {c: None for c in result if c in found}
+    return result or {}
+
+
+def _zero_unless(x: Expr) -> Conditions:
+    """Conditions without which x is 0. A product with a guarded 0 counts as 0, whatever the other factor is."""
+    if x.op == "load" and len(x.args) > 1:
+        return _conjuncts(x.args[1])
+    if x.op == "mul":
+        return {**_zero_unless(x.args[0]), **_zero_unless(x.args[1])}
+    if x.op == "add":
+        other = _zero_unless(x.args[1])
+        return {c: None for c in _zero_unless(x.args[0]) if c in other}
+    if x.op == "select" and x.args[2].op == "const" and x.args[2].attr == 0:
+        return {**_conjuncts(x.args[0]), **_zero_unless(x.args[1])}
+    return {}
+
+
+def _conjuncts(x: Expr) -> Conditions:
+    if x.op == "and":
+        return {**_conjuncts(x.args[0]), **_conjuncts(x.args[1])}
+    return {x: None}
+
+
+def _stripped(fold: Expr, conditions: tuple[Expr, ...]) -> Expr:
+    """The fold for iterations in which the conditions hold: they are true wherever its values ask for them."""
+    ir, count = fold.ir, len(fold.attr.accumulators)
+    done: dict[Expr, Expr] = {c: ir.const(True) for c in conditions}
+    for x in walk(list(fold.args[count:])):
+        if x in done:
+            continue
+        args = tuple(done[a] for a in x.args)
+        if x.op == "load" and len(args) == 2 and args[1].op == "const" and args[1].attr:
+            done[x] = rebuild(x, args[:1])
+        else:
+            done[x] = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
+    return rebuild(fold, (*fold.args[:count], *(done[v] for v in fold.args[count:])))
