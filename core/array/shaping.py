@@ -11,7 +11,7 @@ from ..errors import InvalidArgumentError
 from ..ops import movement as movement_ops
 from ..ops import slicing as slicing_ops
 from ..ops.common import as_index, normalise_axis
-from ..ops.dispatch import Value, apply
+from ..ops.dispatch import Value, apply, convert
 from ..ops.sizes import as_sizes
 from ..shapes import TensorShape, broadcast_shapes
 
@@ -43,7 +43,7 @@ def _tensors(values: Any, op: str) -> list[Any]:
     if not values:
         raise ValueError(f"{op}: at least one value is needed, received an empty list.")
     like = next((v.dtype for v in values if isinstance(v, Value)), None)
-    made = [v if isinstance(v, Value) else convert_to_tensor(v, dtype_hint=like) for v in values]
+    made = [v if isinstance(v, Value) else convert(v, like) for v in values]
     return [convert_to_tensor(v) for v in made]
 
 
