@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,29 @@ def test_train_on_goes_on_from_the_saved_file(digits, require):
     assert number("before:", output) > 0.9 and number("after:", output) > 0.9
     assert (folder / "digits.trained.tide").stat().st_size == (folder / "digits.tide").stat().st_size
     assert (folder / "digits.trained.tide").read_bytes() != (folder / "digits.tide").read_bytes()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 1000])
+def test_run_command_agrees_on_three_devices(digits, batch, require):
+    folder, _ = digits
+    rows = np.resize(np.load(ROOT / "demo_site" / "assets" / "digits" / "digits.npz")["images"], (batch, 8, 8, 1))
+    np.save(folder / "rows.npy", rows.astype(np.float32))
+    outputs = {}
+    for device in ("cpu", "wasm", "gpu"):
+        target = folder / f"{device}.npy"
+        run(sys.executable, "-m", "tideflow", "run", "digits.tide", "--input", "rows.npy", "--device", device,
+            "--output", str(target), folder=folder)
+        outputs[device] = np.load(target)
+    assert outputs["cpu"].shape == (batch, 10)
+    for device in ("wasm", "gpu"):
+        np.testing.assert_allclose(outputs[device], outputs["cpu"], atol=1e-4)
+
+
+def test_inspect_command_prints_the_programs(digits):
+    folder, _ = digits
+    output = run(sys.executable, "-m", "tideflow", "inspect", "digits.tide", folder=folder)
+    for word in ("train_step", "predict", "evaluate", "WGSL", "WASM"):
+        assert word.lower() in output.lower()
 
 
 def test_custom_loop_finds_the_line(tmp_path):
