@@ -48,6 +48,10 @@ class EagerTensor(Tensor):
         """Where the value is."""
         return "/job:localhost/replica:0/task:0/device:" + ("CPU:0" if self._array is not None else "GPU:0")
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.host()
+        return array.astype(array.dtype if dtype is None else dtype) if copy else np.asarray(array, dtype)
+
     def __bool__(self) -> bool:
         return bool(self.host())
 

@@ -5,6 +5,7 @@ from typing import Any
 from . import (
     activations,
     callbacks,
+    constraints,
     initializers,
     layers,
     losses,
@@ -46,6 +47,7 @@ __all__ = [
     "Sequential",
     "activations",
     "callbacks",
+    "constraints",
     "initializers",
     "layers",
     "losses",

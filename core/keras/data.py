@@ -54,6 +54,11 @@ class ArrayData:
             None if p is None else map_structure(to_array, _as_structure(p)) for p in (x, y, sample_weight)
         )
         if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same time: "
+                    "multiply the class weights into `sample_weight`"
+                )
             self.parts = (*self.parts[:2], _class_weights(self.parts[1], self.parts[2], class_weight))
         sizes = {
             name: [a.shape[0] if a.ndim else None for a in flatten(p)]

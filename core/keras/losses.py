@@ -397,6 +397,25 @@ class SparseCategoricalCrossentropy(LossFunction):
             axis=axis,
         )
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The reduced loss; labels of `ignore_class` do not count, not even in the mean."""
+        ignored = self.keywords["ignore_class"]
+        if ignored is not None:
+            labels = _class_numbers(convert(y_true), convert(y_pred))
+            mask = apply("cast", apply("not_equal", labels, ignored), dtype="float32")
+            if self.reduction in ("sum_over_batch_size", "mean"):
+                count = dimension(num_elements(mask.sizes), "float32")
+                mask = mask * (count / (reduce_sum(mask, None) + EPSILON))
+            if sample_weight is None:
+                sample_weight = mask
+            else:
+                weight = apply("cast", convert(sample_weight), dtype="float32")
+                sample_weight = (
+                    apply("reshape", weight, shape=(*weight.sizes, *(1,) * (len(mask.sizes) - len(weight.sizes))))
+                    * mask
+                )
+        return super().__call__(y_true, y_pred, sample_weight)
+
 
 _FUNCTIONS = [
     binary_crossentropy,

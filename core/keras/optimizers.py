@@ -51,13 +51,19 @@ class Optimizer:
             raise ValueError(
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}."
             )
-        for given, text in (
-            (use_ema, "use_ema"),
-            (loss_scale_factor, "loss_scale_factor"),
-            (gradient_accumulation_steps, "gradient_accumulation_steps"),
-        ):
-            if given:
-                raise NotImplementedError(f"{type(self).__name__}: {text} is not available yet; train without it")
+        self._settings = {
+            "use_ema": use_ema,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
+            "loss_scale_factor": loss_scale_factor,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        }
+        for text in ("use_ema", "loss_scale_factor", "gradient_accumulation_steps"):
+            if self._settings[text]:
+                raise NotImplementedError(
+                    f"{type(self).__name__}: {text} is not available yet; leave it out. A larger "
+                    f"batch_size does what gradient_accumulation_steps does."
+                )
         self.name = name or unique_name(registry.snake_case(type(self).__name__))
         self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = (
             weight_decay,
@@ -158,6 +164,10 @@ class Optimizer:
             made = self.update_step(variable, slots, gradient, rate, step)
             for target, value in zip([variable, *slots], made if isinstance(made, tuple) else (made,), strict=True):
                 target.assign(value)
+        for _, variable in kept:
+            constraint = getattr(variable, "constraint", None)
+            if constraint is not None:
+                variable.assign(constraint(variable))
         self.iterations.assign_add(1)
         return self.iterations
 
@@ -199,6 +209,7 @@ class Optimizer:
             "clipnorm": self.clipnorm,
             "clipvalue": self.clipvalue,
             "global_clipnorm": self.global_clipnorm,
+            **self._settings,
         }
 
     @classmethod

@@ -228,7 +228,7 @@ class Trainer:
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """One optimizer step on one batch: the metrics since they were last reset."""
+        """One optimizer step on one batch: its loss and metrics."""
         return self._on_batch("train_step", x, y, sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -242,6 +242,7 @@ class Trainer:
     def _on_batch(self, name: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
         data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
         self._prepare(name, data.specs())
+        self.reset_metrics()
         return self._answer(to_numbers(self._run(name, next(iter(data.batches())))), return_dict)
 
     def _answer(self, logs: dict[str, Any], return_dict: bool) -> Any:

@@ -55,3 +55,14 @@ def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
             f"Invalid value for argument `{name}`: {value!r}; expected one of {', '.join(map(repr, allowed))}"
         )
     return value
+
+
+def features(inputs: Any, size: int | None, axis: int, owner: Any) -> None:
+    """Raises ValueError if inputs have another size on an axis than the layer was built for."""
+    found = inputs.sizes[axis] if inputs.sizes else None
+    if size is not None and found != size:
+        shape = tuple(d if isinstance(d, int) else None for d in inputs.sizes)
+        raise ValueError(
+            f'Input 0 of layer "{owner.name}" is incompatible with the layer: expected axis {axis} of input '
+            f"shape to have value {size}, but received input with shape {shape}"
+        )

@@ -7,9 +7,9 @@ from typing import Any
 
 from ...ops.dispatch import apply
 from ...shapes import num_elements
-from .. import activations, initializers, regularizers
+from .. import activations, regularizers
 from ..symbolic import KerasTensor
-from .checks import known_size, positive_int
+from .checks import features, known_size, positive_int
 from .layer import Layer
 
 __all__ = ["Activation", "Dense", "Flatten", "Identity", "Input", "InputLayer", "Permute", "Rescaling", "Reshape"]
@@ -84,23 +84,17 @@ class Dense(Layer):
         self.units = positive_int("units", units, self)
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.declare_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.declare_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
+        self._features: int | None = None
 
     def build(self, input_shape: Any) -> None:
-        features = known_size(input_shape, -1, self)
-        self.kernel = self.add_weight(
-            (features, self.units), self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
-        )
-        self.bias = (
-            self.add_weight((self.units,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer)
-            if self.use_bias
-            else None
-        )
+        self._features = known_size(input_shape, -1, self)
+        self.kernel = self.make_weight("kernel", (self._features, self.units))
+        self.bias = self.make_weight("bias", (self.units,)) if self.use_bias else None
 
     def call(self, inputs: Any) -> Any:
+        features(inputs, self._features, -1, self)
         if len(inputs.sizes) > 2:
             rows = apply("reshape", inputs, shape=(num_elements(inputs.sizes[:-1]), inputs.sizes[-1]))
             outputs = apply("reshape", rows @ self.kernel, shape=(*inputs.sizes[:-1], self.units))
@@ -116,10 +110,7 @@ class Dense(Layer):
             "units": self.units,
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
         }
 
 

@@ -16,7 +16,8 @@ from ...eager.variable import Variable
 from ...function.trace import flatten, map_structure
 from ...ops.dispatch import Value as AnyValue
 from ...ops.dispatch import apply, replaced
-from .. import initializers, regularizers
+from ...ops.movement import dimension
+from .. import constraints, initializers, registry, regularizers
 from ..naming import snake_case, unique_name
 from ..symbolic import KerasTensor, compute_outputs
 
@@ -74,6 +75,7 @@ class Layer:
         self.built = False
         self.supports_masking = False
         self._weights: list[Variable] = []
+        self._declared: list[str] = []
         self._losses: list[Any] = []
         self._inbound: list[Any] = []
 
@@ -97,6 +99,7 @@ class Layer:
         config: dict[str, Any] = {"name": self.name, "trainable": self._trainable, "dtype": self._dtype}
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        config.update({name: registry.serialize(getattr(self, name)) for name in self._declared})
         if type(self).get_config is Layer.get_config:
             return self._given_config(config)
         return config
@@ -149,6 +152,7 @@ class Layer:
             start = init(sizes, dtype=kind.name)
         variable = Variable(start, trainable=trainable, dtype=kind, name=f"{self.name}/{name or 'variable'}")
         variable.initializer = init  # type: ignore[attr-defined]
+        variable.constraint = constraints.get(constraint)  # type: ignore[attr-defined]
         variable.regularizer = regularizers.get(regularizer)  # type: ignore[attr-defined]
         if not any(variable is w for w in self._weights):
             self._weights.append(variable)
@@ -244,6 +248,35 @@ class Layer:
             raise ValueError(f"You tried to call `count_params` on layer '{self.name}', but the layer isn't built.")
         return sum(int(np.prod(w.sizes)) for w in self.weights)
 
+    def declare_weight(
+        self,
+        name: str,
+        initializer: Any,
+        regularizer: Any = None,
+        constraint: Any = None,
+        parts: tuple[str, ...] = ("initializer", "regularizer", "constraint"),
+    ) -> None:
+        """Keeps what a weight will be made with as `{name}_initializer` and so on, in the configuration too."""
+        given = {
+            "initializer": initializers.get(initializer),
+            "regularizer": regularizers.get(regularizer),
+            "constraint": constraints.get(constraint),
+        }
+        for part in parts:
+            setattr(self, f"{name}_{part}", given[part])
+            self._declared.append(f"{name}_{part}")
+
+    def make_weight(self, name: str, shape: Any, trainable: bool = True) -> Variable:
+        """The weight that was declared."""
+        return self.add_weight(
+            shape,
+            getattr(self, f"{name}_initializer"),
+            name=name,
+            trainable=trainable,
+            regularizer=getattr(self, f"{name}_regularizer", None),
+            constraint=getattr(self, f"{name}_constraint", None),
+        )
+
     # -- losses ---------------------------------------------------------------------------------------------------------
 
     def add_loss(self, loss: Any) -> None:
@@ -291,7 +324,10 @@ class Layer:
             _under_way.reset(token)
         if self.activity_regularizer is not None:
             for out in flatten(outputs):
-                self.add_loss(self.activity_regularizer(out))
+                penalty = self.activity_regularizer(out)
+                if out.sizes:  # per sample, so that batches of all sizes count alike
+                    penalty = apply("divide_no_nan", penalty, dimension(out.sizes[0], out.dtype))
+                self.add_loss(penalty)
         return outputs
 
     def _set_training(self, outer: tuple[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 from ...ops.dispatch import apply
 from ...ops.normalize import batch_norm
 from ...ops.reduce import reduce_mean
-from .. import initializers, regularizers
 from .checks import known_size
 from .layer import Layer
 
@@ -43,31 +42,22 @@ class BatchNormalization(Layer):
             center,
             scale,
         )
-        self.beta_initializer, self.gamma_initializer = (
-            initializers.get(beta_initializer),
-            initializers.get(gamma_initializer),
-        )
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer, self.gamma_regularizer = (
-            regularizers.get(beta_regularizer),
-            regularizers.get(gamma_regularizer),
-        )
+        self.synchronized = bool(synchronized)
+        self.declare_weight("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
+        self.declare_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
+        for name, initializer in (("mean", moving_mean_initializer), ("variance", moving_variance_initializer)):
+            self.declare_weight(f"moving_{name}", initializer, parts=("initializer",))
         self.gamma: Any = None
         self.beta: Any = None
 
     def build(self, input_shape: Any) -> None:
         shape = (known_size(input_shape, self.axis, self),)
         if self.scale:
-            self.gamma = self.add_weight(
-                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
-            )
+            self.gamma = self.make_weight("gamma", shape)
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
-        self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, name="moving_mean", trainable=False)
-        self.moving_variance = self.add_weight(
-            shape, self.moving_variance_initializer, name="moving_variance", trainable=False
-        )
+            self.beta = self.make_weight("beta", shape)
+        self.moving_mean = self.make_weight("moving_mean", shape, trainable=False)
+        self.moving_variance = self.make_weight("moving_variance", shape, trainable=False)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         axis = self.axis % len(inputs.sizes)
@@ -97,7 +87,6 @@ class BatchNormalization(Layer):
         return apply("reshape", x, shape=tuple(x.sizes[0] if i == axis else 1 for i in range(rank)))
 
     def get_config(self) -> dict[str, Any]:
-        names = ("beta_initializer", "gamma_initializer", "moving_mean_initializer", "moving_variance_initializer")
         return {
             **super().get_config(),
             "axis": self.axis,
@@ -105,9 +94,7 @@ class BatchNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            **{n: initializers.serialize(getattr(self, n)) for n in names},
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+            "synchronized": self.synchronized,
         }
 
 
@@ -131,14 +118,8 @@ class LayerNormalization(Layer):
         super().__init__(**kwargs)
         self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
         self.epsilon, self.center, self.scale = float(epsilon), center, scale
-        self.beta_initializer, self.gamma_initializer = (
-            initializers.get(beta_initializer),
-            initializers.get(gamma_initializer),
-        )
-        self.beta_regularizer, self.gamma_regularizer = (
-            regularizers.get(beta_regularizer),
-            regularizers.get(gamma_regularizer),
-        )
+        self.declare_weight("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
+        self.declare_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
         self.gamma: Any = None
         self.beta: Any = None
 
@@ -146,11 +127,9 @@ class LayerNormalization(Layer):
         self._axes = tuple(sorted(a % len(input_shape) for a in self.axis))
         shape = tuple(known_size(input_shape, a, self) for a in self._axes)
         if self.scale:
-            self.gamma = self.add_weight(
-                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
-            )
+            self.gamma = self.make_weight("gamma", shape)
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
+            self.beta = self.make_weight("beta", shape)
 
     def call(self, inputs: Any) -> Any:
         rank = len(inputs.sizes)
@@ -171,8 +150,4 @@ class LayerNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
         }

@@ -8,7 +8,7 @@ from ...ops.conv import conv2d
 from ...ops.dispatch import apply
 from ...ops.pool import avg_pool, max_pool
 from ...ops.reduce import reduce_max, reduce_mean
-from .. import activations, initializers, regularizers
+from .. import activations, regularizers
 from . import checks
 from .layer import Layer
 
@@ -51,8 +51,7 @@ class BaseConv(Spatial):
         dilation_rate: Any,
         activation: Any,
         use_bias: bool,
-        bias_initializer: Any,
-        bias_regularizer: Any,
+        bias: tuple[Any, Any, Any],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,17 +62,20 @@ class BaseConv(Spatial):
         self.dilation_rate = checks.pair(dilation_rate, "dilation_rate")
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.declare_weight("bias", *bias)
         self.bias: Any = None
+        self._channels: int | None = None
 
     def channels(self, input_shape: Any) -> int:
         """The number of input channels."""
         checks.rank(input_shape, 4, self)
-        return checks.known_size(input_shape, -1 if self.data_format == LAST else 1, self)
+        self._channels = checks.known_size(input_shape, -1 if self.data_format == LAST else 1, self)
+        return self._channels
 
     def convolve(self, inputs: Any, kernel: Any, groups: int) -> Any:
         """Convolution, bias, activation."""
+        checks.rank(inputs.sizes, 4, self)
+        checks.features(inputs, self._channels, -1 if self.data_format == LAST else 1, self)
         outputs = conv2d(
             self.to_last(inputs),
             kernel,
@@ -96,8 +98,7 @@ class BaseConv(Spatial):
             "dilation_rate": list(self.dilation_rate),
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
         }
 
 
@@ -132,8 +133,7 @@ class Conv2D(BaseConv):
             dilation_rate,
             activation,
             use_bias,
-            bias_initializer,
-            bias_regularizer,
+            (bias_initializer, bias_regularizer, bias_constraint),
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
@@ -141,25 +141,22 @@ class Conv2D(BaseConv):
         self.groups = checks.positive_int("groups", groups, self)
         if self.filters % self.groups:
             raise ValueError(
-                f"The number of filters must be evenly divisible by the number of groups. Received: groups={groups}, filters={filters}."
+                f"The number of filters must be evenly divisible by the number of groups. "
+                f"Received: groups={groups}, filters={filters}."
             )
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.declare_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
 
     def build(self, input_shape: Any) -> None:
         channels = self.channels(input_shape)
         if channels % self.groups:
             raise ValueError(
-                f"The number of input channels must be evenly divisible by the number of groups. Received groups={self.groups}, but the input has {channels} channels (full input shape is {tuple(input_shape)})."
+                f"The number of input channels must be evenly divisible by the number of groups. Received "
+                f"groups={self.groups}, but the input has {channels} channels (full input shape is {tuple(input_shape)})."
             )
         shape = (*self.kernel_size, channels // self.groups, self.filters)
-        self.kernel = self.add_weight(
-            shape, self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
-        )
+        self.kernel = self.make_weight("kernel", shape)
         if self.use_bias:
-            self.bias = self.add_weight(
-                (self.filters,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
-            )
+            self.bias = self.make_weight("bias", (self.filters,))
 
     def call(self, inputs: Any) -> Any:
         return self.convolve(inputs, self.kernel, self.groups)
@@ -169,8 +166,6 @@ class Conv2D(BaseConv):
             **super().get_config(),
             "filters": self.filters,
             "groups": self.groups,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
         }
 
 
@@ -204,40 +199,25 @@ class DepthwiseConv2D(BaseConv):
             dilation_rate,
             activation,
             use_bias,
-            bias_initializer,
-            bias_regularizer,
+            (bias_initializer, bias_regularizer, bias_constraint),
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
         self.depth_multiplier = checks.positive_int("depth_multiplier", depth_multiplier, self)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        self.declare_weight("depthwise", depthwise_initializer, depthwise_regularizer, depthwise_constraint)
 
     def build(self, input_shape: Any) -> None:
-        self._channels = self.channels(input_shape)
-        shape = (*self.kernel_size, self._channels, self.depth_multiplier)
-        self.kernel = self.add_weight(
-            shape, self.depthwise_initializer, name="kernel", regularizer=self.depthwise_regularizer
-        )
+        channels = self.channels(input_shape)
+        self.kernel = self.make_weight("depthwise", (*self.kernel_size, channels, self.depth_multiplier))
         if self.use_bias:
-            self.bias = self.add_weight(
-                (self._channels * self.depth_multiplier,),
-                self.bias_initializer,
-                name="bias",
-                regularizer=self.bias_regularizer,
-            )
+            self.bias = self.make_weight("bias", (channels * self.depth_multiplier,))
 
     def call(self, inputs: Any) -> Any:
         kernel = apply("reshape", self.kernel, shape=(*self.kernel_size, 1, self._channels * self.depth_multiplier))
         return self.convolve(inputs, kernel, self._channels)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "depth_multiplier": self.depth_multiplier,
-            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
-        }
+        return {**super().get_config(), "depth_multiplier": self.depth_multiplier}
 
 
 class Pooling2D(Spatial):
