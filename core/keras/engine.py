@@ -177,7 +177,7 @@ class Engine:
 
         def step(*tensors: Any) -> Any:
             data = spec.unpack(tensors[:count])
-            return getattr(self.model, method)(data if name != "predict" or len(data) > 1 else data[0])
+            return getattr(self.model, method)(data)
 
         traced = trace(step, values, name, preset=preset)
         self.model._clear_losses()
