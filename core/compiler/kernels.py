@@ -7,7 +7,7 @@ never above `MAX_BUFFERS` bindings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,15 +107,19 @@ def _has_contraction(value: Value, lowering: Lowering) -> bool:
     return False
 
 
-def merge_roots(roots: Sequence[Root], ir: Builder, written: dict[Value, State], merge: bool = True) -> list[Group]:
-    """The roots in kernels. `written`: values that become a state's; stored in place, they need no binding beside
-    the old one.
+def merge_roots(roots: Sequence[Root], ir: Builder, written: dict[Value, State], merge: bool = True, *,
+                steps: Sequence[Group] = (), alone: Container[Value] = ()) -> list[Group]:
+    """The roots in kernels.
+
+    `written`: values that become a state's; stored in place, they need no binding beside the old one. `steps`: kernels
+    of their own, which stand between what they read and what reads their values. `alone`: values that may not join a
+    kernel that is already there.
     """
-    groups: list[Group] = []
+    groups = list(steps)
     for root in roots:
-        if not (merge and _join(groups, root, ir, written)):
+        if not (merge and root.value not in alone and _join(groups, root, ir, written)):
             groups.append(Group([root], root.axes).refresh())
-    return groups
+    return groups[len(steps):]
 
 
 def _join(groups: list[Group], root: Root, ir: Builder, written: dict[Value, State]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..graph.ir import Graph, Node, State
+from ..graph.ir import Graph, Node, State, Value
 from .fuse import is_step
 
 ALIGNMENT = 256  # bytes: WebGPU's binding alignment
@@ -100,7 +100,10 @@ def _step_groups(graph: Graph, placed: dict[State, None], largest: int) -> list[
     """Optimizer nodes to be merged: their variables and slots are states that they alone write."""
     writes = dict((v, s) for s, v in graph.writes)
     groups: dict[object, list[Node]] = {}
+    depth: dict[Value, int] = {}  # steps before a value, one after another: only steps at equal depth may be one
     for node in graph.nodes:
+        before = max((depth.get(v, 0) for v in node.inputs if v is not None), default=0)
+        depth.update((v, before + is_step(node)) for v in node.outputs)
         if not is_step(node):
             continue
         count = len(node.outputs)
@@ -110,7 +113,7 @@ def _step_groups(graph: Graph, placed: dict[State, None], largest: int) -> list[
         )
         if own:
             scalars = tuple(id(v) for v in node.inputs[count + 1 :])
-            groups.setdefault((node.op.name, tuple(sorted(node.attrs.items())), scalars), []).append(node)
+            groups.setdefault((node.op.name, tuple(sorted(node.attrs.items())), scalars, before), []).append(node)
     cut: list[list[Node]] = []
     for nodes in groups.values():
         current: list[Node] = []

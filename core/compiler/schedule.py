@@ -8,13 +8,13 @@ itself must read only the element it stores. Otherwise the new value goes to scr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph.ir import Graph, State, Value
 from ..kernel.ir import Axis, Builder, Store, rewrite, store_roots, walk
 from .fuse import Fusion, choose_placed
-from .kernels import Closed, Group, Root, close, make_root, merge_roots, name_of
+from .kernels import MAX_BUFFERS, Closed, Group, close, make_root, merge_roots, name_of
 from .layout import StepGroup
 from .lower import Lowering
 
@@ -57,75 +57,149 @@ class _Scheduler:
         self.ir = Builder()
         self.lowering = Lowering(self.ir, fusion.placed)
         self.stepped = {v for s in steps for n in s.nodes for v in n.outputs}
+        self._start([])
+
+    def _start(self, groups: list[Group]) -> None:
+        """Forgets all places."""
+        self.groups = groups
+        self.maker = {v: g for g in groups for v in g.values}
         self.homes: dict[Value, Place] = {}
         self.more: dict[Value, list[Place]] = {}
-        self.copies: list[tuple[Value, Place]] = []
         self.overwrites: dict[int, list[State]] = {}  # by identity of the group: states it stores in place
+        self.feeds: dict[str, list[Group]] = {}  # by key of an optimizer step: copies that bring it gradients
 
     def run(self) -> Schedule:
         roots = [make_root(self.lowering, v) for v in self.fusion.placed if v not in self.stepped]
-        groups = merge_roots(roots, self.ir, {v: s for s, v in self.graph.writes}, self.fuse)
-        groups += [self._step_group(s) for s in self.steps]
-        self._choose_homes(groups)
-        order = self._order(groups)
-        done = Schedule()
-        for group in order:
-            done.kernels.append(self._close(group))
-        for value, place in self.copies:
-            done.kernels.append(self._copy(value, place))
-        return done
+        written = {v: s for s, v in self.graph.writes}
+        alone: set[Value] = set()
+        while True:
+            steps = [self._step_group(s) for s in self.steps]
+            groups = merge_roots(roots, self.ir, written, self.fuse, steps=steps, alone=alone)
+            self._start([*groups, *steps])
+            self._choose_homes()
+            # a value with several places, or not stored in place after all, takes more bindings than merging assumed
+            full = [g for g in groups if len(g.roots) > 1 and self._bindings(g) > MAX_BUFFERS]
+            if not full:
+                return Schedule([self._close(g) for g in self._order()])
+            alone |= {g.roots[-1].value for g in full}
 
     # -- places --------------------------------------------------------------------------------------------------------
 
-    def _choose_homes(self, groups: list[Group]) -> None:
+    def _choose_homes(self) -> None:
         """Where each stored value lives, and where else it must go."""
-        maker = {v: g for g in groups for v in g.values}
+        for group in [g for g in self.groups if g.special is not None]:
+            self._choose_step_homes(group)
         for step in self.steps:
             for node in step.nodes:
                 gradient = node.inputs[len(node.outputs)]
-                self._want(gradient, Place("gradient", (step.key, node.inputs[0].state)))
-                for v, old in zip(node.outputs, node.inputs, strict=False):
-                    self.homes[v] = Place("state", old.state)
+                assert gradient is not None
+                copy = self._want(gradient, Place("gradient", (step.key, node.inputs[0].state)))  # type: ignore[union-attr]
+                self.feeds.setdefault(step.key, []).extend(copy)
         for i, v in enumerate(self.graph.outputs):
             self._want(v, Place("output", i))
-        for state, v in self.graph.writes:
-            if v in self.stepped:
-                continue
-            place = Place("state", state)
-            if v in maker and self._in_place(groups, maker[v], v, state):
-                self._want(v, place)
-            else:
-                self.copies.append((v, place))
-        for v in maker:
+        writes = [(s, v) for s, v in self.graph.writes if v.state is not s and self.homes.get(v) != Place("state", s)]
+        copied = {s: self._copy(v) for s, v in writes if not self._is_stored(v)}
+        for state, v in writes:
+            self._choose_state_home(state, v, copied.get(state))
+        for v in self.maker:
             self.homes.setdefault(v, Place("scratch", v))
 
-    def _want(self, value: Value, place: Place) -> None:
-        if value not in self.fusion.placed or value in self.stepped:
-            self.copies.append((value, place))
-        elif value not in self.homes:
+    def _choose_step_homes(self, group: Group) -> None:
+        """An optimizer step overwrites its states in any case: an old value that is needed later is kept in scratch."""
+        for node in group.special.nodes:
+            for v, old in zip(node.outputs, node.inputs, strict=False):
+                self.homes[v] = Place("state", old.state)
+                if any(h is not group and self._needs(h, group) for h in self._readers(old.state)):
+                    kept = self._copy(old, Place("state", old.state))
+                    self.homes[old] = self.homes[kept] = Place("scratch", kept)
+                    self.maker[old] = self.maker[kept]
+                self.overwrites.setdefault(id(group), []).append(old.state)
+
+    def _choose_state_home(self, state: State, value: Value, copied: Value | None) -> None:
+        """In place if possible; else the value is stored elsewhere and copied when all have read the old one."""
+        place = Place("state", state)
+        if copied is None and value in self.homes and self._bindings(self.maker[value]) >= MAX_BUFFERS:
+            copied = self._copy(value)
+        stored = value if copied is None else copied
+        if self._in_place(self.maker[stored], stored, state):
+            self._store(stored, place)
+        else:
+            last = self._copy(stored)
+            self.homes[last] = place
+            self.overwrites[id(self.maker[last])] = [state]
+
+    def _is_stored(self, value: Value) -> bool:
+        """Whether a kernel of our own making stores it, and may store it at other places too."""
+        return value in self.fusion.placed and value not in self.stepped
+
+    def _want(self, value: Value, place: Place) -> list[Group]:
+        """The value must get there. Returns the copying kernel if one is needed."""
+        full = value in self.homes and value in self.maker and self._bindings(self.maker[value]) >= MAX_BUFFERS
+        if self._is_stored(value) and not full:
+            self._store(value, place)
+            return []
+        copy = self._copy(value)
+        self.homes[copy] = place
+        return [self.maker[copy]]
+
+    def _store(self, value: Value, place: Place) -> None:
+        if value not in self.homes:
             self.homes[value] = place
         else:
             self.more.setdefault(value, []).append(place)
 
-    def _in_place(self, groups: list[Group], writer: Group, value: Value, state: State) -> bool:
+    def _copy(self, value: Value, place: Place | None = None) -> Value:
+        """A new kernel that copies a value (from `place`, else from its home); returns what stands for the copy."""
+        stand_in = Value(value.sizes, value.dtype, label=value.label or "copy")
+        root = make_root(self.lowering, stand_in, expr_of=value)
+        group = Group([root], root.axes).refresh()
+        if place is not None:
+            swap = {x: self.ir.load(place, x.dtype, x.args[0]) for x in walk([root.expr]) if x.op == "load"}
+            group.roots = [replace(root, expr=rewrite([root.expr], swap)[0])]
+        self.groups.append(group)
+        self.maker[stand_in] = group
+        return stand_in
+
+    def _bindings(self, group: Group) -> int:
+        """How many buffers a kernel binds."""
+        bound: set[Any] = {v if v.state is None else Place("state", v.state) for v in group.reads}
+        for v in group.values:
+            bound |= {self.homes.get(v, v), *self.more.get(v, ())}
+        return len(bound) + group.contraction  # a contraction's workspace in WASM
+
+    def _in_place(self, writer: Group, value: Value, state: State) -> bool:
         """Whether the writer may store over the old value, given the kernels that read it."""
-        for group in groups:
-            old = next((v for v in group.reads if v.state is state), None)
-            if old is None:
-                continue
-            if group is writer:
-                root = next(r for r in group.roots if r.value is value)
-                loads = [x for r in group.roots for x in walk([r.expr]) if x.op == "load" and x.attr is old]
-                if any(x.args != (root.index,) for x in loads):
-                    return False
-            elif self._needs(groups, group, writer):
+        root = next(r for r in writer.roots if r.value is value)
+        for r in writer.roots:
+            loads = [x for x in walk([r.expr]) if x.op == "load" and getattr(x.attr, "state", None) is state]
+            if any(x.args != (root.index,) for x in loads):
                 return False
+            # other points read what one of them stores; a later loop reads what this one has stored
+            late = any(x.axes & frozenset(root.loops) for x in loads) and r.loops != root.loops
+            if loads and r is not root and (root.valid is not None or late):
+                return False
+        if any(g is not writer and self._needs(g, writer) for g in self._readers(state)):
+            return False
         self.overwrites.setdefault(id(writer), []).append(state)
         return True
 
-    def _needs(self, groups: list[Group], group: Group, other: Group) -> bool:
+    # -- order ---------------------------------------------------------------------------------------------------------
+
+    def _readers(self, state: State) -> list[Group]:
+        """The kernels that read the old value of a state from its place."""
+        return [g for g in self.groups if any(v.state is state and self.maker.get(v) in (None, g) for v in g.reads)]
+
+    def _before(self, group: Group) -> list[Group]:
+        """What must run before a kernel: the makers of what it reads, the readers of what it overwrites."""
+        found = [self.maker[v] for v in group.reads if v in self.maker]
+        if isinstance(group.special, StepGroup):
+            found += self.feeds.get(group.special.key, [])
+        for state in self.overwrites.get(id(group), ()):
+            found += self._readers(state)
+        return [g for g in found if g is not group]
+
+    def _needs(self, group: Group, other: Group) -> bool:
         """Whether `group` runs after `other` whatever the order."""
-        maker = {v: g for g in groups for v in g.values}
         stack, seen = [group], set()
         while stack:
             g = stack.pop()
@@ -133,32 +207,11 @@ class _Scheduler:
                 return True
             if id(g) not in seen:
                 seen.add(id(g))
-                stack.extend(maker[v] for v in g.reads if v in maker)
-                stack.extend(
-                    h
-                    for h in groups
-                    for s in self.overwrites.get(id(g), ())
-                    if h is not g and any(v.state is s for v in h.reads)
-                )
+                stack.extend(self._before(g))
         return False
 
-    # -- order ---------------------------------------------------------------------------------------------------------
-
-    def _order(self, groups: list[Group]) -> list[Group]:
-        """Makers before readers, readers of an old state before the kernel that overwrites it; else as the graph
-        has it.
-        """
-        maker = {v: g for g in groups for v in g.values}
-        before: dict[int, list[Group]] = {}
-        for g in groups:
-            needs = [maker[v] for v in g.reads if v in maker and maker[v] is not g]
-            overwritten = set(self.overwrites.get(id(g), ()))
-            if isinstance(g.special, StepGroup):
-                overwritten |= {s for c in g.special.chunks for s in c.offsets}
-            needs += [
-                h for h in groups if h is not g and any(v.state in overwritten for v in h.reads if v.state is not None)
-            ]
-            before[id(g)] = needs
+    def _order(self) -> list[Group]:
+        """Makers before readers, readers of an old state before what overwrites it; else as the graph has it."""
         order: list[Group] = []
         done: set[int] = set()
 
@@ -167,12 +220,12 @@ class _Scheduler:
                 return
             if id(g) in path:
                 raise AssertionError(f"schedule: kernels {name_of(g.values)} wait for each other")
-            for h in before[id(g)]:
+            for h in self._before(g):
                 visit(h, path | {id(g)})
             done.add(id(g))
             order.append(g)
 
-        for g in groups:
+        for g in self.groups:
             visit(g, frozenset())
         return order
 
@@ -216,10 +269,6 @@ class _Scheduler:
             valid = None if s.valid is None else rewrite([s.valid], swap)[0]
             made.append((place, Store(0, index, value, valid, s.loops)))
         return close(self.ir, name, axes, made)
-
-    def _copy(self, value: Value, place: Place) -> Closed:
-        root: Root = make_root(self.lowering, value, expr_of=value)
-        return self._resolve("copy", root.axes, [(place, Store(0, root.index, root.expr, None, root.loops))])
 
     def _step_group(self, step: StepGroup) -> Group:
         blocks = step.chunks[0].size // (4 * LANES)

@@ -179,6 +179,8 @@ class _Run:
             return [(f"state {s.name}", self.memory[Place("state", s)], self.written[s]) for s in chunk.offsets]
         actual = self.memory[place]
         if place.kind == "scratch":
+            if place.what not in self.known:  # a copy of an old state: what reads it will show
+                return []
             return [(f"value {place.what.name}", actual, self.known[place.what])]
         if place.kind == "output":
             return [(f"output {place.what}", actual, self._value(self.graph.outputs[place.what]))]
@@ -278,6 +280,8 @@ def _hazard(kernel: Kernel, s: Store, reader: Store, x: Expr) -> list[str]:
     buffer = kernel.buffers[s.buffer].name
     if x.args[0] is not s.index:
         return [f"reads {buffer} at {x.args[0]!r} and stores it at {s.index!r}"]
+    if s.valid is not None and reader is not s:
+        return [f"stores {buffer} at some of the points that read it"]
     # a read that varies along the store's loops must be in that loop nest: a later nest runs when all of it is stored
     if x.axes & frozenset(s.loops) and reader.loops != s.loops and kernel.stores.index(reader) > kernel.stores.index(s):
         return [f"stores {buffer} in the loops {s.loops} and reads it again in the later loops {reader.loops}"]
