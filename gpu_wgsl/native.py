@@ -27,6 +27,7 @@ __all__ = ["DEFAULT_LIMITS", "NativeGpu", "adapters", "open_device"]
 
 SLOT = 256                      # bytes of a step's uniform slot, and the alignment of dynamic offsets
 LOOP_DEPTH = 4
+EMPTY = 16                      # bytes bound for a region without elements: a shader may see it as an array of vec4
 
 DEFAULT_LIMITS = {              # WebGPU's guaranteed limits, as far as compute cares
     "maxBufferSize": 268435456,
@@ -283,7 +284,7 @@ class NativeGpu:
         allowed = self._limits["maxStorageBufferBindingSize"]
         for region in launch.step.regions:
             span = bound.spans[region]
-            size = max(align(span.size, 4), 4)
+            size = align(span.size, 4) or EMPTY
             if size > allowed:
                 raise DeviceLimitError(f"a region of {size} bytes needs maxStorageBufferBindingSize {size}, "
                                        f"this device allows {allowed}. Use a smaller batch or device='cpu'.")

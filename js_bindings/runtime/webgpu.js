@@ -45,6 +45,7 @@ const STORAGE_USAGE = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
 const COMPUTE = 4;
 const MAP_READ = 1;
 const SLOT = 256; // bytes of a uniform slot: WebGPU's dynamic offset alignment
+const EMPTY = 16; // bytes bound for a region without elements: a shader may see it as an array of vec4
 const LONG_SUBMIT = 200; // milliseconds: drivers reset after about two seconds
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
@@ -150,7 +151,7 @@ export class WebGpuDevice {
 
   /** @param {number} size @param {number} [usage] @returns {GPUBuffer} zeroed */
   allocate(size, usage = STORAGE_USAGE) {
-    const bytes = Math.max(4, Math.ceil(size / 4) * 4);
+    const bytes = Math.max(EMPTY, Math.ceil(size / 4) * 4);
     if (bytes > this.gpu.limits.maxBufferSize) {
       throw new DeviceLimitError(
         `a buffer of ${bytes} bytes is needed, this device allows maxBufferSize ${this.gpu.limits.maxBufferSize}.`,
@@ -356,7 +357,7 @@ export class WebGpuDevice {
     /** @type {GPUBindGroupEntry[]} */
     const entries = Array.from(step.regions, (region, binding) => {
       const { buffer, offset, size } = spans[region];
-      const bytes = Math.max(4, Math.ceil(size / 4) * 4);
+      const bytes = Math.ceil(size / 4) * 4 || EMPTY;
       if (bytes > most) {
         throw new DeviceLimitError(
           `needs maxStorageBufferBindingSize ${bytes}, this device allows ${most}. Use a smaller batch.`,
