@@ -100,8 +100,28 @@ class Substitution:
             return x
         found = self.done.get(x)
         if found is None:
-            found = self.done[x] = self.swap[x.attr] if x.op == "axis" else self._rebuild(x, tuple(map(self, x.args)))
+            if x.op == "axis":
+                found = self.swap[x.attr]
+            elif x.dtype == I32 and (x.op == "add" or (x.op == "mul" and x.args[1].op == "const")):
+                found = self._sum(x)
+            else:
+                found = self._rebuild(x, tuple(map(self, x.args)))
+            self.done[x] = found
         return found
+
+    def _sum(self, x: Expr) -> Expr:
+        """A sum of terms at once, instead of node by node: most of what is rewritten are indices."""
+        terms, constant = linear(x)
+        result: dict[Expr, int] = {}
+        for term, factor in terms.items():
+            if self.axes.isdisjoint(term.axes):
+                result[term] = result.get(term, 0) + factor
+                continue
+            more, other = linear(self(term))
+            constant += factor * other
+            for inner, count in more.items():
+                result[inner] = result.get(inner, 0) + factor * count
+        return from_linear(x.ir, {t: f for t, f in result.items() if f}, constant)
 
     def _rebuild(self, x: Expr, args: tuple[Expr, ...]) -> Expr:
         if x.op == "load" and len(args) == 2 and args[1].op == "const":

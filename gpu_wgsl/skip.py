@@ -33,12 +33,13 @@ def skip_neutral(stores: Sequence[Store], groups: Callable[[Sequence[Expr]], dic
         return tuple(stores), {}
     done: dict[Expr, Expr] = {}
     skips: dict[Expr, tuple[Expr, ...]] = {}
+    known: dict[tuple[Expr, ...], dict[Expr, Expr]] = {}
     for x in order:
         args = tuple(done[a] for a in x.args)
         new = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
         if x.op == "fold" and wanted[x]:
             conditions = tuple(done[c] for c in wanted[x])
-            new = _stripped(new, conditions)
+            new = _stripped(new, known.setdefault(conditions, {c: x.ir.const(True) for c in conditions}))
             skips[new] = conditions
         done[x] = new
     return tuple(replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid])
@@ -102,13 +103,24 @@ def _conjuncts(x: Expr) -> Conditions:
     return {x: None}
 
 
-def _stripped(fold: Expr, conditions: tuple[Expr, ...]) -> Expr:
-    """The fold for iterations in which the conditions hold: they are true wherever its values ask for them."""
-    ir, count = fold.ir, len(fold.attr.accumulators)
-    done: dict[Expr, Expr] = {c: ir.const(True) for c in conditions}
-    for x in walk(list(fold.args[count:])):
-        if x in done:
-            continue
+def _new(roots: Sequence[Expr], done: dict[Expr, Expr]) -> list[Expr]:
+    """What is reachable without passing what is done, operands first."""
+    seen: dict[Expr, None] = {}
+    stack = [(r, False) for r in roots]
+    while stack:
+        x, ready = stack.pop()
+        if ready:
+            seen.setdefault(x)
+        elif x not in done and x not in seen:
+            stack.append((x, True))
+            stack += [(a, False) for a in x.args]
+    return list(seen)
+
+
+def _stripped(fold: Expr, done: dict[Expr, Expr]) -> Expr:
+    """The fold for iterations in which the conditions hold: `done` says so, and remembers what was rewritten."""
+    count = len(fold.attr.accumulators)
+    for x in _new(fold.args[count:], done):
         args = tuple(done[a] for a in x.args)
         if x.op == "load" and len(args) == 2 and args[1].op == "const" and args[1].attr:
             done[x] = rebuild(x, args[:1])
