@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from ..graph.interpret import interpret
 from ..ops.dispatch import Value as AnyValue
 from ..ops.dispatch import interpreters
 from ..ops.operators import Tensor
-from .backend import CompiledGraph
 from .trace import Slot, TensorSpec, Traced, flatten, input_values, map_structure, pack, trace
+
+if TYPE_CHECKING:
+    from .backend import CompiledGraph
 
 __all__ = ["ConcreteFunction", "Function", "function"]
 
@@ -71,6 +73,8 @@ class ConcreteFunction:
 
     def _program(self, device: str) -> CompiledGraph | None:
         if device not in self._compiled:
+            from .backend import CompiledGraph         # the compiler is half of the package: not at import
+
             try:
                 self._compiled[device] = CompiledGraph(self.traced.graph, device)
             except UnimplementedError as error:
