@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,10 @@ class DeviceModel:
     """
 
     def __init__(self, compiled: Compiled, device: str) -> None:
+        close_dropped()
         self.executor = execute.load(compiled.model, device)
+        self._finalizer = weakref.finalize(self, _dropped.append, self.executor)
+        self._finalizer.atexit = False
         self.states = {s: i for i, s in compiled.states.items()}
         self.moved: dict[str, list[State]] = {}
         for signature in compiled.model.signatures:
@@ -42,6 +46,8 @@ class DeviceModel:
 
     def run(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """One run; the outputs stay on the device until they are read."""
+        if _dropped:
+            close_dropped()
         for state in self.used[signature]:
             if state.owner is not self and (state.owner is not None or state.version != self._known[state]):
                 self.executor.write(self.states[state], state.read())
@@ -64,7 +70,17 @@ class DeviceModel:
         for state in self.states:
             if state.owner is self:
                 state.read()
+        self._finalizer.detach()
         self.executor.close()
+
+
+_dropped: list[Any] = []            # executors of models that nobody holds any more
+
+
+def close_dropped() -> None:
+    """Releases the device memory of models that are gone. Not at once: a collection may happen in the midst of a run."""
+    while _dropped:
+        _dropped.pop().close()
 
 
 class CompiledGraph:
@@ -80,10 +96,13 @@ class CompiledGraph:
     def run(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[EagerTensor]:
         """The outputs as tensors that fetch their values when looked at."""
         outputs = self.model.run("call", dict(zip(self.names, arrays, strict=True)))
-        return [lazy(outputs[n], dtype) for n, dtype in self.results]
+        return [lazy(outputs[n], dtype, self.model) for n, dtype in self.results]
 
 
-def lazy(output: Any, dtype: DType) -> EagerTensor:
-    """A tensor around a result that is still on a device."""
-    fetch: Callable[[], Any] = output.numpy
+def lazy(output: Any, dtype: DType, model: DeviceModel) -> EagerTensor:
+    """A tensor around a result that is still on a device. It keeps the model that holds it."""
+
+    def fetch(model: DeviceModel = model) -> Any:
+        return output.numpy()
+
     return EagerTensor(None, dtype, tuple(output.shape), fetch)

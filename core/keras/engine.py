@@ -108,7 +108,7 @@ class Engine:
         if compiled is None:
             return self._on_host(source, inputs)
         outputs = compiled.run(name, inputs)
-        return {n: lazy(outputs[n], d) for n, d in zip(source.outputs, dtypes, strict=True)}
+        return {n: lazy(outputs[n], d, compiled) for n, d in zip(source.outputs, dtypes, strict=True)}
 
     def _on(self, device: str, name: str) -> DeviceModel | None:
         """The compiled model on a device that has this signature as it is traced now."""
