@@ -40,9 +40,13 @@ const methods = {
       pyodide.setInterruptBuffer(stopFlag.subarray(0, 1));
     }
     await gpu;
+    pyodide.pyimport("numpy").destroy();
+    const importing = performance.now();
+    pyodide.pyimport("tideflow").destroy();
+    const importSeconds = (performance.now() - importing) / 1000;
     python = pyodide.pyimport("page");
     const about = plain(await python.about.callPromising());
-    return { ...about, seconds: (performance.now() - begun) / 1000, pyodide: pyodide.version };
+    return { ...about, importSeconds, seconds: (performance.now() - begun) / 1000, pyodide: pyodide.version };
   },
 
   /** Runs the code of the editor. @param {{code: string, device: string, snapshots: boolean}} argument */

@@ -214,7 +214,8 @@ function setState(state, text) {
   setStatus(text);
 }
 
-function showAbout({ tensorflow, python, numpy, gpu, seconds, pyodide }) {
+function showAbout({ tensorflow, python, numpy, gpu, seconds, pyodide, importSeconds }) {
+  document.body.dataset.importSeconds = importSeconds.toFixed(3);
   $("about").textContent =
     `Tideflow ${tensorflow} on Python ${python} (Pyodide ${pyodide}), numpy ${numpy}; ready in ${seconds.toFixed(1)} s.`;
   const choice = document.querySelector("input[value=webgpu]");

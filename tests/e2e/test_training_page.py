@@ -85,6 +85,13 @@ def test_stop_without_isolation_ends_the_worker_and_restores_the_last_snapshot(o
     assert accuracy(held_out_probabilities(page)) > 0.5
 
 
+def test_tideflow_is_imported_within_its_budget(open_page):
+    """Of byte code, after numpy."""
+    page = open_page("index.html")
+    wait_ready(page)
+    assert float(page.get_attribute("body", "data-import-seconds")) < 0.6
+
+
 def test_errors_are_shown_with_the_visitors_own_line(open_page):
     page = open_page("index.html")
     start(page, "import tideflow as tf\n\ntf.matmul(tf.ones((2, 3)), tf.ones((2, 3)))\n")
