@@ -1,4 +1,4 @@
-"""Random graphs with a symbolic batch, states and integers, made from a seed alone; the smallest part of one that fails.
+"""Random graphs with a symbolic batch, states and integers, made from a seed alone; the least of one that fails.
 
 made = make(seed)                     # a traced Graph, and a function that makes its inputs for a batch
 smaller, arrays = minimise(made.graph, made.inputs(5), fails)
