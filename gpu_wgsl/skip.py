@@ -29,7 +29,7 @@ def skip_neutral(stores: Sequence[Store], groups: Callable[[Sequence[Expr]], dic
     for x in order:
         if x.op == "fold" and x not in wanted:
             wanted.update(dict.fromkeys(together[x], tuple(_common(together[x], lane))))
-    if not any(wanted.values()):
+    if not any(wanted.values()) or (lane is not None and _indexed_by_folds(order, stores)):
         return tuple(stores), {}
     done: dict[Expr, Expr] = {}
     skips: dict[Expr, tuple[Expr, ...]] = {}
@@ -39,20 +39,31 @@ def skip_neutral(stores: Sequence[Store], groups: Callable[[Sequence[Expr]], dic
         new = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
         if x.op == "fold" and wanted[x]:
             conditions = tuple(done[c] for c in wanted[x])
-            new = _stripped(new, known.setdefault(conditions, {c: x.ir.const(True) for c in conditions}))
+            new = _stripped(new, conditions, known.setdefault(conditions, {c: x.ir.const(True) for c in conditions}))
             skips[new] = conditions
         done[x] = new
     return tuple(replace(s, index=done[s.index], value=done[s.value], valid=None if s.valid is None else done[s.valid])
                  for s in stores), skips
 
 
+def _indexed_by_folds(order: Sequence[Expr], stores: Sequence[Store]) -> bool:
+    """Whether an index or a guard needs a fold: those are rewritten lane by lane, which would lose the conditions."""
+    needs: set[Expr] = set()
+    for x in order:
+        if x.op == "fold" or any(a in needs for a in x.args):
+            needs.add(x)
+    places = [a for x in order if x.op == "load" for a in x.args]
+    places += [a for s in stores for a in (s.index, s.valid) if a is not None]
+    return any(a in needs for a in places)
+
+
 def _common(folds: Sequence[Expr], lane: Axis | None) -> list[Expr]:
-    """Conditions that all folds have; those of a lane, of no loop axis or of the innermost loop stay masks."""
+    """Conditions that all folds have; those of a lane, of no loop axis, of other folds, of the innermost loop stay."""
     found = [_of_fold(f) for f in folds]
     axes = [a for a in folds[0].attr.axes if a.extent != 1]
     common = [c for c in found[0] if all(c in other for other in found) and lane not in c.axes]
-    return [c for c in common if c.axes & frozenset(axes)
-            and (axes[-1] not in c.axes or loop_end(c, axes[-1]) is not None)]
+    common = [c for c in common if c.axes & frozenset(axes) and all(x.op not in ("out", "acc") for x in walk([c]))]
+    return [c for c in common if axes[-1] not in c.axes or loop_end(c, axes[-1]) is not None]
 
 
 def loop_end(condition: Expr, axis: Axis) -> Expr | None:
@@ -117,13 +128,16 @@ def _new(roots: Sequence[Expr], done: dict[Expr, Expr]) -> list[Expr]:
     return list(seen)
 
 
-def _stripped(fold: Expr, done: dict[Expr, Expr]) -> Expr:
-    """The fold for iterations in which the conditions hold: `done` says so, and remembers what was rewritten."""
-    count = len(fold.attr.accumulators)
+def _stripped(fold: Expr, conditions: tuple[Expr, ...], done: dict[Expr, Expr]) -> Expr:
+    """The fold over iterations in which the conditions hold: `done` says so, and remembers what was rewritten."""
+    ir, spec, count = fold.ir, fold.attr, len(fold.attr.accumulators)
     for x in _new(fold.args[count:], done):
         args = tuple(done[a] for a in x.args)
         if x.op == "load" and len(args) == 2 and args[1].op == "const" and args[1].attr:
             done[x] = rebuild(x, args[:1])
         else:
             done[x] = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
-    return rebuild(fold, (*fold.args[:count], *(done[v] for v in fold.args[count:])))
+    args = (*fold.args[:count], *(done[v] for v in fold.args[count:]))
+    # the conditions are part of what it is: it depends on their axes, and differs from the fold without them
+    key = (spec.axes, spec.accumulators, None, conditions)
+    return ir._make("fold", "tuple", args, spec, None, None, fold.axes, key)

@@ -216,4 +216,18 @@ def folds() -> Iterator[Sample]:
 
 def all_samples() -> list[Sample]:
     """Every sample."""
-    return [s for make in (elementwise, integers, special, folds) for s in make()]
+    return [s for make in (elementwise, integers, special, folds, masked) for s in make()]
+
+
+def masked() -> Iterator[Sample]:
+    """Folds of which iterations are skipped: triangles, in all directions."""
+    def triangle(ir, row, j):
+        return [(1, row * 8 + j, ir.sum([8], lambda k: ir.select(k <= j, ir.load(0, F32, row * 8 + k), ir.const(0.0)))),
+                (2, row * 8 + j, ir.sum([8, 3], lambda k, m: ir.select(
+                    j <= k, ir.load(0, F32, row * 8 + k) * ir.load(0, F32, m * 8 + j), ir.const(0.0))))]
+    yield Sample("triangle", kernel("triangle", [6, 8], "fff", triangle), [floats(48), floats(48), floats(48)])
+
+    def shifted(ir, row, j):
+        return [(1, row * 8 + j, ir.sum([40, 3], lambda k, m: ir.select(
+            k + row <= j + m, ir.load(0, F32, (k + m) % 48), ir.const(0.0)) * ir.load(0, F32, row * 8 + j)))]
+    yield Sample("shifted", kernel("shifted", [6, 8], "ff", shifted), [floats(48), floats(48)])
