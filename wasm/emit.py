@@ -21,6 +21,7 @@ from .encode import Code
 from .lanes import choose_lane, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
+from .reuse import reuse
 from .scalar import wasm_type
 from .structure import structure
 from .tile import tile
@@ -82,7 +83,8 @@ def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
         gemm.emit(f, contract, params - 2, emit_stores, nests)
     else:
         for axes, stores in nests(kernel.axes, kernel.stores):
-            emit_stores(f, axes, stores)
+            early, stores = reuse(stores)
+            emit_stores(f, axes, stores, early=early)
     return params, f.code.body()
 
 
@@ -163,13 +165,16 @@ def emit_stores(
     swap: dict[Expr, tuple[int, Expr]] | None = None,
     fixed: Sequence[Axis] = (),
     bounds: dict[Axis, tuple[Bound, Bound]] | None = None,
+    early: Sequence[Store] = (),
 ) -> None:
     """Loops over the axes and makes the stores.
 
     `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index);
-    `bounds` are ranges of axes that are not run over as a whole.
+    `bounds` are ranges of axes that are not run over as a whole. At each point `early` stores come first: the others
+    read what they have written.
     """
-    roots = store_roots(list(stores))
+    stores = [*early, *stores]
+    roots = store_roots(stores)
     originals = nodes_of(roots)
     sequential = sequential_axes(originals) + [a for s in stores for a in s.loops]
     lane = choose_lane(axes, stores, originals, frozenset(sequential))
@@ -179,12 +184,18 @@ def emit_stores(
     for x, (buffer, index) in (swap or {}).items():
         lowering.replace(x, lowering.expr(_load(x.ir, buffer, index)))
     targets = [lowering.store(s) for s in stores]
-    needed = [(e, kind) for t in targets for e, kind in _roots(t)]
-    nodes = nodes_of([e for e, _ in needed])
+    nodes = nodes_of([e for t in targets for e, _ in _roots(t)])
     f.plan(nodes)
+    phases = [targets[: len(early)], targets[len(early) :]] if early else [targets]
+    needed = [root for t in phases[0] for root in _roots(t)]  # what later phases read may not exist before
     mark = f.enter()
-    f.nest(order, needed, lambda: _body(f, targets), lane, _unroll(f, lane, nodes), bounds)
+    f.nest(order, needed, lambda: _phases(f, phases), lane, _unroll(f, lane, nodes), bounds)
     f.leave(mark)
+
+
+def _phases(f: Nests, phases: Sequence[Sequence[Target]]) -> None:
+    for targets in phases:
+        _body(f, targets)
 
 
 def _load(ir: Builder, buffer: int, index: Expr) -> Expr:

@@ -100,7 +100,7 @@ class _Run:
             chosen = index[valid]
             if chosen.size and (chosen.min() < 0 or chosen.max() >= target.size):
                 raise IndexError(
-                    f"kernel {self.kernel.name!r} stores outside buffer {store.buffer}, which has {target.size} elements"
+                    f"kernel {self.kernel.name!r} stores outside buffer {store.buffer}, of {target.size} elements"
                 )
             target[chosen] = value[valid].astype(target.dtype)
 

@@ -1,11 +1,15 @@
 """How values vary along a lane axis, and which axis vectors run along."""
 
+from dataclasses import replace
+
 import kernel_samples as samples
 import pytest
 from tideflow.kernel.ir import F32, Builder, Store
+from tideflow.kernel.mathlib import expand
 from tideflow.shapes import symbol
 from tideflow.wasm.lanes import Lanes, choose_lane, loop_lane
 from tideflow.wasm.lower import nodes_of, sequential_axes
+from tideflow.wasm.reuse import reuse
 from tideflow.wasm.unroll import unroll_folds
 from wasm_runner import axes_of
 
@@ -75,3 +79,19 @@ def test_short_folds_are_written_out():
     folds = [x for x in nodes_of([store.value]) if x.op == "fold"]
     assert [f.attr.axes[0].extent for f in folds] == [50]
     assert sum(x.op == "load" for x in nodes_of([store.value])) == 5
+
+
+def test_softmax_takes_each_exponential_once():
+    kernel = samples.row_softmax(4, 64)
+    early, late = reuse(kernel.stores)
+    assert early == []  # a call is one operation as yet
+    early, late = reuse(expand(kernel.stores))
+    assert [s.buffer for s in early] == [1] and len(late) == 2
+    kinds = [x.op for x in nodes_of([s.value for s in late])]
+    assert kinds.count("round") == 0 and kinds.count("load") == 3  # x for the maximum, y for the sum and for itself
+
+
+def test_values_are_not_kept_in_a_buffer_that_is_read():
+    kernel = samples.row_softmax(4, 64)
+    stores = [replace(s, buffer=0) if s.buffer == 1 else s for s in expand(kernel.stores)]
+    assert reuse(stores) == ([], stores)
