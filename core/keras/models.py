@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,14 +26,20 @@ class Model(Trainer, Layer):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        symbolic = (
-            len(args) == 2 or ("inputs" in kwargs and "outputs" in kwargs) or (len(args) == 1 and "outputs" in kwargs)
-        )
-        return super().__new__(Functional if cls is Model and symbolic else cls, *args, **kwargs)
+        return super().__new__(Functional if cls is Model and _is_symbolic(args, kwargs) else cls, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if _is_symbolic(args, kwargs) and not isinstance(self, Functional):
+            self.__class__ = _functional_kind(type(self))  # type: ignore[assignment]
+            Functional.__init__(self, *args, **kwargs)  # type: ignore[arg-type]
+            return
         Layer.__init__(self, *args, **kwargs)
         Trainer.__init__(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A model of this configuration."""
+        return Functional.from_graph(cls, config) if {"layers", "calls", "outputs"} <= config.keys() else cls(**config)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return Layer.__call__(self, *args, **kwargs)
@@ -99,7 +106,21 @@ class Model(Trainer, Layer):
     def _build(self, shapes: Any) -> None:
         if type(self).build is not Model.build:
             super()._build(shapes)
+        self._built_shape = shapes
         self.built = True  # layers inside build themselves when they are called
+
+
+def _is_symbolic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether these are (inputs, outputs) of a functional model."""
+    given = [*args[:2], *(kwargs[k] for k in ("inputs", "outputs") if k in kwargs)]
+    leaves = [x for structure in given for x in flatten(structure)]
+    return len(given) == 2 and bool(leaves) and any(isinstance(x, KerasTensor) for x in leaves)
+
+
+@functools.cache
+def _functional_kind(cls: type) -> type:
+    """A subclass of Model that was given inputs and outputs: its own methods, and the graph of a functional model."""
+    return type(cls.__name__, (cls, Functional), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 
 class Functional(Model):
@@ -193,8 +214,9 @@ class Functional(Model):
             "outputs": map_structure(reference, self._output_structure),
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+    @staticmethod
+    def from_graph(cls: type, config: dict[str, Any]) -> Any:
+        """A model of class `cls` from layers and the calls between them."""
         from .saving import deserialize_layer
 
         layers = [deserialize_layer(c) for c in config["layers"]]

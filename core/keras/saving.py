@@ -20,6 +20,7 @@ from . import layers as layers_module
 from . import optimizers, registry
 from .registry import custom_object_scope, register_keras_serializable
 from .states import name_states, random_states, reset_all
+from .symbolic import KerasTensor, compute_outputs
 
 __all__ = ["custom_object_scope", "load_model", "model_bytes", "register_keras_serializable", "save_model"]
 
@@ -110,14 +111,27 @@ def load_model(filepath: Any, custom_objects: Any = None, compile: bool = True, 
         raise ModelError("K01-keras", "metadata[keras]", f"is not the description of a model: {error}") from None
     with custom_object_scope(custom_objects or {}):
         model = deserialize_layer(architecture)
-        if not model.built and description.get("input_shape"):
-            model.build(tuple(description["input_shape"]))
+        if not model.built and description.get("input_shape") is not None:
+            build_for(model, description["input_shape"])
         if compile and settings is not None:
             optimizer = optimizers.deserialize(settings["optimizer"])
             arguments = ("loss", "loss_weights", "metrics", "weighted_metrics")
             model.compile(optimizer, **{k: settings.get(k) for k in arguments})
     restore(model, file, False)
     return model
+
+
+def build_for(model: Any, shapes: Any) -> None:
+    """Makes the weights of a subclassed model, by calling it on symbolic inputs of these shapes (of JSON: in lists)."""
+
+    def tensors(shape: Any) -> Any:
+        if isinstance(shape, dict):
+            return {k: tensors(v) for k, v in shape.items()}
+        if any(isinstance(d, list | dict) for d in shape):
+            return [tensors(v) for v in shape]
+        return KerasTensor(shape)
+
+    compute_outputs(model, (tensors(shapes),), {})
 
 
 def restore(model: Any, file: fmt.Model, skip_mismatch: bool) -> None:
@@ -168,8 +182,8 @@ def _signature(name: str, action: Any) -> Source:
 def _describe(model: Any) -> dict[str, Any]:
     """Architecture and training settings, for JSON."""
     made: dict[str, Any] = {"model": registry.serialize(model)}
-    if getattr(model, "_built_shape", None) is not None:
-        made["input_shape"] = list(model._built_shape)
+    if model._built_shape is not None:
+        made["input_shape"] = model._built_shape
     if model.compiled:
         settings = {k: _settings(v) for k, v in model._settings.items()}
         made["compile"] = {"optimizer": optimizers.serialize(model.optimizer), **settings}

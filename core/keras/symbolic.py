@@ -57,7 +57,8 @@ class KerasTensor(Tensor):
         """The op as a call in the model under construction."""
         from .layers.operation import OpLayer
 
-        layer = OpLayer(op.name, [x if not isinstance(x, KerasTensor) else None for x in inputs], attrs)
+        free = [[i for i, d in enumerate(x._shape) if d is None] for x in inputs if isinstance(x, KerasTensor)]
+        layer = OpLayer(op.name, [x if not isinstance(x, KerasTensor) else None for x in inputs], attrs, free)
         return layer(*(x for x in inputs if isinstance(x, KerasTensor)))
 
     def __hash__(self) -> int:

@@ -76,6 +76,7 @@ class Layer:
         self.supports_masking = False
         self._weights: list[Variable] = []
         self._declared: list[str] = []
+        self._built_shape: Any = None
         self._losses: list[Any] = []
         self._inbound: list[Any] = []
 
@@ -161,7 +162,7 @@ class Layer:
     def _sublayers(self) -> Iterator[Layer]:
         seen: set[int] = set()
         for name, value in list(self.__dict__.items()):
-            if name in ("_inbound", "_weights", "_given"):
+            if name in ("_inbound", "_weights", "_given", "_built_shape"):
                 continue
             for leaf in flatten(value) if isinstance(value, list | tuple | dict) else [value]:
                 if isinstance(leaf, Layer) and leaf is not self and id(leaf) not in seen:
@@ -363,6 +364,7 @@ class Layer:
         with replaced(()):
             self.build(shapes)
         self.built = True
+        self._built_shape = shapes
 
     def _takes(self, name: str) -> bool:
         takes = call_parameters(type(self))

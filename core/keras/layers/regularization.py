@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ...eager.tensor import constant
+from ...ops.dispatch import apply
 from ...ops.random import dropout
 from ..random import SeedGenerator
 from .layer import Layer
@@ -20,13 +24,16 @@ class Dropout(Layer):
             raise ValueError(
                 f"Invalid value received for argument `rate`. Expected a float value between 0 and 1. Received: rate={rate}"
             )
-        self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+        self.rate, self.seed = rate, seed
+        self.noise_shape = None if noise_shape is None else list(noise_shape)
         self.seed_generator = SeedGenerator(seed, name=f"{self.name}/seed") if rate > 0 else None
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.seed_generator is None:
             return inputs
+        if self.rate == 1:
+            return apply("broadcast_to", constant(np.zeros((), inputs.dtype.numpy)), shape=inputs.sizes)
         noise = None
         if self.noise_shape is not None:
             noise = tuple(s if n is None else n for n, s in zip(self.noise_shape, inputs.sizes, strict=True))

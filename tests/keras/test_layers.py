@@ -1,0 +1,161 @@
+"""Every layer: its configuration round-trips, symbolic shapes are the real ones, it trains, and is saved and loaded."""
+
+import json
+
+import numpy as np
+import pytest
+import tideflow as tf
+
+L = tf.keras.layers
+
+CASES = {
+    # name -> (layer, shape of the input, several inputs)
+    "dense": (lambda: L.Dense(3, "relu", kernel_regularizer="l2", kernel_constraint="max_norm"), (5,), 0),
+    "dense_3d": (lambda: L.Dense(3, use_bias=False), (4, 5), 0),
+    "conv": (lambda: L.Conv2D(3, 3, strides=2, padding="same", activation="tanh"), (7, 6, 2), 0),
+    "conv_channels_first": (lambda: L.Conv2D(3, 3, data_format="channels_first"), (2, 7, 6), 0),
+    "depthwise": (lambda: L.DepthwiseConv2D(3, depth_multiplier=2), (6, 6, 2), 0),
+    "max_pool": (lambda: L.MaxPooling2D(), (6, 6, 2), 0),
+    "max_pool_channels_first": (lambda: L.MaxPooling2D(data_format="channels_first"), (2, 6, 6), 0),
+    "avg_pool": (lambda: L.AveragePooling2D(3, strides=1, padding="same"), (5, 5, 2), 0),
+    "global_avg": (lambda: L.GlobalAveragePooling2D(), (5, 5, 2), 0),
+    "global_max": (lambda: L.GlobalMaxPooling2D(data_format="channels_first", keepdims=True), (2, 5, 5), 0),
+    "flatten": (lambda: L.Flatten(), (3, 4), 0),
+    "reshape": (lambda: L.Reshape((2, -1)), (3, 4), 0),
+    "permute": (lambda: L.Permute((2, 1)), (3, 4), 0),
+    "rescaling": (lambda: L.Rescaling(0.1, offset=1.0), (4,), 0),
+    "activation": (lambda: L.Activation("gelu"), (4,), 0),
+    "relu": (lambda: L.ReLU(6.0), (4,), 0),
+    "leaky_relu": (lambda: L.LeakyReLU(0.1), (4,), 0),
+    "elu": (lambda: L.ELU(), (4,), 0),
+    "softmax": (lambda: L.Softmax(), (4,), 0),
+    "identity": (lambda: L.Identity(), (4,), 0),
+    "dropout": (lambda: L.Dropout(0.4, seed=3), (4,), 0),
+    "dropout_noise_shape": (lambda: L.Dropout(0.4, noise_shape=(None, 1)), (4,), 0),
+    "batch_norm": (lambda: L.BatchNormalization(momentum=0.9, gamma_regularizer="l1"), (4, 4, 3), 0),
+    "batch_norm_axis": (lambda: L.BatchNormalization(axis=1), (4, 3), 0),
+    "layer_norm": (lambda: L.LayerNormalization(), (4, 3), 0),
+    "add": (lambda: L.Add(), (4,), 2),
+    "subtract": (lambda: L.Subtract(), (4,), 2),
+    "multiply": (lambda: L.Multiply(), (4,), 3),
+    "average": (lambda: L.Average(), (4,), 2),
+    "maximum": (lambda: L.Maximum(), (4,), 2),
+    "minimum": (lambda: L.Minimum(), (4,), 2),
+    "concatenate": (lambda: L.Concatenate(), (4,), 2),
+}
+
+
+def run_layer_check(make, shape, several, tmp_path):
+    """All that a layer must keep to. Returns it, as it is after training."""
+    layer = make()
+    config = layer.get_config()
+    again = type(layer).from_config(json.loads(json.dumps(config)))
+    assert again.get_config() == config, "the configuration does not round-trip"
+
+    rng = np.random.default_rng(4)
+    x = [rng.standard_normal((6, *shape)).astype(np.float32) for _ in range(max(1, several))]
+    inputs = [L.Input(shape) for _ in x]
+    symbolic = layer(inputs if several else inputs[0])
+    real = layer(list(map(tf.constant, x)) if several else tf.constant(x[0]))
+    assert tuple(symbolic.shape)[0] is None and tuple(symbolic.shape)[1:] == tuple(real.shape)[1:]
+    assert symbolic.dtype == real.dtype
+    many = [(None, *shape)] * len(x)
+    assert tuple(layer.compute_output_shape(many if several else many[0])) == tuple(symbolic.shape)
+
+    outputs = L.Dense(2)(L.Flatten()(symbolic))
+    model = tf.keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    y = rng.standard_normal((6, 2)).astype(np.float32)
+    before = model.get_weights()
+    model.fit(x if several else x[0], y, batch_size=4, verbose=0)
+    for w, a, b in zip(model.weights, before, model.get_weights(), strict=True):
+        assert np.isfinite(b).all()
+        assert not np.array_equal(a, b) or not np.any(a - b), w.name
+    expected = model.predict(x if several else x[0], verbose=0)
+    model.save(tmp_path / "model.tide")
+    loaded = tf.keras.models.load_model(tmp_path / "model.tide")
+    np.testing.assert_allclose(loaded.predict(x if several else x[0], verbose=0), expected, atol=1e-6)
+    return layer
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_layer_keeps_the_rules(name, tmp_path):
+    make, shape, several = CASES[name]
+    layer = run_layer_check(make, shape, several, tmp_path)
+    if hasattr(layer, "kernel"):
+        assert layer.kernel.trainable and layer.count_params() == sum(w.size for w in layer.get_weights())
+
+
+def test_every_layer_has_a_case():
+    covered = {type(make()) for make, _, _ in CASES.values()}
+    assert covered >= {
+        v for n, v in vars(L).items() if isinstance(v, type) and n not in ("Layer", "InputLayer", "OpLayer")
+    }
+
+
+def test_dropout_keeps_the_mean_and_draws_anew_each_time():
+    layer = L.Dropout(0.25, seed=1)
+    x = tf.ones((100, 100))
+    first, second = layer(x, training=True).numpy(), layer(x, training=True).numpy()
+    assert abs(first.mean() - 1.0) < 0.02 and set(np.unique(first)) == {0.0, np.float32(1 / 0.75)}
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(layer(x).numpy(), x.numpy())
+    np.testing.assert_array_equal(L.Dropout(0.25, seed=1)(x, training=True).numpy(), first)
+    assert not L.Dropout(1.0)(x, training=True).numpy().any()
+
+
+def test_batch_normalization_gathers_statistics_only_in_training():
+    layer = L.BatchNormalization(momentum=0.5)
+    x = tf.constant(np.random.default_rng(0).normal(3.0, 2.0, (200, 2)).astype(np.float32))
+    layer(x)
+    assert not layer.moving_mean.numpy().any()
+    layer(x, training=True)
+    np.testing.assert_allclose(layer.moving_mean.numpy(), x.numpy().mean(0) / 2, rtol=1e-4)
+    layer.trainable = False
+    layer(x, training=True)
+    np.testing.assert_allclose(layer.moving_mean.numpy(), x.numpy().mean(0) / 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name, mean, deviation, bound",
+    [
+        ("glorot_uniform", 0.0, np.sqrt(2 / 500), np.sqrt(6 / 500)),
+        ("glorot_normal", 0.0, np.sqrt(2 / 500), 2 * np.sqrt(2 / 500) / 0.8796),
+        ("he_uniform", 0.0, np.sqrt(2 / 300), np.sqrt(6 / 300)),
+        ("he_normal", 0.0, np.sqrt(2 / 300), 2 * np.sqrt(2 / 300) / 0.8796),
+        ("lecun_normal", 0.0, np.sqrt(1 / 300), 2 * np.sqrt(1 / 300) / 0.8796),
+        ("random_normal", 0.0, 0.05, 1.0),
+        ("random_uniform", 0.0, 0.05 / np.sqrt(3), 0.05),
+        ("truncated_normal", 0.0, 0.05 * 0.8796, 0.1),
+        ("zeros", 0.0, 0.0, 0.0),
+        ("ones", 1.0, 0.0, 1.0),
+    ],
+)
+def test_initializer_has_the_statistics_of_keras(name, mean, deviation, bound):
+    values = tf.keras.initializers.get(name)((300, 200)).numpy()
+    assert values.dtype == np.float32 and values.mean() == pytest.approx(mean, abs=1e-3)
+    assert values.std() == pytest.approx(deviation, rel=0.02) and np.abs(values).max() <= bound * 1.0001
+
+
+def test_orthogonal_and_seeds():
+    q = tf.keras.initializers.Orthogonal(seed=1)((4, 9)).numpy()
+    np.testing.assert_allclose(q @ q.T, np.eye(4), atol=1e-5)
+    make = tf.keras.initializers.GlorotUniform
+    np.testing.assert_array_equal(make(seed=5)((3, 3)).numpy(), make(seed=5)((3, 3)).numpy())
+    assert not np.array_equal(make()((3, 3)).numpy(), make()((3, 3)).numpy())
+
+
+@pytest.mark.parametrize(
+    "constraint, holds",
+    [
+        ("non_neg", lambda w: (w >= 0).all()),
+        (tf.keras.constraints.MaxNorm(0.5), lambda w: (np.linalg.norm(w, axis=0) <= 0.5001).all()),
+        ("unit_norm", lambda w: np.allclose(np.linalg.norm(w, axis=0), 1, atol=1e-4)),
+        (tf.keras.constraints.MinMaxNorm(0.7, 0.9), lambda w: (np.abs(np.linalg.norm(w, axis=0) - 0.8) < 0.101).all()),
+    ],
+)
+def test_constraint_holds_after_each_step(constraint, holds, device, rows):
+    model = tf.keras.Sequential([L.Input((5,)), L.Dense(4, kernel_constraint=constraint), L.Dense(1)])
+    model.compile(tf.keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    model.fit(*rows, verbose=0)
+    assert holds(model.layers[0].kernel.numpy())
