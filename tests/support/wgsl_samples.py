@@ -115,8 +115,8 @@ def integers() -> Iterator[Sample]:
                 (5, i, ir.cast(ir.cast(x * 10.0, I32), F32))]
     for n in (12, 13):
         yield Sample(f"bools_{n}", kernel("bools", [n], "fbbbff", bools),
-                     [floats(n), RNG.integers(0, 2, n).astype(np.uint32), *[np.zeros(n, np.uint32)] * 2, floats(n), floats(n)],
-                     exact=True)
+                     [floats(n), RNG.integers(0, 2, n).astype(np.uint32), *[np.zeros(n, np.uint32)] * 2,
+                      floats(n), floats(n)], exact=True)
     yield Sample("iota", kernel("iota", [10, 4], "if", lambda ir, i, j: [
         (0, i * 4 + j, i * 100 + j), (1, i * 4 + j, ir.cast(ir.binary("eq", i, j), F32))]),
         [np.zeros(40, np.int32), floats(40)], exact=True)
