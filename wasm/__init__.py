@@ -1,0 +1,10 @@
+"""WebAssembly: kernels as SIMD128 modules written by Python, and the devices that run them.
+
+    emit.py        kernels and steps -> module bytes; nests of loops and their stores        (start here)
+    gemm.py        contractions: blocks, packed panels (pack.py), the register tile (tile.py)
+    unroll.py reuse.py structure.py lower.py     rewrites of the IR before emission; equal kernels; addresses
+    lanes.py       which axis vectors run along, and how values vary along it
+    nest.py <- vector.py <- scalar.py            loops, hoisting and folds over vector and scalar expressions
+    encode.py      instructions, functions, sections
+    native.py inplace.py                         wasmtime; Pyodide's own memory
+"""
