@@ -144,7 +144,7 @@ class Body:
         if name is not None:
             return name
         if op == "out":
-            return self.fold(x.args[0], home)[x.attr]
+            return self.fold(x.args[0], home)[int(x.attr)]
         written = self.compute(x, home)
         if home is block and not named and self.uses.get(x, 2) == 1:
             return written

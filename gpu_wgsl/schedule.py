@@ -136,7 +136,7 @@ class _Shape:
             columns = TILES if shared else (1,)
         points = prod(guess(a.extent) for a in self.axes)
         tiles = [(r, c) for r in rows for c in columns if r * c <= self.options.max_tile]
-        return max(tiles, key=lambda tile: self._worth(*tile, points))
+        return max(tiles, key=lambda tile: self._worth(tile[0], tile[1], points))
 
     def _contiguous(self) -> bool:
         """Whether the loads in folds take neighbours along `inner`."""

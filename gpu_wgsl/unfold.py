@@ -50,7 +50,7 @@ class _Unfold:
     def _visit(self, x: Expr) -> Expr:
         args = tuple(self.done[a] for a in x.args)
         if x.op == "out" and x.args[0] in self.results:
-            return self.results[x.args[0]][x.attr]
+            return self.results[x.args[0]][int(x.attr)]
         if x.op == "fold" and all(a.combine != "custom" for a in x.attr.accumulators):
             return self._fold(x, args)
         return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
@@ -70,10 +70,9 @@ class _Unfold:
         return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
 
     def _is_short(self, spec: FoldSpec, values: Sequence[Expr]) -> bool:
-        if not all(isinstance(a.extent, int) for a in spec.axes):
-            return False
-        trips = prod(a.extent for a in spec.axes)          # type: ignore[misc]
-        if not 0 < trips <= MAX_TRIPS:
+        extents = [a.extent for a in spec.axes if isinstance(a.extent, int)]
+        trips = prod(extents)
+        if len(extents) < len(spec.axes) or not 0 < trips <= MAX_TRIPS:
             return False
         order = walk(list(values))
         return trips * len(order) * self.width <= MAX_NODES and all(n.op != "fold" for n in order)

@@ -60,7 +60,24 @@ def should_split(kernel: Kernel) -> int | None:
         return None
     parallel = max(1, points // (TILE if _shares_loads(kernel, folds) else 1))
     chunks = min(MAX_CHUNKS, MIN_PARALLEL // parallel, trips // MIN_TRIPS)
-    return chunks if chunks >= MIN_CHUNKS else None
+    if chunks < MIN_CHUNKS:
+        return None
+    axes = folds[0].attr.axes
+    fewer = range(chunks, chunks // 2, -1)              # rather a few less than a remainder, which is masked
+    return next((c for c in fewer if _divides(c, _leading(axes, c))), chunks)
+
+
+def _divides(by: int, axes: Sequence[Axis]) -> bool:
+    total = num_elements(a.extent for a in axes)
+    return ceil_div(total, by) * by == total
+
+
+def _leading(axes: tuple[Axis, ...], chunks: int) -> tuple[Axis, ...]:
+    """The outermost axes of a fold that are cut into chunks: enough of them that chunks have some length."""
+    lead = 1
+    while lead < len(axes) and guess(num_elements(a.extent for a in axes[:lead])) < 4 * chunks:
+        lead += 1
+    return axes[:lead]
 
 
 def split_reduction(kernel: Kernel, chunks: int) -> Split | None:
@@ -127,10 +144,8 @@ def _shares_loads(kernel: Kernel, folds: Sequence[Expr]) -> bool:
 def _partial(fold: Expr, part: Axis, chunks: int) -> list[Expr]:
     """The results of one part of a fold: a range of the leading loop axes, taken as one axis."""
     ir, spec = fold.ir, fold.attr
-    lead = 1
-    while lead < len(spec.axes) and guess(num_elements(a.extent for a in spec.axes[:lead])) < 4 * chunks:
-        lead += 1
-    leading, rest = spec.axes[:lead], spec.axes[lead:]
+    leading = _leading(spec.axes, chunks)
+    rest = spec.axes[len(leading):]
     total = num_elements(a.extent for a in leading)
     length = ceil_div(total, chunks)
     exact = length * chunks == total
@@ -224,9 +239,9 @@ def _close(kernel: Kernel, scratch: dict[Scratch, Scratch]) -> tuple[Kernel, tup
     """Numbers the buffers that a kernel uses, and lists the sizes and scalars that it needs."""
     order = walk(store_roots(kernel.stores))
     loads = [x for x in order if x.op == "load"]
-    used = {x.attr for x in loads} | {s.buffer for s in kernel.stores}
-    written = {s.buffer for s in kernel.stores}
-    keys = [b for b in range(len(kernel.buffers)) if b in used] + [s for s in scratch if s in used]
+    written: set[int | Scratch] = {s.buffer for s in kernel.stores}
+    used = {x.attr for x in loads} | written
+    keys: list[int | Scratch] = [b for b in range(len(kernel.buffers)) if b in used] + [s for s in scratch if s in used]
     number = {key: i for i, key in enumerate(keys)}
     buffers = tuple(replace(kernel.buffers[k], written=k in written) if isinstance(k, int)
                     else Buffer("parts", k.dtype, k in written) for k in keys)

@@ -18,7 +18,8 @@ def make(extents, buffers, body, scalars=()):
     made = body(ir, *map(ir.axis, axes))
     stores = tuple(Store(b, ir.lift(i, "i32"), v, *valid) for b, i, v, *valid in made)
     written = {s.buffer for s in stores}
-    return Kernel("k", axes, stores, tuple(Buffer(f"b{i}", F32, i in written) for i in range(buffers)), (BATCH,), scalars)
+    made_buffers = tuple(Buffer(f"b{i}", F32, i in written) for i in range(buffers))
+    return Kernel("k", axes, stores, made_buffers, (BATCH,), scalars)
 
 
 def loss(n: Size):
@@ -102,5 +103,6 @@ def test_dependent_and_custom_folds_are_left_alone():
 def test_policy_splits_few_points_with_long_folds_only():
     assert should_split(loss(1 << 16)) == 64
     assert should_split(loss(100)) is None
+    assert should_split(loss(60 * 1000)) == 60                          # of 33 to 64, the largest that leaves no rest
     wide = make([4096], 2, lambda ir, i: [(1, i, ir.sum([64], lambda k: ir.load(0, F32, k * 4096 + i)))])
     assert should_split(wide) is None
