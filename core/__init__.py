@@ -47,14 +47,31 @@ from .version import VERSION as __version__
 globals().update({name: getattr(math, name) for name in math.TOP})
 newaxis = None
 
-_LAZY = ("keras", "nn", "random")
+# parts that `import tideflow` does not load: the public name, its module, and the name in there if it is not a module
+_LAZY = {name: (f".{name}", "") for name in ("debugging", "keras", "nest", "nn", "random", "test")}
+_LAZY["config"] = (".configuration", "")
+_LAZY["Module"] = (".module", "Module")
+_LAZY.update({name: (".control", name) for name in (
+    "control_dependencies", "get_static_value", "group", "init_scope", "name_scope", "no_op", "print")})
+_LAZY.update({name: (".debugging", name) for name in (
+    "Assert", "assert_equal", "assert_greater", "assert_less", "assert_rank")})
+_LAZY.update({name: (f".keras.{name}", "") for name in ("initializers", "losses", "metrics", "optimizers")})
+_LAZY.update({f"{name}_initializer": (".keras.initializers", made) for name, made in (
+    ("constant", "Constant"), ("ones", "Ones"), ("random_normal", "RandomNormal"),
+    ("random_uniform", "RandomUniform"), ("zeros", "Zeros"))})
 
 
 def __getattr__(name: str) -> Any:
-    """Parts that `import tideflow` does not load."""
+    """Parts that `import tideflow` does not load; for what is absent, what to use instead."""
     if name in _LAZY:
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'tideflow' has no attribute {name!r}")
+        module, inside = _LAZY[name]
+        found = importlib.import_module(module, __name__)
+        return getattr(found, inside) if inside else found
+    if name.startswith("__"):
+        raise AttributeError(f"module 'tideflow' has no attribute {name!r}")
+    from .absent import explanation
+
+    raise AttributeError(explanation(name, {*globals(), *_LAZY}))
 
 
 def install_as_tensorflow() -> None:

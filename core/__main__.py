@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from . import version
 
 COMMANDS = {
     "inspect": ("program.inspect", "print what a model file holds: signatures, kernels, steps, memory"),
+    "doctor": ("doctor", "say what is installed and which devices are here"),
     "run": ("run_command", "run one signature of a model file on arrays"),
 }
 
@@ -35,7 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f".{path}", __package__)
             module.add_arguments(command)
     parsed = parser.parse_args(arguments)
-    return 2 if module is None else int(module.run(parsed) or 0)
+    if module is None:
+        return 2
+    try:
+        return int(module.run(parsed) or 0)
+    except BrokenPipeError:                    # the reader, `head` for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

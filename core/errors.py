@@ -16,6 +16,10 @@ class OpError(Exception):
         self.op = None
 
 
+class OperatorNotAllowedInGraphError(TypeError):
+    """Python asked a tensor for its value while a function is traced."""
+
+
 class CancelledError(OpError):
     """The operation was cancelled."""
 

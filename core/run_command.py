@@ -96,7 +96,10 @@ def read_inputs(arguments: Sequence[str], signature: Signature) -> dict[str, np.
         name, separator, path = argument.partition("=")
         if not separator:
             name, path = "", argument
-        loaded: Any = np.load(path, allow_pickle=False)
+        try:
+            loaded: Any = np.load(path, allow_pickle=False)
+        except ValueError:
+            raise InvalidArgumentError(f"{path} is not an .npy or .npz file of numbers.") from None
         if isinstance(loaded, np.ndarray):
             if not name and not signature.inputs:
                 raise InvalidArgumentError(f"{signature.name} takes no inputs, given was {path}.")

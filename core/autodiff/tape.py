@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,12 +94,13 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Makes the tape follow a tensor (or a list of them) that is not a trainable variable."""
         for t in _flatten(tensor):
-            if not t.dtype.is_floating:
-                raise InvalidArgumentError(
+            if t.dtype.is_floating:
+                self._watch(t)
+            else:                               # TensorFlow goes on too: the gradient is None
+                logging.getLogger("tideflow").warning(
                     "GradientTape.watch: the dtype of the watched tensor must be floating (e.g. tf.float32), got "
-                    f"{t.dtype!r}"
+                    f"{t.dtype!r}: its gradient will be None"
                 )
-            self._watch(t)
 
     @contextmanager
     def stop_recording(self) -> Any:
@@ -186,6 +189,38 @@ class GradientTape:
             made.append(apply("reshape", apply("concat", *parts, axis=0), shape=(*target.sizes, *source.sizes)))
         self._used = True
         return _pack(sources, iter(made))
+
+    def batch_jacobian(
+        self,
+        target: Any,
+        source: Any,
+        unconnected_gradients: str = UnconnectedGradients.NONE,
+        parallel_iterations: Any = None,
+        experimental_use_pfor: bool = True,
+    ) -> Any:
+        """d target[b, i] / d source[b, j] for targets whose rows depend on the same row of the source alone: shape
+        `[batch, *target.shape[1:], *source.shape[1:]]`.
+        """
+        if len(target.sizes) < 1 or len(source.sizes) < 1 or target.sizes[0] != source.sizes[0]:
+            raise ValueError(
+                f"Need first dimension of target shape ({target.shape}) and source shape ({source.shape}) to match."
+            )
+        self._used = True
+        rows = [gradients(self._entries, [target], [seed], [source])[0] for seed in _batch_seeds(target)]
+        if any(g is None for g in rows):
+            return None
+        parts = [apply("reshape", g, shape=(g.sizes[0], 1, *source.sizes[1:])) for g in rows]
+        return apply("reshape", apply("concat", *parts, axis=1),
+                     shape=(target.sizes[0], *target.sizes[1:], *source.sizes[1:]))
+
+
+def _batch_seeds(target: Any) -> Any:
+    """A seed for each element of a row of `target`: ones there in every row."""
+    inner = tuple(target.sizes[1:])
+    for i in range(math.prod(inner)):
+        seed = apply("one_hot", _int(i), depth=math.prod(inner), on_value=1.0, off_value=0.0, axis=-1,
+                     dtype=target.dtype.name)
+        yield apply("broadcast_to", apply("reshape", seed, shape=(1, *inner)), shape=tuple(target.sizes))
 
 
 def _int(i: int) -> Any:

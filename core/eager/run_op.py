@@ -26,6 +26,11 @@ class Eager:
         symbolic = next((x for x in inputs if hasattr(x, "record_op")), None)
         if symbolic is not None:
             return symbolic.record_op(op, inputs, attrs)
+        if not all(x is None or hasattr(x, "host") for x in inputs):
+            raise TypeError(
+                f"{op.name}: a tensor of a traced tf.function is out of scope and cannot be used here. Return it from "
+                "the function instead."
+            )
         arrays = [None if x is None else x.host() for x in inputs]
         specs = op.infer(*(None if x is None else _spec(x) for x in inputs), **attrs)
         result = op.numpy(*arrays, **attrs)

@@ -62,12 +62,12 @@ class EagerTensor(Tensor):
         return complex(self.host())
 
     def __str__(self) -> str:
-        return f"tf.Tensor({np.array2string(self.host(), separator=' ')}, shape={self.shape}, dtype={self.dtype.name})"
+        text = np.array2string(self.host(), separator=" ")
+        gap = "\n" if "\n" in text else ""
+        return f"tf.Tensor({gap}{text}, shape={self.shape}, dtype={self.dtype.name})"
 
     def __repr__(self) -> str:
-        text = repr(self.host().tolist()) if self.sizes == () else np.array2string(self.host(), separator=", ")
-        gap = "\n" if "\n" in text else ""
-        return f"<tf.Tensor: shape={self.shape}, dtype={self.dtype.name}, numpy={gap}{text}>"
+        return f"<tf.Tensor: shape={self.shape}, dtype={self.dtype.name}, numpy={shown(self.host())}>"
 
     def __reduce__(self) -> Any:
         return constant, (self.host(), self.dtype)
@@ -80,6 +80,12 @@ class EagerTensor(Tensor):
 
     def _ipython_display_(self) -> None:
         print(repr(self))
+
+
+def shown(array: np.ndarray[Any, Any]) -> str:
+    """An array as `repr` of a tensor shows it: a number if it is 0-d, else numpy's own text."""
+    text = repr(array.tolist()) if array.ndim == 0 else repr(array)
+    return f"\n{text}" if "\n" in text else text
 
 
 def is_tensor(x: Any) -> bool:

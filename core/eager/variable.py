@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, as_dtype
+from ..errors import InvalidArgumentError, OperatorNotAllowedInGraphError
 from ..graph.ir import State
-from ..ops.dispatch import apply, interpreters
-from ..ops.operators import Operators, Reference
+from ..ops.dispatch import apply, convert, interpreters, replaced
+from ..ops.operators import Operators, Reference, Tensor
 from ..shapes import TensorShape
-from .tensor import EagerTensor, constant, convert_to_tensor
+from .tensor import EagerTensor, constant, convert_to_tensor, shown
 
 __all__ = ["Variable"]
 
@@ -55,9 +56,18 @@ class Variable(Operators):
                 "The `initial_value` arg to `tf.Variable` must be specified: give a value or a function that returns "
                 "one."
             )
-        value = initial_value() if callable(initial_value) else initial_value
+        recorder = _recorder()
+        if callable(initial_value):
+            with replaced(()):  # not part of a trace that is under way
+                initial_value = initial_value()
+        value = initial_value
+        if recorder is not None and isinstance(value, Tensor) and not hasattr(value, "host"):
+            raise ValueError(
+                "Tensor-typed variable initializers must be callable when a tf.function is traced, for example "
+                "tf.Variable(lambda: tf.random.normal([10, 40])): the value is needed now, not when the function runs."
+            )
         if isinstance(value, Variable):
-            value = value.numpy()
+            value = value.host()
         tensor = (
             constant(value, dtype)
             if not isinstance(value, EagerTensor)
@@ -73,6 +83,8 @@ class Variable(Operators):
         )
         if wanted and not tensor.dtype.is_floating:
             self.state.trainable = False
+        if recorder is not None:
+            recorder.created.append(self.state)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -115,12 +127,16 @@ class Variable(Operators):
 
     def numpy(self) -> Any:
         """The value as a numpy array of its own."""
+        array = self._known("numpy()")
+        return array[()] if array.ndim == 0 else array.copy()
+
+    def _known(self, what: str) -> np.ndarray[Any, Any]:
+        """The value, for Python to look at."""
         if _recorder() is not None:
             raise NotImplementedError(
-                f"numpy() of variable {self._name!r} inside a traced tf.function: its value is not known while tracing"
+                f"{what} of variable {self._name!r} inside a traced tf.function: its value is not known while tracing"
             )
-        array = self.state.read()
-        return array[()] if array.ndim == 0 else array.copy()
+        return self.state.read()
 
     def value(self) -> Any:
         """A tensor with the value it has now."""
@@ -149,6 +165,11 @@ class Variable(Operators):
         recorder = _recorder()
         if recorder is not None:
             recorder.write(self.state, tensor)
+        elif not hasattr(tensor, "host"):
+            raise TypeError(
+                f"{tensor!r} is out of scope and cannot be assigned to variable {self._name!r}: it belongs to a traced "
+                f"tf.function. Return it from the function."
+            )
         else:
             self.state.write(np.array(tensor.host()))
         return self
@@ -161,13 +182,27 @@ class Variable(Operators):
         if recorder is not None and self.state.host_owned:
             recorder.advance(self.state, int(delta))
             return self
-        return self.assign(apply("add", self, delta))
+        return self.assign(apply("add", self, self._same_shape(delta)))
 
     def assign_sub(
         self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
     ) -> Any:
         """Subtracts from the value."""
-        return self.assign(apply("subtract", self, delta))
+        return self.assign(apply("subtract", self, self._same_shape(delta)))
+
+    def _same_shape(self, delta: Any) -> Any:
+        """The change as a tensor: it does not broadcast, as in TensorFlow."""
+        tensor = convert(delta, self.dtype)
+        if tuple(tensor.sizes) != self.state.shape:
+            raise InvalidArgumentError(
+                f"Cannot update variable with shape {list(self.state.shape)} using a Tensor with shape "
+                f"{list(tensor.sizes)}, shapes must be equal. For broadcasting: v.assign(v + delta)."
+            )
+        return tensor
+
+    def is_initialized(self, name: str | None = None) -> bool:
+        """True: a variable always has a value."""
+        return True
 
     def ref(self) -> Reference:
         """A hashable stand-in that compares by identity."""
@@ -185,28 +220,28 @@ class Variable(Operators):
         return iter(self.value())
 
     def __bool__(self) -> bool:
+        if _recorder() is not None:
+            raise OperatorNotAllowedInGraphError(
+                f"Using variable {self._name!r} as a Python `bool` is not allowed in a traced tf.function: its "
+                f"value is not known while tracing. Use tf.where or tf.cond."
+            )
         return bool(self.host())
 
     def __float__(self) -> float:
-        return float(self.host())
+        return float(self._known("float()"))
 
     def __int__(self) -> int:
-        return int(self.host())
+        return int(self._known("int()"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self.state.read()
+        array = self._known("a numpy array")
         return array.copy() if dtype is None else array.astype(dtype)
 
     def __repr__(self) -> str:
         if _recorder() is not None:
             return f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}>"
-        text = (
-            repr(self.state.read().tolist())
-            if not self.state.shape
-            else np.array2string(self.state.read(), separator=", ")
-        )
-        gap = "\n" if "\n" in text else ""
-        return f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}, numpy={gap}{text}>"
+        return (f"<tf.Variable {self.name!r} shape={self.shape} dtype={self.dtype.name}, "
+                f"numpy={shown(self.state.read())}>")
 
     def __deepcopy__(self, memo: Any) -> Variable:
         return Variable(

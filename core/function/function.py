@@ -21,17 +21,51 @@ from .trace import Slot, TensorSpec, Traced, flatten, input_values, map_structur
 if TYPE_CHECKING:
     from .backend import CompiledGraph
 
-__all__ = ["ConcreteFunction", "Function", "function"]
+__all__ = ["ConcreteFunction", "Function", "function", "functions_run_eagerly", "run_functions_eagerly"]
 
 RETRACES_BEFORE_SYMBOLIC = 3
+_run_eagerly = False
+
+
+def run_functions_eagerly(run_eagerly: bool) -> None:
+    """With True, every tf.function runs as the Python function it wraps, to look inside with a debugger."""
+    global _run_eagerly
+    _run_eagerly = bool(run_eagerly)
+
+
+def functions_run_eagerly() -> bool:
+    """What run_functions_eagerly was last told."""
+    return _run_eagerly
 
 
 class ConcreteFunction:
-    """One trace. Called with the tensors of its signature, in order."""
+    """One trace. Called with the tensors of its signature, in order or by name."""
 
     def __init__(self, traced: Traced, name: str) -> None:
         self.traced, self.name = traced, name
         self._compiled: dict[str, CompiledGraph | None] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs it. Python values of the signature are part of the trace and are not passed again.
+
+        Raises TypeError if a tensor is missing, unknown or does not fit.
+        """
+        wanted = self.traced.graph.inputs
+        names = [str(v.label) for v in wanted]
+        given = flatten(list(args))
+        unknown = [k for k in kwargs if k not in names[len(given):]]
+        if len(given) > len(wanted) or unknown or len(given) + len(kwargs) != len(wanted):
+            raise TypeError(f"{self.name}(): this trace takes the tensors {names}, received {len(given)} by position "
+                            f"and {sorted(kwargs)} by name")
+        given += [kwargs[name] for name in names[len(given):]]
+        tensors = [convert_to_tensor(x, v.dtype) if not isinstance(x, AnyValue) else convert_to_tensor(x)
+                   for x, v in zip(given, wanted, strict=True)]
+        for name, tensor, value in zip(names, tensors, wanted, strict=True):
+            spec = TensorSpec.from_tensor(value)
+            if not spec.is_compatible_with(tensor):
+                raise TypeError(f"{self.name}(): {name} has shape {tensor.shape} and dtype {tensor.dtype.name}, "
+                                f"this trace takes {spec!r}")
+        return self.run(tensors)
 
     @property
     def graph(self) -> Any:
@@ -73,7 +107,7 @@ class ConcreteFunction:
 
     def _program(self, device: str) -> CompiledGraph | None:
         if device not in self._compiled:
-            from .backend import CompiledGraph         # the compiler is half of the package: not at import
+            from .backend import CompiledGraph  # the compiler is half of the package: not at import
 
             try:
                 self._compiled[device] = CompiledGraph(self.traced.graph, device)
@@ -150,6 +184,7 @@ class Function:
         self._seen: dict[Any, list[tuple[Any, ...]]] = {}
         self._bound: dict[int, Function] = {}
         self._made_variables = False
+        self._kept: list[Any] = []  # arguments known by identity live as long as their traces
         self.__name__: str = name or str(getattr(python_function, "__name__", "function"))
         functools.update_wrapper(self, python_function, updated=())
 
@@ -170,6 +205,8 @@ class Function:
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _run_eagerly:
+            return self.python_function(*args, **kwargs)
         concrete, tensors = self._select(args, kwargs)
         return concrete.run(tensors)
 
@@ -189,6 +226,8 @@ class Function:
     def _select(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[ConcreteFunction, list[Any]]:
         """The trace for these arguments, made if there is none, and its tensors."""
         args, kwargs = self._canonical(args, kwargs)
+        if self.input_signature is not None:
+            args = (*map(_converted, self.input_signature, args), *args[len(self.input_signature) :])
         leaves = [_tensor_or_self(x) for x in flatten((args, kwargs))]
         tensors = [x for x in leaves if isinstance(x, Tensor | TensorSpec)]
         if self.input_signature is not None:
@@ -196,13 +235,14 @@ class Function:
         skeleton = _skeleton((args, kwargs), leaves)
         specs = tuple((_list(t.shape), t.dtype.name) for t in tensors)
         if self.input_signature is not None:
-            specs = tuple((_list(s.shape), s.dtype.name) for s in self.input_signature)
+            specs = tuple((_list(s.shape), s.dtype.name) for s in flatten(self.input_signature))
         skeleton = (skeleton, _tied(tensors, specs))
         concrete = self._cache.get((skeleton, specs)) or self._relaxed(skeleton, specs, tensors)
         if concrete is None:
             specs = self._relax(skeleton, specs)
             skeleton = (skeleton[0], _tied(tensors, specs))
             concrete = self._trace(args, kwargs, leaves, specs, skeleton[1])
+            self._kept += [x for x in leaves if not isinstance(x, Tensor | TensorSpec)]
             self._cache[(skeleton, specs)] = concrete
         return concrete, tensors
 
@@ -216,12 +256,13 @@ class Function:
 
     def _fit_signature(self, tensors: list[Any]) -> list[Any]:
         assert self.input_signature is not None
-        if len(tensors) != len(self.input_signature):
+        wanted = flatten(self.input_signature)
+        if len(tensors) != len(wanted):
             raise TypeError(
-                f"{self.__name__}(): input_signature has {len(self.input_signature)} specs, the call has "
+                f"{self.__name__}(): input_signature has {len(wanted)} specs, the call has "
                 f"{len(tensors)} tensors"
             )
-        for t, s in zip(tensors, self.input_signature, strict=True):
+        for t, s in zip(tensors, wanted, strict=True):
             if not s.is_compatible_with(t):
                 raise TypeError(
                     f"{self.__name__}(): binding inputs to tf.function failed: {t!r} does not fit the input_signature "
@@ -268,7 +309,16 @@ class Function:
             flat = iter([next(supply) if isinstance(x, Tensor | TensorSpec) else x for x in leaves])
             return map_structure(lambda _: next(flat), (args, kwargs))
 
-        return ConcreteFunction(trace(self.python_function, made, self.__name__, arguments), self.__name__)
+        traced = trace(self.python_function, made, self.__name__, arguments)
+        if traced.created:
+            first, self._made_variables = not self._made_variables, True
+            traced = trace(self.python_function, made, self.__name__, arguments) if first else traced
+            if traced.created:
+                raise ValueError(
+                    f"tf.function only supports singleton tf.Variables created on the first call: {self.__name__!r} "
+                    f"makes one whenever it is traced. Create it outside, or only if it is not there yet."
+                )
+        return ConcreteFunction(traced, self.__name__)
 
     def _names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
         names: list[str] = []
@@ -286,11 +336,19 @@ class Function:
 
 
 def _tensor_or_self(x: Any) -> Any:
-    if isinstance(x, np.ndarray):
-        return convert_to_tensor(x)
-    if isinstance(x, Tensor | TensorSpec) or not isinstance(x, AnyValue):
-        return x
-    return x  # a variable: captured by identity
+    """Arrays and numpy's scalars are tensors; variables are captured by identity, Python values by value."""
+    return convert_to_tensor(x) if isinstance(x, np.ndarray | np.generic) else x
+
+
+def _converted(spec: Any, arg: Any) -> Any:
+    """An argument with tensors where the input_signature has specs: of numbers, lists, arrays and variables."""
+    if isinstance(spec, TensorSpec):
+        return arg if isinstance(arg, Tensor | TensorSpec) else convert_to_tensor(arg, spec.dtype)
+    if isinstance(spec, dict) and isinstance(arg, dict):
+        return {k: _converted(spec.get(k), v) for k, v in arg.items()}
+    if isinstance(spec, list | tuple) and isinstance(arg, list | tuple) and len(spec) == len(arg):
+        return tuple(map(_converted, spec, arg)) if isinstance(arg, tuple) else list(map(_converted, spec, arg))
+    return arg
 
 
 def _skeleton(structure: Any, leaves: list[Any]) -> Any:

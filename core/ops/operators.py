@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import OperatorNotAllowedInGraphError
 from ..shapes import TensorShape
 from .dispatch import Value, apply
 
@@ -14,6 +15,7 @@ class Operators(Value):
     """
 
     __slots__ = ()
+    __array_priority__ = 100  # numpy leaves `array + tensor` to the tensor
 
     def __add__(self, other: Any) -> Any:
         return apply("add", self, other)
@@ -150,6 +152,11 @@ class Tensor(Operators):
         """A hashable stand-in that compares by identity."""
         return Reference(self)
 
+    def set_shape(self, shape: Any) -> None:
+        """Checks that the shape fits; the shape stays as it is. Raises ValueError if it does not."""
+        if not self.shape.is_compatible_with(TensorShape(shape)):
+            raise ValueError(f"Tensor's shape {self.shape} is not compatible with supplied shape {TensorShape(shape)}.")
+
     def numpy(self) -> Any:
         """The value as a numpy array; only an eager tensor has one."""
         raise NotImplementedError(
@@ -159,7 +166,7 @@ class Tensor(Operators):
         )
 
     def __bool__(self) -> bool:
-        raise TypeError(
+        raise OperatorNotAllowedInGraphError(
             "Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: its value is not known while tracing. "
             "Use tf.where(condition, a, b)."
         )

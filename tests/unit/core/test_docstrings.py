@@ -8,11 +8,15 @@ import tideflow as tf
 import tideflow.array.indexing
 import tideflow.array.making
 import tideflow.array.shaping
+import tideflow.configuration
+import tideflow.debugging
 import tideflow.linalg
 import tideflow.math.elementwise
 import tideflow.math.reduction
+import tideflow.nest
 
-MODULES = [tf.array.indexing, tf.array.making, tf.array.shaping, tf.linalg, tf.math.elementwise, tf.math.reduction]
+MODULES = [tf.array.indexing, tf.array.making, tf.array.shaping, tf.linalg, tf.math.elementwise, tf.math.reduction,
+           tf.configuration, tf.debugging, tf.nest]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
