@@ -6,7 +6,6 @@ import functools
 import http.server
 import io
 import json
-import shutil
 import threading
 import zipfile
 from pathlib import Path
@@ -14,8 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
 pytestmark = pytest.mark.browser
 
@@ -63,16 +60,9 @@ def wasm_address():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        except sync_api.Error as error:
-            pytest.skip(f"no chromium: {error}")
-        yield browser
-        browser.close()
+def browser(chromium):
+    """The one of all e2e tests: Playwright allows only one at a time in a process."""
+    return chromium
 
 
 @contextlib.contextmanager
