@@ -151,12 +151,21 @@ class ProgbarLogger(Callback):
         elapsed = time.monotonic() - self._start
         per_step = elapsed / max(1, self._seen)
         unit = f"{per_step * 1e3:.0f}ms/step" if per_step >= 1e-3 else f"{per_step * 1e6:.0f}us/step"
-        bar = ""
+        bar, gap = "- ", "- "
         if self.verbose == 1:
+            gap = ""
             filled = int(20 * self._seen / max(1, steps))
             bar = "━" * filled + " " * (20 - filled) + " "
-        values = "".join(f" - {k}: {v:.4f}" if abs(v) > 1e-3 or v == 0 else f" - {k}: {v:.4e}" for k, v in logs.items())
-        print(f"{before}{self._seen}/{steps} {bar}{elapsed:.0f}s {unit}{values}", end=after, flush=True)
+        values = "".join(
+            f" - {k}: {_short(v)}" for k, v in sorted(logs.items(), key=lambda item: item[0].startswith("val_"))
+        )
+        print(f"{before}{self._seen}/{steps} {bar}{elapsed:.0f}s {gap}{unit}{values}", end=after, flush=True)
+
+
+def _short(value: Any) -> str:
+    """Four digits of a number; of several numbers their mean."""
+    value = float(np.mean(value))
+    return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"
 
 
 class CallbackList:
@@ -398,8 +407,14 @@ class ReduceLROnPlateau(Monitor):
         )
         self.wait = self.cooldown_counter = 0
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.wait = self.cooldown_counter = 0
+        self.best = -np.inf if self.larger else np.inf
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         value = self.value(logs)
+        if logs is not None:
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate_variable.numpy())
         if value is None:
             return
         if self.cooldown_counter > 0:

@@ -17,7 +17,7 @@ from ..program import format as fmt
 from ..program.read import read_model
 from ..program.write import write_model
 from . import layers as layers_module
-from . import optimizers, registry
+from . import losses, metrics, optimizers, registry
 from .registry import custom_object_scope, register_keras_serializable
 from .states import name_states, random_states, reset_all
 from .symbolic import KerasTensor, compute_outputs
@@ -115,8 +115,8 @@ def load_model(filepath: Any, custom_objects: Any = None, compile: bool = True, 
             build_for(model, description["input_shape"])
         if compile and settings is not None:
             optimizer = optimizers.deserialize(settings["optimizer"])
-            arguments = ("loss", "loss_weights", "metrics", "weighted_metrics")
-            model.compile(optimizer, **{k: settings.get(k) for k in arguments})
+            kinds = {"loss": losses, "loss_weights": losses, "metrics": metrics, "weighted_metrics": metrics}
+            model.compile(optimizer, **{k: _given(settings.get(k), module) for k, module in kinds.items()})
     restore(model, file, False)
     return model
 
@@ -196,6 +196,16 @@ def _settings(x: Any) -> Any:
     if isinstance(x, dict):
         return {k: _settings(v) for k, v in x.items()}
     return x if x is None or isinstance(x, str | int | float) else registry.serialize(x)
+
+
+def _given(x: Any, module: Any) -> Any:
+    """What `_settings` described: losses or metrics in their structure."""
+    if isinstance(x, list):
+        return [_given(v, module) for v in x]
+    if isinstance(x, dict):
+        made = {"class_name", "config"} == x.keys()
+        return module.deserialize(x) if made else {k: _given(v, module) for k, v in x.items()}
+    return x
 
 
 def _path(filepath: Any, overwrite: bool) -> str:

@@ -159,16 +159,17 @@ class Reshape(Layer):
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.target_shape = tuple(int(d) for d in target_shape)
+        if self.target_shape.count(-1) > 1:
+            raise ValueError(
+                f"There must be at most one unknown dimension (-1) in target_shape. "
+                f"Received: target_shape={self.target_shape}."
+            )
         self.built = True
 
     def call(self, inputs: Any) -> Any:
         target: list[Any] = list(self.target_shape)
         total = num_elements(inputs.sizes[1:])
         known = math.prod(d for d in target if d != -1)
-        if target.count(-1) > 1:
-            raise ValueError(
-                f"There must be at most one unknown dimension (-1) in target_shape. Received: target_shape={self.target_shape}."
-            )
         if -1 in target:
             target[target.index(-1)] = total // known
         if isinstance(total, int) and num_elements(target) != total:
