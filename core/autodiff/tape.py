@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InvalidArgumentError
 from ..ops.dispatch import _STACK, apply, below, interpreters
-from ..ops.op import Op
+from ..ops.op import Op, find_op
 from .gradients import Entry, gradients, key
 
 __all__ = ["GradientTape", "UnconnectedGradients"]
@@ -63,6 +63,8 @@ class GradientTape:
 
     def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Runs an op below the tape, and records it if a watched value goes in."""
+        if op.name != "identity":
+            inputs = [self._value_now(v) for v in inputs]
         with below(self):
             out = apply(op, *inputs, **attrs)
         touched = False
@@ -84,6 +86,12 @@ class GradientTape:
                 if o.dtype.is_floating:
                     self._watched.add(key(o))
         return out
+
+    def _value_now(self, value: Any) -> Any:
+        """The tensor that a variable is at this point: it may be assigned before the gradient is asked for."""
+        if not hasattr(value, "assign") or value.state.host_owned:
+            return value
+        return self.run(find_op("identity"), (value,), {})
 
     def _watch(self, value: Any) -> None:
         self._watched.add(key(value))

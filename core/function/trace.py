@@ -71,6 +71,7 @@ class Traced:
 
     graph: Graph
     result: Any  # the returned structure, tensors replaced by Slot(position)
+    created: int = 0  # how many variables were made while tracing
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,28 @@ def trace(
     graph = Graph(
         name, tuple(inputs), tuple(recorder.nodes), tuple(outputs), recorder.written(), tuple(recorder.advances.items())
     )
-    return Traced(verify(graph), structure)
+    check_scope(graph)
+    return Traced(verify(graph), structure, len(recorder.created))
+
+
+def check_scope(graph: Graph) -> None:
+    """Raises TypeError if the graph uses a tensor of another trace."""
+    known = set(graph.inputs)
+
+    def check(value: Value | None, where: str) -> None:
+        if value is not None and value not in known and value.constant is None and value.state is None:
+            place = f" ({where})" if where else ""
+            raise TypeError(
+                f"{value!r} is out of scope and cannot be used in {graph.name!r}{place}: it belongs to another traced "
+                f"tf.function. Return it from that function, and pass it to this one as an argument."
+            )
+
+    for node in graph.nodes:
+        for value in node.inputs:
+            check(value, f"{node.op.name} at {node.where}")
+        known.update(node.outputs)
+    for value in graph.results:
+        check(value, "")
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:

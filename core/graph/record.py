@@ -28,6 +28,7 @@ class Recorder:
         self.advances: dict[State, Any] = {}
         self.constants: dict[Any, Value] = {}
         self.captured: dict[int, tuple[Any, Value]] = {}
+        self.created: list[State] = []  # cells of variables that were made while recording
 
     def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Adds the node; composites stay whole (the compiler expands them)."""
