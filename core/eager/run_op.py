@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import as_dtype
-from ..errors import InvalidArgumentError
 from ..ops import dispatch
-from ..ops.op import Op
+from ..ops.op import Composite, Op, Spec
 from .tensor import EagerTensor, from_python, wrap
 
 
@@ -21,38 +20,36 @@ class Eager:
         """The outputs as eager tensors. The shape rule runs first, so that a wrong shape or dtype gives the op's
         own message.
         """
-        if op.kind == "composite" and type(op).numpy is _composite_numpy():
+        kind = type(op)
+        if op.kind == "composite" and kind.numpy is Composite.numpy:
             return op.expand(*inputs, **attrs)  # type: ignore[attr-defined]
-        symbolic = next((x for x in inputs if hasattr(x, "record_op")), None)
-        if symbolic is not None:
-            return symbolic.record_op(op, inputs, attrs)
-        if not all(x is None or hasattr(x, "host") for x in inputs):
-            raise TypeError(
-                f"{op.name}: a tensor of a traced tf.function is out of scope and cannot be used here. Return it from "
-                "the function instead."
-            )
-        arrays = [None if x is None else x.host() for x in inputs]
-        specs = op.infer(*(None if x is None else _spec(x) for x in inputs), **attrs)
+        arrays: list[Any] = []
+        specs: list[Any] = []
+        for x in inputs:
+            if x is None:
+                arrays.append(None)
+                specs.append(None)
+            elif type(x) is EagerTensor or hasattr(x, "host"):
+                arrays.append(x.host())
+                specs.append(Spec(x.sizes, x.dtype))
+            else:
+                return _not_eager(op, inputs, attrs)
+        made = op.infer(*specs, **attrs)
         result = op.numpy(*arrays, **attrs)
-        if isinstance(specs, tuple):
-            return tuple(_tensor(a, s) for a, s in zip(result, specs, strict=True))
-        return _tensor(result, specs)
+        if isinstance(made, tuple):
+            return tuple(_tensor(a, s) for a, s in zip(result, made, strict=True))
+        return _tensor(result, made)
 
 
-def _composite_numpy() -> Any:
-    from ..ops.op import Composite
-
-    return Composite.numpy
-
-
-def _spec(x: Any) -> Any:
-    from ..ops.op import Spec
-
-    if not all(isinstance(d, int) for d in x.sizes):
-        raise InvalidArgumentError(
-            f"a traced tensor of shape {x.shape} was used outside its tf.function; return it from the function instead"
-        )
-    return Spec(x.sizes, x.dtype)
+def _not_eager(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """A symbolic Keras input records the op; a value of a trace that has ended is an error."""
+    symbolic = next((x for x in inputs if hasattr(x, "record_op")), None)
+    if symbolic is not None:
+        return symbolic.record_op(op, inputs, attrs)
+    raise TypeError(
+        f"{op.name}: a tensor of a traced tf.function is out of scope and cannot be used here. Return it from the "
+        "function instead."
+    )
 
 
 def _tensor(array: Any, spec: Any) -> EagerTensor:

@@ -8,15 +8,57 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, as_dtype, bool_, int32, string
+from ..ops.dispatch import apply, interpreters
 from ..ops.operators import Tensor
 
 __all__ = ["EagerTensor", "Tensor", "constant", "convert_to_tensor", "is_tensor"]
+
+
+def _operator(name: str, function: Callable[..., Any], kinds: str, reflected: bool = False,
+              compares: bool = False) -> Callable[[EagerTensor, Any], Any]:
+    """An operator of eager tensors that asks numpy at once where nothing watches: both operands on the host, of one
+    dtype whose kind is in `kinds`, or the other a plain number that fits. All else, and every failure, goes through
+    `apply`, which explains it.
+    """
+
+    def operator(self: EagerTensor, other: Any) -> Any:
+        a = self._array
+        if a is not None and not interpreters() and a.dtype.kind in kinds:
+            if other.__class__ is EagerTensor:
+                b = other._array if other.dtype is self.dtype else None
+            else:
+                plain = other.__class__
+                b = other if (plain is float and a.dtype.kind == "f") or (plain is int and not compares) else None
+            if b is not None:
+                try:
+                    with np.errstate(all="ignore"):
+                        made = np.asarray(function(b, a) if reflected else function(a, b))
+                except (ValueError, OverflowError):
+                    pass                                # sizes that do not fit, a number out of range
+                else:
+                    return EagerTensor(made, bool_ if compares else self.dtype)
+        return apply(name, other, self) if reflected else apply(name, self, other)
+
+    return operator
 
 
 class EagerTensor(Tensor):
     """A tensor with a value. Immutable; `numpy()` gives the array, fetching it from the device first if it is there."""
 
     __slots__ = ("__weakref__", "_array", "_fetch", "dtype", "sizes")
+
+    __add__ = _operator("add", np.add, "fiu")
+    __radd__ = _operator("add", np.add, "fiu", reflected=True)
+    __sub__ = _operator("subtract", np.subtract, "fiu")
+    __rsub__ = _operator("subtract", np.subtract, "fiu", reflected=True)
+    __mul__ = _operator("multiply", np.multiply, "fiu")
+    __rmul__ = _operator("multiply", np.multiply, "fiu", reflected=True)
+    __truediv__ = _operator("truediv", np.true_divide, "f")
+    __rtruediv__ = _operator("truediv", np.true_divide, "f", reflected=True)
+    __lt__ = _operator("less", np.less, "fiu", compares=True)
+    __le__ = _operator("less_equal", np.less_equal, "fiu", compares=True)
+    __gt__ = _operator("greater", np.greater, "fiu", compares=True)
+    __ge__ = _operator("greater_equal", np.greater_equal, "fiu", compares=True)
 
     def __init__(
         self,
@@ -196,7 +238,7 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
 
     Lists that hold traced tensors are stacked. Raises ValueError if the dtypes differ.
     """
-    from ..ops.dispatch import Value, apply
+    from ..ops.dispatch import Value
 
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(value, Value):

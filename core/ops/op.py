@@ -27,15 +27,17 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Spec:
     """Shape (ints and Dims) and dtype of a value."""
 
     shape: Shape
     dtype: DType
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
+    def __init__(self, shape: Any, dtype: DType) -> None:
+        fields = self.__dict__                          # every op makes some: frozen dataclasses are slow to fill
+        fields["shape"] = tuple(shape)
+        fields["dtype"] = dtype
 
 
 @dataclass

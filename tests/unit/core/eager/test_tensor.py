@@ -99,3 +99,27 @@ def test_watching_integers_goes_on():
         tape.watch(n := tf.constant(2))
         y = n * n
     assert tape.gradient(y, n) is None
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.int32, tf.uint8])
+@pytest.mark.parametrize("name", ["__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__truediv__",
+                                  "__rtruediv__", "__lt__", "__ge__"])
+def test_operators_ask_numpy_and_agree_with_the_ops(name, dtype):
+    """The short way of two eager tensors gives what the op gives under a tape, where there is no short way."""
+    x, y = tf.constant([[250, 3], [0, 7]], dtype), tf.constant([10, 0], dtype)
+    for other in (y, 2):
+        short = getattr(x, name)(other)
+        with tf.GradientTape():
+            long = getattr(x, name)(other)
+        assert short.dtype is long.dtype
+        np.testing.assert_array_equal(short.numpy(), long.numpy())
+
+
+def test_operators_that_fail_give_the_errors_of_the_ops():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not broadcast"):
+        tf.ones([2]) + tf.ones([3])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected to be a float32 tensor"):
+        tf.ones([2]) * tf.ones([2], tf.float64)
+    with pytest.raises(TypeError, match="Cannot convert"):
+        tf.constant([1]) - 1.5
+    assert tf.constant(2**31 - 1) + 1 == tf.constant(-(2**31))        # wraps without a warning
