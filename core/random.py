@@ -18,6 +18,7 @@ from .eager.generator import (
 )
 from .eager.tensor import constant, convert_to_tensor
 from .eager.variable import current_trace
+from .errors import InvalidArgumentError
 from .ops import random as random_ops
 from .ops.dispatch import apply
 from .ops.elementwise import cast
@@ -81,18 +82,37 @@ def uniform(
 def categorical(logits: Any, num_samples: Any, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
     """Class numbers drawn with the probabilities softmax(logits): `[batch, num_samples]`.
 
-    By the largest of logits plus Gumbel noise, so the numbers are not those of TensorFlow's sampler.
+    Inside a tf.function by the largest of logits plus Gumbel noise, which runs on every device; eagerly as TensorFlow.
     """
     logits = convert_to_tensor(logits)
     shape = (logits.sizes[0], int(num_samples), logits.sizes[1])
-    return _categorical(logits, draw_from_seeds("Multinomial", "float32", shape, seed), shape, dtype)
+    taken = shape if current_trace() is not None else (shape[0], (shape[1] + 3) // 4 * 8)   # two words for a number
+    return _categorical(logits, draw_from_seeds("Multinomial", "float32", taken, seed), shape, dtype)
 
 
 def _categorical(logits: Any, source: Any, shape: Any, dtype: Any) -> Any:
+    if current_trace() is None and hasattr(logits, "host"):
+        return _categorical_on_host(logits.host().astype(np.float64), source, shape, as_dtype(dtype or "int64"))
     unit = random_ops.random_uniform(source[0], shape, "float32", source[1])
     noise = -apply("log", -apply("log", unit + np.float32(2.0**-25)))
     scores = expand_dims(cast(logits, "float32"), 1) + noise
     return argmax(scores, axis=-1, output_type="int64" if dtype is None else dtype)
+
+
+def _categorical_on_host(logits: np.ndarray[Any, Any], source: Any, shape: Any, dtype: Any) -> Any:
+    """TensorFlow's sampler: a float64 from two words of the stream is looked up in the sums of exp(logits)."""
+    rows, count, classes = shape
+    words = random_ops.random_bits(source[0], (2 * rows * count,), "uint32", source[1]).host().reshape(-1, 2)
+    mantissa = (words[:, 0].astype(np.uint64) & np.uint64(0xFFFFF)) << np.uint64(32) | words[:, 1].astype(np.uint64)
+    unit = (mantissa.astype(np.float64) * 2.0**-52).reshape(rows, count)
+    usable = np.isfinite(logits)
+    largest = np.where(usable, logits, np.finfo(np.float64).min).max(axis=1, initial=np.finfo(np.float64).min)
+    with np.errstate(all="ignore"):
+        sums = np.cumsum(np.where(usable, np.exp(logits - largest[:, None]), 0.0), axis=1)
+    if not classes:
+        raise InvalidArgumentError(f"num_classes should be positive, got 0 (logits of shape {logits.shape})")
+    found = [np.searchsorted(row, u * row[-1], side="right") for row, u in zip(sums, unit, strict=True)]
+    return constant(np.array(found, dtype.numpy).reshape(rows, count), dtype)
 
 
 def shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Any:

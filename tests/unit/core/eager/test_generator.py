@@ -137,3 +137,15 @@ def test_wrong_arguments_are_named():
         tf.nn.dropout(np.ones(3, np.float32), 1.5)
     with pytest.raises(ValueError, match="floating point"):
         tf.nn.dropout(np.ones(3, np.int32), 0.5)
+
+
+def test_categorical_gives_tensorflows_numbers():
+    """Recorded with TensorFlow 2.21."""
+    logits = np.float32([[0.0, -np.inf, 1.0], [1.0, 2.0, 3.0]])
+    made = tf.random.stateless_categorical(logits, 9, seed=(3, 4), dtype=tf.int32)
+    assert made.dtype is tf.int32
+    assert made.numpy().tolist() == [[2, 2, 0, 2, 2, 2, 0, 0, 2], [1, 1, 2, 2, 0, 2, 2, 2, 2]]
+    tf.random.set_seed(5)
+    tf.random.categorical([[0.0, 0.0, 0.0]], 4)
+    drawn = [tf.random.categorical([[0.0, 1.0, 0.0]] * 2, 3, seed=4).numpy().tolist() for _ in range(3)]
+    assert drawn == [[[1, 0, 2], [2, 1, 2]], [[0, 1, 1], [2, 1, 0]], [[1, 2, 2], [2, 1, 1]]]
