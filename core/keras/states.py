@@ -11,10 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ..eager.tensor import constant
 from ..eager.variable import Variable, current_trace
 from ..graph.ir import State
-from ..ops.dispatch import apply
 from .naming import snake_case
 from .random import SeedGenerator
 
@@ -87,7 +85,7 @@ def reset_all(model: Any) -> None:
     optimizer = model.optimizer
     for _, slots in optimizer.slots_by_variable():
         for slot in slots.values():
-            slot.assign(apply("broadcast_to", constant(0.0), shape=slot.sizes))
+            slot.assign(slot.initializer(slot.sizes, dtype=slot.dtype.name))
     model.reset_metrics()
     for state in [optimizer.iterations.state, *random_states(model)]:
         trace.restart(state)

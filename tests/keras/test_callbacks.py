@@ -98,9 +98,24 @@ def test_logs_of_batches_are_read_only_when_looked_at(rows):
 
 def test_moments_come_in_order(rows):
     seen = []
-    moments = ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_test_begin",
-               "on_test_batch_end", "on_test_end", "on_epoch_end", "on_train_end"]
+    moments = [
+        "on_train_begin",
+        "on_epoch_begin",
+        "on_train_batch_begin",
+        "on_train_batch_end",
+        "on_test_begin",
+        "on_test_batch_end",
+        "on_test_end",
+        "on_epoch_end",
+        "on_train_end",
+    ]
     functions = {m: (lambda *_, m=m: seen.append(m)) for m in moments}
-    line().fit(*rows, batch_size=64, validation_data=rows, validation_batch_size=64, verbose=0,
-               callbacks=[K.callbacks.LambdaCallback(**functions)])
+    line().fit(
+        *rows,
+        batch_size=64,
+        validation_data=rows,
+        validation_batch_size=64,
+        verbose=0,
+        callbacks=[K.callbacks.LambdaCallback(**functions)],
+    )
     assert seen == moments

@@ -64,7 +64,7 @@ def story(make, device, images):
 def test_fit_on_a_device_equals_fit_on_the_host(make, device, images, require):
     try:
         open_device(device)
-    except Exception as error:                                   # any reason for which the device cannot be had
+    except Exception as error:  # any reason for which the device cannot be had
         require("wgsl" if device == "gpu" else "wasm", str(error))
     host, found = story(make, "cpu", images), story(make, device, images)
     for a, b in zip(host[:2], found[:2], strict=True):
@@ -157,7 +157,7 @@ def test_frozen_layers_are_not_updated(nested, device, images):
     assert changed == [False] * 6 + [True, True]
     for layer in front:
         layer.trainable = True
-    model.fit(x, y, verbose=0)                                   # as compiled anew: trainability is looked at
+    model.fit(x, y, verbose=0)  # as compiled anew: trainability is looked at
     assert not np.array_equal(before[0], model.get_weights()[0])
 
 
@@ -167,9 +167,7 @@ def steps_of(model):
 
 
 def test_train_step_of_an_mlp_is_few_kernels():
-    model = tf.keras.Sequential(
-        [L.Input((784,)), L.Dense(256, "relu"), L.Dense(128, "relu"), L.Dense(10, "softmax")]
-    )
+    model = tf.keras.Sequential([L.Input((784,)), L.Dense(256, "relu"), L.Dense(128, "relu"), L.Dense(10, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     x, y = np.zeros((8, 784), np.float32), np.zeros(8, np.int64)
     model.fit(x, y, verbose=0)

@@ -66,7 +66,9 @@ def test_equal_models_give_equal_tensor_names_in_any_order(images, tmp_path):
     np.testing.assert_array_equal(third.predict(x, verbose=0), first.predict(x, verbose=0))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", K.optimizers.SGD(0.05, momentum=0.9), K.optimizers.RMSprop(centered=True)])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", K.optimizers.SGD(0.05, momentum=0.9), K.optimizers.RMSprop(centered=True)]
+)
 def test_training_goes_on_as_if_it_had_not_been_saved(optimizer, images, tmp_path):
     model = trained(images, optimizer)
     model.save(tmp_path / "m.tide")
@@ -191,7 +193,9 @@ def test_two_branches_with_equal_layer_names_are_kept_apart(tmp_path):
 def test_settings_of_compile_come_back(rows, tmp_path):
     model = K.Sequential([L.Input((5,)), L.Dense(1, kernel_regularizer=K.regularizers.L2(0.1))])
     optimizer = K.optimizers.AdamW(0.02, weight_decay=0.1, clipnorm=1.0)
-    model.compile(optimizer, K.losses.Huber(0.5), metrics=["mae", K.metrics.RootMeanSquaredError()], weighted_metrics=["mse"])
+    model.compile(
+        optimizer, K.losses.Huber(0.5), metrics=["mae", K.metrics.RootMeanSquaredError()], weighted_metrics=["mse"]
+    )
     model.fit(*rows, verbose=0)
     model.save(tmp_path / "m.tide")
     again = K.models.load_model(tmp_path / "m.tide")

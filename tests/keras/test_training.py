@@ -78,7 +78,7 @@ def test_shuffling_is_in_training_only_and_can_be_off(rows):
 def test_loss_of_an_epoch_is_the_mean_over_samples(rows):
     x, y = rows
     model = line(optimizer=K.optimizers.SGD(0.0), metrics=["mse"])
-    history = model.fit(x, y, batch_size=32, verbose=0).history          # 32 and 28 samples
+    history = model.fit(x, y, batch_size=32, verbose=0).history  # 32 and 28 samples
     expected = float(np.mean((model.predict(x, verbose=0) - y) ** 2))
     assert history["loss"][0] == pytest.approx(expected, rel=1e-5)
     assert history["mse"][0] == pytest.approx(expected, rel=1e-5)
@@ -162,7 +162,9 @@ def test_batch_methods(device, rows):
     assert len(first) == 2 and model.test_on_batch(x, y, return_dict=True).keys() == {"loss", "mae"}
     assert model.test_on_batch(x, y)[0] == model.test_on_batch(x, y)[0] < first[0]
     np.testing.assert_allclose(model.predict_on_batch(x[:3]), model.predict(x[:3], verbose=0))
-    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(model.test_on_batch(x, y)[0], rel=1e-5)
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(
+        model.test_on_batch(x, y)[0], rel=1e-5
+    )
 
 
 def test_fit_async_equals_fit(device, rows):
@@ -204,7 +206,12 @@ def test_stop_training_and_interrupt_leave_a_usable_model(device, images):
 def test_progress_lines(rows, capsys):
     line(metrics=["mae"]).fit(*rows, epochs=2, verbose=2)
     text = capsys.readouterr().out.splitlines()
-    assert text[0] == "Epoch 1/2" and text[1].startswith("2/2 - 0s - ") and " - loss: " in text[1] and " - mae: " in text[1]
+    assert (
+        text[0] == "Epoch 1/2"
+        and text[1].startswith("2/2 - 0s - ")
+        and " - loss: " in text[1]
+        and " - mae: " in text[1]
+    )
     line().fit(*rows, verbose=0)
     assert not capsys.readouterr().out
     line().evaluate(*rows)

@@ -81,8 +81,12 @@ LOSSES = {
     "mse_weighted": (lambda k: k.losses.MeanSquaredError(), _scores(0, 4, 3), _scores(1, 4, 3), _WEIGHT),
     "mse_sum": (lambda k: k.losses.MeanSquaredError(reduction="sum"), _scores(0, 4, 3), _scores(1, 4, 3), _WEIGHT),
     "mse_none": (lambda k: k.losses.MeanSquaredError(reduction=None), _scores(0, 4, 3), _scores(1, 4, 3), _WEIGHT),
-    "mse_weighted_mean": (lambda k: k.losses.MeanSquaredError(reduction="mean_with_sample_weight"), _scores(0, 4, 3),
-                          _scores(1, 4, 3), _WEIGHT),
+    "mse_weighted_mean": (
+        lambda k: k.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
+        _scores(0, 4, 3),
+        _scores(1, 4, 3),
+        _WEIGHT,
+    ),
     "mse_flat": (lambda k: k.losses.MeanSquaredError(), _scores(0, 4), _scores(1, 4, 1), None),
     "mse_flat_both": (lambda k: k.losses.MeanSquaredError(), _scores(0, 4), _scores(1, 4), None),
     "mse_integers": (lambda k: k.losses.MeanSquaredError(), _LABELS[:, None], _scores(1, 4, 1), None),
@@ -97,16 +101,50 @@ LOSSES = {
     "cce": (lambda k: k.losses.CategoricalCrossentropy(), _ONE_HOT, _probabilities(3, 4, 3), None),
     "cce_sure": (lambda k: k.losses.CategoricalCrossentropy(), _ONE_HOT, _SURE, None),
     "cce_unnormalized": (lambda k: k.losses.CategoricalCrossentropy(), _ONE_HOT, 3 * _probabilities(3, 4, 3), None),
-    "cce_logits": (lambda k: k.losses.CategoricalCrossentropy(from_logits=True), _ONE_HOT, 50 * _scores(3, 4, 3), _WEIGHT),
-    "cce_smooth": (lambda k: k.losses.CategoricalCrossentropy(label_smoothing=0.1), _ONE_HOT, _probabilities(3, 4, 3), None),
+    "cce_logits": (
+        lambda k: k.losses.CategoricalCrossentropy(from_logits=True),
+        _ONE_HOT,
+        50 * _scores(3, 4, 3),
+        _WEIGHT,
+    ),
+    "cce_smooth": (
+        lambda k: k.losses.CategoricalCrossentropy(label_smoothing=0.1),
+        _ONE_HOT,
+        _probabilities(3, 4, 3),
+        None,
+    ),
     "scce": (lambda k: k.losses.SparseCategoricalCrossentropy(), _LABELS, _probabilities(3, 4, 3), None),
     "scce_sure": (lambda k: k.losses.SparseCategoricalCrossentropy(), _LABELS, _SURE, None),
-    "scce_column": (lambda k: k.losses.SparseCategoricalCrossentropy(), _LABELS[:, None], _probabilities(3, 4, 3), _WEIGHT),
-    "scce_floats": (lambda k: k.losses.SparseCategoricalCrossentropy(), _LABELS.astype("f"), _probabilities(3, 4, 3), None),
-    "scce_logits": (lambda k: k.losses.SparseCategoricalCrossentropy(from_logits=True), _LABELS, 50 * _scores(3, 4, 3), None),
-    "scce_ignore": (lambda k: k.losses.SparseCategoricalCrossentropy(ignore_class=2), _LABELS, _probabilities(3, 4, 3), None),
-    "scce_pixels": (lambda k: k.losses.SparseCategoricalCrossentropy(from_logits=True),
-                    np.array([[0, 1], [2, 2]]), _scores(4, 2, 2, 3), np.array([[1.0, 0.5], [0.0, 2.0]], np.float32)),
+    "scce_column": (
+        lambda k: k.losses.SparseCategoricalCrossentropy(),
+        _LABELS[:, None],
+        _probabilities(3, 4, 3),
+        _WEIGHT,
+    ),
+    "scce_floats": (
+        lambda k: k.losses.SparseCategoricalCrossentropy(),
+        _LABELS.astype("f"),
+        _probabilities(3, 4, 3),
+        None,
+    ),
+    "scce_logits": (
+        lambda k: k.losses.SparseCategoricalCrossentropy(from_logits=True),
+        _LABELS,
+        50 * _scores(3, 4, 3),
+        None,
+    ),
+    "scce_ignore": (
+        lambda k: k.losses.SparseCategoricalCrossentropy(ignore_class=2),
+        _LABELS,
+        _probabilities(3, 4, 3),
+        None,
+    ),
+    "scce_pixels": (
+        lambda k: k.losses.SparseCategoricalCrossentropy(from_logits=True),
+        np.array([[0, 1], [2, 2]]),
+        _scores(4, 2, 2, 3),
+        np.array([[1.0, 0.5], [0.0, 2.0]], np.float32),
+    ),
 }
 
 METRICS = {
@@ -115,13 +153,20 @@ METRICS = {
     "mean_weighted": (lambda k: k.metrics.Mean(), [([1.0, 3.0], [1.0, 0.0]), ([7.0], [2.0])]),
     "sum": (lambda k: k.metrics.Sum(), [([1.0, 3.0],), ([7.0],)]),
     "accuracy": (lambda k: k.metrics.Accuracy(), [([[1], [2], [3]], [[0], [2], [3]])]),
-    "binary_accuracy": (lambda k: k.metrics.BinaryAccuracy(threshold=0.4), [(_BITS, _SIGMOID), (_BITS, _SIGMOID, _WEIGHT)]),
+    "binary_accuracy": (
+        lambda k: k.metrics.BinaryAccuracy(threshold=0.4),
+        [(_BITS, _SIGMOID), (_BITS, _SIGMOID, _WEIGHT)],
+    ),
     "categorical_accuracy": (lambda k: k.metrics.CategoricalAccuracy(), [(_ONE_HOT, _probabilities(6, 4, 3), _WEIGHT)]),
-    "sparse_accuracy": (lambda k: k.metrics.SparseCategoricalAccuracy(), [(_LABELS, _probabilities(6, 4, 3)),
-                                                                        (_LABELS[:, None], _probabilities(7, 4, 3), _WEIGHT)]),
+    "sparse_accuracy": (
+        lambda k: k.metrics.SparseCategoricalAccuracy(),
+        [(_LABELS, _probabilities(6, 4, 3)), (_LABELS[:, None], _probabilities(7, 4, 3), _WEIGHT)],
+    ),
     "top_k": (lambda k: k.metrics.SparseTopKCategoricalAccuracy(k=2), [(_LABELS, _probabilities(6, 4, 3))]),
-    "mse": (lambda k: k.metrics.MeanSquaredError(), [(_scores(0, 4, 3), _scores(1, 4, 3)),
-                                                     (_scores(2, 2, 3), _scores(3, 2, 3))]),
+    "mse": (
+        lambda k: k.metrics.MeanSquaredError(),
+        [(_scores(0, 4, 3), _scores(1, 4, 3)), (_scores(2, 2, 3), _scores(3, 2, 3))],
+    ),
     "rmse": (lambda k: k.metrics.RootMeanSquaredError(), [(_scores(0, 4, 3), _scores(1, 4, 3), _WEIGHT)]),
     "mae": (lambda k: k.metrics.MeanAbsoluteError(), [(_scores(0, 4, 3), _scores(1, 4, 3))]),
     "bce": (lambda k: k.metrics.BinaryCrossentropy(), [(_BITS, _SIGMOID)]),
@@ -138,12 +183,38 @@ OPTIMIZERS = {
     "adamw": lambda k: k.optimizers.AdamW(0.01, weight_decay=0.1),
     "rmsprop": lambda k: k.optimizers.RMSprop(0.01),
     "rmsprop_all": lambda k: k.optimizers.RMSprop(0.01, momentum=0.5, centered=True, weight_decay=0.02),
+    "amsgrad": lambda k: k.optimizers.Adam(0.01, amsgrad=True),
+    "adamax": lambda k: k.optimizers.Adamax(0.01),
+    "adagrad": lambda k: k.optimizers.Adagrad(0.05),
+    "adadelta": lambda k: k.optimizers.Adadelta(0.5),
+    "lion": lambda k: k.optimizers.Lion(0.002, weight_decay=0.01),
     "sgd_clipnorm": lambda k: k.optimizers.SGD(0.1, clipnorm=0.05),
     "sgd_clipvalue": lambda k: k.optimizers.SGD(0.1, clipvalue=0.01),
     "sgd_global_clipnorm": lambda k: k.optimizers.SGD(0.1, global_clipnorm=0.1),
 }
 
-TRAINING = [*OPTIMIZERS, "cnn", "sample_weight", "class_weight", "regularized", "binary", "one_hot", "regression"]
+SCHEDULES = {
+    "exponential": lambda s: s.ExponentialDecay(0.1, 4, 0.5),
+    "staircase": lambda s: s.ExponentialDecay(0.1, 4, 0.5, staircase=True),
+    "inverse": lambda s: s.InverseTimeDecay(0.1, 3, 0.5),
+    "polynomial": lambda s: s.PolynomialDecay(0.1, 5, 0.01, power=2.0),
+    "polynomial_cycle": lambda s: s.PolynomialDecay(0.1, 5, cycle=True),
+    "cosine": lambda s: s.CosineDecay(0.1, 6, alpha=0.1),
+    "cosine_warmup": lambda s: s.CosineDecay(0.01, 5, warmup_target=0.1, warmup_steps=3),
+    "piecewise": lambda s: s.PiecewiseConstantDecay([2, 5], [0.1, 0.05, 0.01]),
+}
+
+TRAINING = [
+    *OPTIMIZERS,
+    "scheduled",
+    "cnn",
+    "sample_weight",
+    "class_weight",
+    "regularized",
+    "binary",
+    "one_hot",
+    "regression",
+]
 
 
 def training_case(k, name):
@@ -151,7 +222,9 @@ def training_case(k, name):
     rng = np.random.default_rng(11)
     make = _cnn if name == "cnn" else _mlp
     model = make(k, name)
-    model.set_weights([(0.4 * rng.standard_normal(w.shape)).astype(np.float32) if w.ndim > 1 else w for w in model.get_weights()])
+    model.set_weights(
+        [(0.4 * rng.standard_normal(w.shape)).astype(np.float32) if w.ndim > 1 else w for w in model.get_weights()]
+    )
     shape = (9, 6, 6, 2) if name == "cnn" else (9, 5)
     batches = []
     for _ in range(5):
@@ -168,6 +241,8 @@ def training_case(k, name):
             batch["y"] = rng.standard_normal((9, 3)).astype(np.float32)
         batches.append(batch)
     optimizer = OPTIMIZERS.get(name, OPTIMIZERS["adam"])(k)
+    if name == "scheduled":
+        optimizer = k.optimizers.SGD(SCHEDULES["cosine_warmup"](k.optimizers.schedules), momentum=0.9)
     settings = {"optimizer": optimizer, "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
     if name == "binary":
         settings |= {"loss": "binary_crossentropy"}
@@ -184,20 +259,24 @@ def _mlp(k, name):
     last = {"binary": (1, "sigmoid"), "regression": (3, None)}.get(name, (3, "softmax"))
     penalty = k.regularizers.L1L2(0.01, 0.02) if name == "regularized" else None
     activity = k.regularizers.L2(0.03) if name == "regularized" else None
-    return k.Sequential([
-        k.Input((5,)),
-        k.layers.Dense(6, activation="relu", kernel_regularizer=penalty, activity_regularizer=activity),
-        k.layers.Dense(last[0], activation=last[1]),
-    ])
+    return k.Sequential(
+        [
+            k.Input((5,)),
+            k.layers.Dense(6, activation="relu", kernel_regularizer=penalty, activity_regularizer=activity),
+            k.layers.Dense(last[0], activation=last[1]),
+        ]
+    )
 
 
 def _cnn(k, name):
-    return k.Sequential([
-        k.Input((6, 6, 2)),
-        k.layers.Conv2D(4, 3, padding="same", use_bias=False),
-        k.layers.BatchNormalization(momentum=0.8),
-        k.layers.ReLU(),
-        k.layers.MaxPooling2D(),
-        k.layers.Flatten(),
-        k.layers.Dense(3, activation="softmax"),
-    ])
+    return k.Sequential(
+        [
+            k.Input((6, 6, 2)),
+            k.layers.Conv2D(4, 3, padding="same", use_bias=False),
+            k.layers.BatchNormalization(momentum=0.8),
+            k.layers.ReLU(),
+            k.layers.MaxPooling2D(),
+            k.layers.Flatten(),
+            k.layers.Dense(3, activation="softmax"),
+        ]
+    )

@@ -1,6 +1,6 @@
 """Records Keras 3 (TensorFlow) into keras.npz: layers, losses, metrics and five training steps from given numbers.
 
-    python tests/reference/record_keras.py         # in an environment with tensorflow-cpu 2.21
+python tests/reference/record_keras.py         # in an environment with tensorflow-cpu 2.21
 """
 
 import json
@@ -12,7 +12,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 import numpy as np
 import tensorflow as tf
-from keras_cases import LAYERS, LOSSES, METRICS, OPTIMIZERS, TRAINING, layer_case, training_case
+from keras_cases import LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, TRAINING, layer_case, training_case
 
 recorded = {}
 
@@ -48,6 +48,8 @@ def record_functions():
         for batch in batches:
             metric.update_state(*batch)
         recorded[f"metric/{name}"] = np.asarray(metric.result())
+    for name, make in SCHEDULES.items():
+        recorded[f"schedule/{name}"] = np.array([float(make(keras.optimizers.schedules)(step)) for step in range(12)])
     for name, make in OPTIMIZERS.items():
         recorded[f"optimizer/{name}"] = np.array(json.dumps(make(keras).get_config(), sort_keys=True))
 

@@ -12,11 +12,26 @@ HERE = Path(__file__).parent
 _spec = importlib.util.spec_from_file_location("keras_cases", HERE / "keras_cases.py")
 cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
-LAYERS, LOSSES, METRICS, OPTIMIZERS, TRAINING = cases.LAYERS, cases.LOSSES, cases.METRICS, cases.OPTIMIZERS, cases.TRAINING
+LAYERS, LOSSES, METRICS, OPTIMIZERS, TRAINING = (
+    cases.LAYERS,
+    cases.LOSSES,
+    cases.METRICS,
+    cases.OPTIMIZERS,
+    cases.TRAINING,
+)
 layer_case, training_case = cases.layer_case, cases.training_case
 
 # Of Keras' configuration: what has no meaning here, or is written in another form.
-OTHER_CONFIG = {"dtype", "quantization_config", "lora_rank", "lora_alpha", "renorm", "renorm_clipping", "renorm_momentum", "rms_scaling"}
+OTHER_CONFIG = {
+    "dtype",
+    "quantization_config",
+    "lora_rank",
+    "lora_alpha",
+    "renorm",
+    "renorm_clipping",
+    "renorm_momentum",
+    "rms_scaling",
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +96,14 @@ def test_metric_equals_keras(name, recorded):
     close(metric.result(), recorded[f"metric/{name}"])
     metric.reset_state()
     assert float(metric.result()) == 0.0
+
+
+@pytest.mark.parametrize("name", cases.SCHEDULES)
+def test_schedule_equals_keras(name, recorded):
+    schedule = cases.SCHEDULES[name](tf.keras.optimizers.schedules)
+    again = type(schedule).from_config(json.loads(json.dumps(schedule.get_config())))
+    for made in (schedule, again):
+        close([float(made(step)) for step in range(12)], recorded[f"schedule/{name}"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
