@@ -7,7 +7,6 @@ if __name__ != "tideflow":
     raise ImportError("import 'tideflow', not 'core': run `pip install -e .`")
 
 import importlib
-import sys
 from typing import Any
 
 from . import array as _array
@@ -76,7 +75,6 @@ def __getattr__(name: str) -> Any:
 
 def install_as_tensorflow() -> None:
     """Makes `import tensorflow` and `import keras` give this package, for notebooks that cannot be edited."""
-    this = sys.modules[__name__]
-    sys.modules["tensorflow"] = this
-    keras = importlib.import_module(".keras", __name__)
-    sys.modules["keras"] = sys.modules["tensorflow.keras"] = keras
+    from .aliases import install
+
+    install()
