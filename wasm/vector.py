@@ -78,7 +78,7 @@ class Vectors(Values):
 
     def vector(self, x: Expr, part: int) -> None:
         """Pushes x for the lanes of block `part`."""
-        if x.op == "const":
+        if x.op == "const" and (x, 0) not in self.vectors:
             self.code.v128(spread(x.attr, x.dtype))
             return
         uniform = self.lane.stride(x) == 0
