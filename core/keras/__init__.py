@@ -1,5 +1,6 @@
 """tf.keras: layers, models and training, as in Keras 3."""
 
+from importlib import import_module
 from typing import Any
 
 from . import (
@@ -28,9 +29,12 @@ __version__ = "3.15.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("backend", "config"):
+        return import_module(f".{name}", __name__)
     if name == "datasets":
         raise AttributeError(
-            "tf.keras.datasets is not available: nothing is downloaded here. Load arrays with numpy, for example np.load('digits.npz')"
+            "tf.keras.datasets is not available: nothing is downloaded here. Load arrays with numpy, for example "
+            "np.load('digits.npz')"
         )
     raise AttributeError(f"module 'tideflow.keras' has no attribute {name!r}")
 
