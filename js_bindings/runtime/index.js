@@ -192,6 +192,23 @@ async function bytesFrom(source, signal, onProgress) {
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   if (ArrayBuffer.isView(source))
     return new Uint8Array(/** @type {ArrayBuffer} */ (source.buffer), source.byteOffset, source.byteLength);
+  if (typeof source !== "string" && !(source instanceof URL))
+    throw new InvalidArgumentError(`load: received ${source === null ? "null" : typeof source}; pass an address or bytes.`);
+  try {
+    return await download(source, signal, onProgress);
+  } catch (error) {
+    if (error instanceof TideflowError || signal?.aborted) throw error;
+    throw new TideflowError(`${source}: the download failed: ${error.message}. Check the address and the connection.`);
+  }
+}
+
+/**
+ * @param {string | URL} source
+ * @param {AbortSignal | undefined} signal
+ * @param {(progress: {loaded: number, total: number}) => void} onProgress
+ * @returns {Promise<Uint8Array>}
+ */
+async function download(source, signal, onProgress) {
   const response = await fetch(source, { signal });
   if (!response.ok || !response.body)
     throw new TideflowError(`${source}: the server answered ${response.status} ${response.statusText}.`);

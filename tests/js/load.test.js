@@ -63,6 +63,20 @@ test("a server's refusal is named", async (t) => {
   await assert.rejects(load("gone.tide"), /gone.tide: the server answered 404 Not Found/);
 });
 
+test("a connection that fails is named, at the start and on the way", async (t) => {
+  t.mock.method(globalThis, "fetch", async () => Promise.reject(new TypeError("fetch failed")));
+  await assert.rejects(load("far.tide"), { name: "TideflowError", message: /far.tide: the download failed: fetch failed/ });
+  t.mock.method(globalThis, "fetch", async () => {
+    const parts = [(c) => c.enqueue(file().slice(0, 100)), (c) => c.error(new TypeError("network error"))];
+    return new Response(new ReadableStream({ pull: (controller) => parts.shift()(controller) }));
+  });
+  await assert.rejects(load("far.tide"), { name: "TideflowError", message: /the download failed: network error/ });
+});
+
+test("a source that is neither address nor bytes is refused", async () => {
+  await assert.rejects(load(undefined), { name: "InvalidArgumentError", message: /received undefined/ });
+});
+
 test("a truncated download is refused by name", async () => {
   await assert.rejects(load(file().subarray(0, 4000), { device: "wasm" }), ModelError);
 });
