@@ -121,7 +121,8 @@ swish = silu
 
 def hard_sigmoid(x: Any) -> Any:
     """relu6(x + 3) / 6."""
-    return apply("relu6", convert(x) + 3.0) * (1.0 / 6.0)
+    shifted = apply("add", convert(x), 3.0)
+    return apply("relu6", shifted) * (1.0 / 6.0)
 
 
 def mish(x: Any) -> Any:

@@ -98,7 +98,10 @@ class History(Callback):
 
 
 class ProgbarLogger(Callback):
-    """A bar for each epoch in a terminal (verbose 1), or a line (verbose 2). Values are read at most ten times a second."""
+    """A bar for each epoch in a terminal (verbose 1), or a line (verbose 2).
+
+    Values are read at most ten times a second.
+    """
 
     def __init__(self, verbose: int = 1, testing: bool = False) -> None:
         super().__init__()
@@ -231,7 +234,10 @@ class LambdaCallback(Callback):
 
 
 class Monitor(Callback):
-    """The base of callbacks that watch one metric. `mode` "auto" takes larger accuracies and smaller losses as better."""
+    """The base of callbacks that watch one metric.
+
+    `mode` "auto" takes larger accuracies and smaller losses as better.
+    """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         super().__init__()
@@ -254,7 +260,8 @@ class Monitor(Callback):
             import warnings
 
             warnings.warn(
-                f"{type(self).__name__}: the metric {self.monitor!r} is not available. Available: {', '.join(logs or {})}",
+                f"{type(self).__name__}: the metric {self.monitor!r} is not available. Available: "
+                f"{', '.join(logs or {})}",
                 stacklevel=3,
             )
         return found
@@ -313,7 +320,10 @@ class EarlyStopping(Monitor):
 
 
 class ModelCheckpoint(Monitor):
-    """Saves the model, or its weights, at the end of each epoch or of the best. `filepath` may hold {epoch} and metrics."""
+    """Saves the model, or its weights, at the end of each epoch or of the best.
+
+    `filepath` may hold {epoch} and metrics.
+    """
 
     def __init__(
         self,
@@ -430,7 +440,8 @@ class ReduceLROnPlateau(Monitor):
                 self.cooldown_counter, self.wait = self.cooldown, 0
                 if self.verbose:
                     print(
-                        f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {max(old * self.factor, self.min_lr)}."
+                        f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to "
+                        f"{max(old * self.factor, self.min_lr)}."
                     )
 
 

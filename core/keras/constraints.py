@@ -7,6 +7,7 @@ from typing import Any
 from ..ops.dispatch import apply, convert
 from ..ops.reduce import reduce_sum
 from . import registry
+from .naming import snake_case
 
 __all__ = [
     "Constraint",
@@ -102,7 +103,7 @@ class MinMaxNorm(Constraint):
 
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 _CLASSES = [MaxNorm, MinMaxNorm, NonNeg, UnitNorm]
-KNOWN: dict[str, Any] = {c.__name__: c for c in _CLASSES} | {registry.snake_case(c.__name__): c for c in _CLASSES}
+KNOWN: dict[str, Any] = {c.__name__: c for c in _CLASSES} | {snake_case(c.__name__): c for c in _CLASSES}
 
 
 def get(identifier: Any) -> Any:

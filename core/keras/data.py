@@ -1,7 +1,9 @@
-"""What `fit` is given, as batches of numpy arrays: arrays, tensors, nested structures of them, or an iterable of batches."""
+"""What `fit` is given, as batches of numpy arrays: arrays, tensors, nested structures of them, or an iterable of
+batches."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +41,10 @@ def to_array(x: Any) -> np.ndarray[Any, Any]:
 
 
 class ArrayData:
-    """Arrays with one first axis. Batches are consecutive slices, of a permutation if shuffled; the last may be smaller."""
+    """Arrays with one first axis.
+
+    Batches are consecutive slices, of a permutation if shuffled; the last may be smaller.
+    """
 
     def __init__(
         self,
@@ -68,9 +73,10 @@ class ArrayData:
         counts = {n for found in sizes.values() for n in found}
         if len(counts) != 1 or None in counts:
             raise ValueError(
-                f"Data cardinality is ambiguous. Make sure all arrays contain the same number of samples. Received: {sizes}"
+                "Data cardinality is ambiguous. Make sure all arrays contain the same number of samples. Received: "
+                f"{sizes}"
             )
-        self.count = counts.pop()
+        self.count: int = counts.pop()  # type: ignore[assignment]
         if not self.count:
             raise ValueError("The data is empty: it has 0 samples. Expected at least one.")
         self.steps = steps
@@ -91,7 +97,7 @@ class ArrayData:
             for start in range(0, self.count, self.batch_size)[:left]:
                 end = start + self.batch_size
                 pick: Any = slice(start, end) if order is None else order[start:end]
-                yield tuple(None if p is None else map_structure(lambda a, pick=pick: a[pick], p) for p in self.parts)
+                yield tuple(None if p is None else map_structure(operator.itemgetter(pick), p) for p in self.parts)
                 left -= 1
 
     def specs(self) -> tuple[Any, ...]:
@@ -131,7 +137,8 @@ class IterableData:
                     self._iterator = None
                     break
                 raise ValueError(
-                    f"The data ran out after {taken} of {self.steps} steps: give more batches or fewer `steps_per_epoch`"
+                    f"The data ran out after {taken} of {self.steps} steps: give more batches or fewer "
+                    "`steps_per_epoch`"
                 ) from None
             taken += 1
             yield batch
@@ -176,7 +183,8 @@ def make_data(
     if hasattr(x, "__iter__"):
         if y is not None or sample_weight is not None:
             raise ValueError(
-                "When providing an iterable of batches as `x`, `y` and `sample_weight` come with its batches. Received them as arguments too."
+                "When providing an iterable of batches as `x`, `y` and `sample_weight` come with its batches. "
+                "Received them as arguments too."
             )
         return IterableData(x, steps)
     raise ValueError(f"Unrecognized data type: x={x!r} (of type {type(x)}); expected arrays or an iterable of batches")
@@ -189,7 +197,8 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
     at = int(count * (1.0 - fraction))
     if at == 0 or at == count:
         raise ValueError(
-            f"Training data contains {count} samples, which is not sufficient to split it into a validation and training set as specified by `validation_split={fraction}`."
+            f"Training data contains {count} samples, which is not sufficient to split it into a validation and "
+            f"training set as specified by `validation_split={fraction}`."
         )
     head = tuple(None if p is None else map_structure(lambda a: a[:at], p) for p in parts)
     tail = tuple(None if p is None else map_structure(lambda a: a[at:], p) for p in parts)

@@ -158,7 +158,7 @@ class Engine:
             arrays.append(array)
         return arrays
 
-    # -- tracing -------------------------------------------------------------------------------------------------------
+    # -- tracing ------------------------------------------------------------------------------------------------------
 
     def _trace(self, name: str, spec: StepSpec) -> Source:
         values = input_values(spec.specs, spec.names, tied="batch")
@@ -248,6 +248,7 @@ def _bound_labels(graph: Graph, ports: list[PortSpec]) -> None:
         value = node.inputs[which]
         while value is not None and value.node is not None and value.node.op.name in TRANSPARENT:
             value = value.node.inputs[0]
-        classes = node.inputs[0].sizes[-1]
+        scores = node.inputs[0]
+        classes = None if scores is None else scores.sizes[-1]
         if value in position and isinstance(classes, int):
             ports[position[value]].low, ports[position[value]].high = 0, classes - 1

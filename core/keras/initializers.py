@@ -11,6 +11,7 @@ from ..dtypes import as_dtype
 from ..eager.tensor import constant
 from ..ops.dispatch import apply, replaced
 from . import registry
+from .naming import snake_case
 
 __all__ = [
     "Constant",
@@ -53,7 +54,10 @@ class Initializer:
     """The base: called with a shape, gives a tensor."""
 
     def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        """A tensor of this shape. Inside a trace the numbers are drawn by the program, so that no file need hold them."""
+        """A tensor of this shape.
+
+        Inside a trace the numbers are drawn by the program, so that no file need hold them.
+        """
         kind = as_dtype(dtype or "float32")
         made = self.values(tuple(int(d) for d in shape))
         if isinstance(made, np.ndarray):
@@ -114,7 +118,8 @@ class Identity(Initializer):
     def values(self, shape: tuple[int, ...]) -> Any:
         if len(shape) != 2:
             raise ValueError(
-                f"Identity matrix initializer can only be used for 2D matrices. Received: shape={shape} of rank {len(shape)}."
+                f"Identity matrix initializer can only be used for 2D matrices. Received: shape={shape} of rank "
+                f"{len(shape)}."
             )
         return self.gain * np.eye(*shape)
 
@@ -191,7 +196,8 @@ class Orthogonal(RandomInitializer):
     def values(self, shape: tuple[int, ...]) -> Any:
         if len(shape) < 2:
             raise ValueError(
-                f"The tensor to initialize must be at least two-dimensional. Received: shape={shape} of rank {len(shape)}."
+                f"The tensor to initialize must be at least two-dimensional. Received: shape={shape} of rank "
+                f"{len(shape)}."
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         with replaced(()):
@@ -205,7 +211,8 @@ class Orthogonal(RandomInitializer):
 
 
 class VarianceScaling(RandomInitializer):
-    """Deviation sqrt(scale / n): n is the number of inputs ("fan_in"), outputs ("fan_out") or their mean ("fan_avg")."""
+    """Deviation sqrt(scale / n): n is the number of inputs ("fan_in"), outputs ("fan_out") or their mean
+    ("fan_avg")."""
 
     def __init__(
         self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: int | None = None
@@ -216,7 +223,8 @@ class VarianceScaling(RandomInitializer):
             raise ValueError(f"Invalid `mode` argument: {mode}. Please use one of ('fan_in', 'fan_out', 'fan_avg')")
         if distribution.lower() not in ("uniform", "truncated_normal", "untruncated_normal", "normal"):
             raise ValueError(
-                f"Invalid `distribution` argument: {distribution}. Please use 'uniform', 'truncated_normal' or 'untruncated_normal'"
+                f"Invalid `distribution` argument: {distribution}. Please use 'uniform', 'truncated_normal' or "
+                "'untruncated_normal'"
             )
         super().__init__(seed)
         self.scale, self.mode = scale, mode
@@ -317,7 +325,7 @@ _CLASSES = [
     VarianceScaling,
     Zeros,
 ]
-KNOWN: dict[str, Any] = {c.__name__: c for c in _CLASSES} | {registry.snake_case(c.__name__): c for c in _CLASSES}
+KNOWN: dict[str, Any] = {c.__name__: c for c in _CLASSES} | {snake_case(c.__name__): c for c in _CLASSES}
 KNOWN |= {"uniform": RandomUniform, "normal": RandomNormal, "one": Ones, "zero": Zeros}
 
 

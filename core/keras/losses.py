@@ -12,6 +12,7 @@ from ..ops.movement import dimension
 from ..ops.reduce import reduce_mean, reduce_sum
 from ..shapes import num_elements
 from . import registry
+from .naming import snake_case
 
 __all__ = [
     "BinaryCrossentropy",
@@ -50,7 +51,7 @@ class Reduction:
     AUTO = "sum_over_batch_size"
 
 
-# -- functions ----------------------------------------------------------------------------------------------------------
+# -- functions --------------------------------------------------------------------------------------------------------
 
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Any:
@@ -110,7 +111,8 @@ def categorical_crossentropy(
     y_true, y_pred = _pair(y_true, y_pred)
     if y_pred.sizes[axis] == 1:
         raise ValueError(
-            f"categorical_crossentropy with one class (y_pred has shape {tuple(y_pred.sizes)}) is always 0: use binary_crossentropy"
+            f"categorical_crossentropy with one class (y_pred has shape {tuple(y_pred.sizes)}) is always 0: use "
+            "binary_crossentropy"
         )
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + label_smoothing / y_pred.sizes[axis]
@@ -124,7 +126,8 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Any:
-    """-log p[label]; labels are class numbers, with the shape of y_pred without its last axis (or with a last axis of 1)."""
+    """-log p[label]; labels are class numbers, with the shape of y_pred without its last axis (or with a last axis
+    of 1)."""
     y_pred = convert(y_pred)
     y_true = _class_numbers(convert(y_true), y_pred)
     logits = y_pred if from_logits else _before(y_pred, "softmax")
@@ -149,7 +152,8 @@ def _class_numbers(y_true: Any, y_pred: Any) -> Any:
 
 
 def _before(y_pred: Any, name: str) -> Any:
-    """The logits that a softmax or sigmoid turned into y_pred, if that is how it was made in this trace: the loss is exact then."""
+    """The logits that a softmax or sigmoid turned into y_pred, if that is how it was made in this trace: the loss
+    is exact then."""
     node = getattr(y_pred, "node", None)
     while node is not None and node.op.name == "identity":
         y_pred = node.inputs[0]
@@ -177,12 +181,13 @@ def _pair(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         a != b and 1 not in (a, b) for a, b in zip(y_true.sizes, y_pred.sizes, strict=True)
     ):
         raise ValueError(
-            f"Arguments `target` and `output` must have the same shape. Received: target.shape={tuple(y_true.sizes)}, output.shape={tuple(y_pred.sizes)}"
+            "Arguments `target` and `output` must have the same shape. Received: "
+            f"target.shape={tuple(y_true.sizes)}, output.shape={tuple(y_pred.sizes)}"
         )
     return y_true, y_pred
 
 
-# -- classes ------------------------------------------------------------------------------------------------------------
+# -- classes ----------------------------------------------------------------------------------------------------------
 
 
 class Loss:
@@ -195,7 +200,7 @@ class Loss:
             raise ValueError(
                 f"Invalid value for argument `reduction`. Expected one of {REDUCTIONS}. Received: reduction={reduction}"
             )
-        self.name = name or registry.snake_case(type(self).__name__)
+        self.name = name or snake_case(type(self).__name__)
         self.reduction = reduction
         self.dtype = as_dtype(dtype or "float32").name
 
@@ -229,7 +234,8 @@ def reduce_values(values: Any, sample_weight: Any, reduction: str | None) -> Any
             weight = apply("reshape", weight, shape=tuple(weight.sizes[:-1]))
         if len(weight.sizes) > len(values.sizes):
             raise InvalidArgumentError(
-                f"sample_weight has shape {tuple(weight.sizes)}, the loss values {tuple(values.sizes)}: one weight per sample is expected"
+                f"sample_weight has shape {tuple(weight.sizes)}, the loss values {tuple(values.sizes)}: one weight "
+                "per sample is expected"
             )
         if len(weight.sizes) < len(values.sizes):
             weight = apply("reshape", weight, shape=(*weight.sizes, *(1,) * (len(values.sizes) - len(weight.sizes))))

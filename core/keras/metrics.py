@@ -13,7 +13,7 @@ from ..ops.movement import dimension
 from ..ops.reduce import reduce_sum
 from ..shapes import num_elements
 from . import losses, registry
-from .naming import unique_name
+from .naming import snake_case, unique_name
 
 __all__ = [
     "Accuracy",
@@ -44,7 +44,7 @@ class Metric:
     """The base: `update_state` adds to variables, `result` computes from them, `reset_state` starts again."""
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
-        self.name = name or unique_name(registry.snake_case(type(self).__name__))
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self._dtype = as_dtype(dtype or "float32").name
         self._variables: list[Variable] = []
 
@@ -148,10 +148,12 @@ class MeanMetricWrapper(Mean):
     """The mean of a function of (y_true, y_pred)."""
 
     def __init__(self, fn: Any, name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
-        super().__init__(name or getattr(fn, "__name__", "metric"), dtype)
+        super().__init__(name or str(getattr(fn, "__name__", "metric")), dtype)
         self._fn, self._keywords = fn, kwargs
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         super().update_state(self._fn(y_true, y_pred, **self._keywords), sample_weight)
 
     def get_config(self) -> dict[str, Any]:
@@ -219,7 +221,8 @@ def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> A
 
 
 def _scores(y_pred: Any) -> Any:
-    """Logits instead of probabilities where they are at hand: the order is the same, and nothing more need be computed."""
+    """Logits instead of probabilities where they are at hand: the order is the same, and nothing more need be
+    computed."""
     return losses._before(y_pred, "softmax") if losses._before(y_pred, "softmax") is not None else y_pred
 
 
@@ -354,9 +357,7 @@ _CLASSES = [
     Sum,
 ]
 _FUNCTIONS = [binary_accuracy, categorical_accuracy, sparse_categorical_accuracy, sparse_top_k_categorical_accuracy]
-KNOWN: dict[str, Any] = (
-    losses.KNOWN | {registry.snake_case(c.__name__): c for c in _CLASSES} | {c.__name__: c for c in _CLASSES}
-)
+KNOWN: dict[str, Any] = losses.KNOWN | {snake_case(c.__name__): c for c in _CLASSES} | {c.__name__: c for c in _CLASSES}
 KNOWN |= {
     "mse": MeanSquaredError,
     "MSE": MeanSquaredError,
@@ -380,7 +381,7 @@ def resolve(identifier: Any, y_true: Any, y_pred: Any) -> Metric:
     name = identifier if isinstance(identifier, str) else None
     if name in ("accuracy", "acc", "crossentropy", "ce"):
         kind = _kind(y_true, y_pred)
-        table = {
+        table: dict[str, dict[str, Any]] = {
             "accuracy": {"binary": BinaryAccuracy, "sparse": SparseCategoricalAccuracy, "dense": CategoricalAccuracy},
             "crossentropy": {
                 "binary": BinaryCrossentropy,

@@ -30,7 +30,7 @@ class Model(Trainer, Layer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if _is_symbolic(args, kwargs) and not isinstance(self, Functional):
-            self.__class__ = _functional_kind(type(self))  # type: ignore[assignment]
+            self.__class__ = _functional_kind(type(self))  # type: ignore
             Functional.__init__(self, *args, **kwargs)  # type: ignore[arg-type]
             return
         Layer.__init__(self, *args, **kwargs)
@@ -134,7 +134,8 @@ class Functional(Model):
         for t in [*flatten(inputs), *flatten(outputs)]:
             if not isinstance(t, KerasTensor):
                 raise ValueError(
-                    f"All `inputs` and `outputs` values must be KerasTensors. Received: {t!r} of type {type(t).__name__}"
+                    f"All `inputs` and `outputs` values must be KerasTensors. Received: {t!r} of type "
+                    f"{type(t).__name__}"
                 )
         self._input_structure, self._output_structure = inputs, outputs
         self.inputs, self.outputs = flatten(inputs), flatten(outputs)
@@ -280,11 +281,13 @@ class Sequential(Model):
             layer = InputLayer(batch_shape=tuple(layer.shape.as_list()), dtype=layer.dtype, name=layer.name)
         if not isinstance(layer, Layer):
             raise ValueError(
-                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type {type(layer)})"
+                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type "
+                f"{type(layer)})"
             )
         if any(layer.name == other.name for other in self._stack):
             raise ValueError(
-                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the name of a layer in this model. Update the `name` argument to pass a unique name."
+                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already "
+                "the name of a layer in this model. Update the `name` argument to pass a unique name."
             )
         if isinstance(layer, InputLayer) and self._stack:
             raise ValueError(

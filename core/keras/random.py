@@ -32,7 +32,7 @@ class SeedGenerator:
 
     def draw(self, shape: Any) -> tuple[Any, Any]:
         """(key_counter, offset) for a draw of this shape; the state moves on."""
-        blocks = num_blocks(shape)
+        blocks: Any = num_blocks(shape)
         trace = current_trace()
         if trace is None:
             before = self.state.value()

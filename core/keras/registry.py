@@ -30,8 +30,9 @@ def registered_name(obj: Any) -> str:
 class custom_object_scope:
     """Inside the `with` block these names are known."""
 
-    def __init__(self, objects: dict[str, Any]) -> None:
-        self.objects, self._before = dict(objects), {}
+    def __init__(self, custom_objects: dict[str, Any]) -> None:
+        self.objects = dict(custom_objects)
+        self._before: dict[str, Any] = {}
 
     def __enter__(self) -> custom_object_scope:
         self._before = dict(_registered)
@@ -44,7 +45,10 @@ class custom_object_scope:
 
 
 def find(name: str, known: dict[str, Any], what: str) -> Any:
-    """A class or function by its own name, its snake_case name, or a registered one. Raises ValueError with what is known."""
+    """A class or function by its own name, its snake_case name, or a registered one.
+
+    Raises ValueError with what is known.
+    """
     for candidate in (name, snake_case(name)):
         if candidate in known:
             return known[candidate]
@@ -84,7 +88,8 @@ def serialize(obj: Any) -> Any:
         return {"class_name": registered_name(type(obj)), "config": obj.get_config()}
     if getattr(obj, "__name__", "") == "<lambda>":
         raise ValueError(
-            "a lambda cannot be saved: write a named function and decorate it with @keras.saving.register_keras_serializable()"
+            "a lambda cannot be saved: write a named function and decorate it with "
+            "@keras.saving.register_keras_serializable()"
         )
     return registered_name(obj)
 

@@ -35,9 +35,9 @@ class L1L2(Regularizer):
 
     def __call__(self, x: Any) -> Any:
         total: Any = None
-        for factor, term in ((self.l1, lambda: apply("abs", x)), (self.l2, lambda: x * x)):
+        for factor, op in ((self.l1, "abs"), (self.l2, "square")):
             if factor:
-                part = apply("reduce_sum", term(), axis=None, keepdims=False) * factor
+                part = apply("reduce_sum", apply(op, x), axis=None, keepdims=False) * factor
                 total = part if total is None else total + part
         return 0.0 if total is None else total
 

@@ -1,4 +1,7 @@
-"""Models as `.tide` files: signatures, weights, optimizer and programs, and the architecture as JSON. No code in a file."""
+"""Models as `.tide` files: signatures, weights, optimizer and programs, and the architecture as JSON.
+
+No code in a file.
+"""
 
 from __future__ import annotations
 

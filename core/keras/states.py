@@ -1,7 +1,8 @@
 """The states of a model: their names in a file, and the action that starts all of them again.
 
-A name tells the place in the model, not the number that the session gave to a layer: "conv2d/kernel", "adam/m/conv2d/kernel".
-So a model that is made later, or in another process, finds its weights, and equal models give equal files.
+A name tells the place in the model, not the number that the session gave to a layer: "conv2d/kernel",
+"adam/m/conv2d/kernel". So a model that is made later, or in another process, finds its weights, and equal models give
+equal files.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ def print_summary(model: Any, line_length: int | None = None, print_fn: Any = No
     """Prints the table. Raises ValueError before the model is built."""
     if not model.built:
         raise ValueError(
-            f"This model has not yet been built. Build the model first by calling `build()` or by calling the model on a batch of data. Model: {model.name}"
+            "This model has not yet been built. Build the model first by calling `build()` or by calling the model "
+            f"on a batch of data. Model: {model.name}"
         )
     rows = [
         (f"{layer.name} ({type(layer).__name__})", _shape(layer), f"{layer.count_params():,}" if layer.built else "?")

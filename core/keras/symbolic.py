@@ -61,7 +61,7 @@ class KerasTensor(Tensor):
         layer = OpLayer(op.name, [x if not isinstance(x, KerasTensor) else None for x in inputs], attrs, free)
         return layer(*(x for x in inputs if isinstance(x, KerasTensor)))
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
 
     def __repr__(self) -> str:
@@ -120,7 +120,10 @@ def compute_outputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def order_of_calls(outputs: Sequence[KerasTensor], inputs: Sequence[KerasTensor]) -> list[Call]:
-    """The calls that lead from the inputs to the outputs, in order. Raises ValueError if an output needs another input."""
+    """The calls that lead from the inputs to the outputs, in order.
+
+    Raises ValueError if an output needs another input.
+    """
     known = {id(t) for t in inputs}
     order: list[Call] = []
     done: set[int] = set()
@@ -130,7 +133,8 @@ def order_of_calls(outputs: Sequence[KerasTensor], inputs: Sequence[KerasTensor]
             return
         if t.call is None:
             raise ValueError(
-                f"`inputs` not connected to `outputs`: the output needs the input {t!r}, which is not among the model's inputs"
+                f"`inputs` not connected to `outputs`: the output needs the input {t!r}, which is not among the "
+                "model's inputs"
             )
         if id(t.call) in done:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Trainer:
         self._compile_metrics = CompileMetrics(CompiledMetrics(None, None), self)
         self._loss_tracker = metrics_module.Mean(name="loss")
 
-    # -- compile --------------------------------------------------------------------------------------------------------
+    # -- compile ------------------------------------------------------------------------------------------------------
 
     def compile(
         self,
@@ -93,7 +93,8 @@ class Trainer:
 
     @property
     def metrics(self) -> list[Any]:
-        """The loss tracker, the metrics of `compile` as one, trackers of several losses, and metrics that layers hold."""
+        """The loss tracker, the metrics of `compile` as one, trackers of several losses, and metrics that layers
+        hold."""
         found: list[Any] = []
         if self.compiled:
             found = [self._loss_tracker, *self._losses_of_outputs.trackers]
@@ -123,7 +124,7 @@ class Trainer:
         for m in self.metrics:
             m.reset_state()
 
-    # -- steps, which may be overridden ---------------------------------------------------------------------------------
+    # -- steps, which may be overridden -------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One optimizer step on (x, y, sample_weight): returns the metrics. Override it for another way to train."""
@@ -185,7 +186,7 @@ class Trainer:
         count = len(flatten(y_pred))
         return list(names) if names is not None and len(names) == count else [f"output_{i + 1}" for i in range(count)]
 
-    # -- running steps --------------------------------------------------------------------------------------------------
+    # -- running steps ------------------------------------------------------------------------------------------------
 
     def _run(self, name: str, parts: tuple[Any, ...]) -> dict[str, Any]:
         """One step on arrays."""
@@ -211,7 +212,7 @@ class Trainer:
         if name != "predict" and not self.compiled:
             method = "fit" if name == "train_step" else "evaluate"
             raise ValueError(f"You must call `compile()` before calling `{method}()`.")
-        if not self.built:  # type: ignore[has-type]
+        if not self.built:  # type: ignore[attr-defined]
             self._maybe_build((map_structure(lambda s: _Blank(s), x),))  # type: ignore[attr-defined]
         if self.run_eagerly:
             return
@@ -256,7 +257,7 @@ class Trainer:
         values = [logs[n] for n in [*order, *sorted(k for k in logs if k not in order)]]
         return values if len(values) > 1 else values[0]
 
-    # -- loops ----------------------------------------------------------------------------------------------------------
+    # -- loops --------------------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -279,7 +280,9 @@ class Trainer:
     ) -> History:
         """Trains for a number of epochs. Returns the History of losses and metrics.
 
-        Raises ValueError for data that does not fit (sizes that differ, nothing to train on), InvalidArgumentError for labels out of range.
+        Raises:
+            ValueError: for data that does not fit: sizes that differ, nothing to train on.
+            InvalidArgumentError: for labels out of range.
         """
         loop = self._fit_loop(
             x,
@@ -341,7 +344,7 @@ class Trainer:
         validation_steps: Any,
         validation_batch_size: Any,
         validation_freq: int,
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, History]:
         if not self.compiled:
             raise ValueError("You must call `compile()` before calling `fit()`.")
         if validation_split and validation_data is None:
@@ -350,8 +353,8 @@ class Trainer:
         validation = None
         if validation_data is not None:
             whole = isinstance(validation_data, list | tuple)
-            parts = unpack_x_y_sample_weight(tuple(validation_data)) if whole else (validation_data, None, None)
-            validation = make_data(*parts, validation_batch_size or batch_size, validation_steps)
+            vx, vy, vw = unpack_x_y_sample_weight(tuple(validation_data)) if whole else (validation_data, None, None)
+            validation = make_data(vx, vy, vw, validation_batch_size or batch_size, validation_steps)
         self._prepare("train_step", data.specs())
         if validation is not None:
             self._prepare("evaluate", validation.specs())

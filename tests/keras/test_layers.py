@@ -57,7 +57,7 @@ def run_layer_check(make, shape, several, tmp_path):
     inputs = [L.Input(shape) for _ in x]
     symbolic = layer(inputs if several else inputs[0])
     real = layer(list(map(tf.constant, x)) if several else tf.constant(x[0]))
-    assert tuple(symbolic.shape)[0] is None and tuple(symbolic.shape)[1:] == tuple(real.shape)[1:]
+    assert symbolic.shape[0] is None and tuple(symbolic.shape)[1:] == tuple(real.shape)[1:]
     assert symbolic.dtype == real.dtype
     many = [(None, *shape)] * len(x)
     assert tuple(layer.compute_output_shape(many if several else many[0])) == tuple(symbolic.shape)

@@ -248,7 +248,7 @@ def test_wrong_models_are_refused():
         K.Model(a, L.Add()([a, b]))
     with pytest.raises(ValueError, match="unique"):
         K.Sequential([L.Dense(1, name="x"), L.Dense(1, name="x")])
-    with pytest.raises(ValueError, match="keras.Layer"):
+    with pytest.raises(ValueError, match=r"keras\.Layer"):
         K.Sequential([3])
     with pytest.raises(ValueError, match="No such layer"):
         K.Sequential([L.Dense(1, name="x")]).get_layer("y")

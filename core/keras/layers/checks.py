@@ -16,7 +16,8 @@ def positive_int(name: str, value: Any, owner: Any) -> int:
             value = -1 if not isinstance(value, int) else value
         if value <= 0:
             raise ValueError(
-                f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. Received: {name}={value}"
+                f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. "
+                f"Received: {name}={value}"
             )
     return int(value)
 
@@ -26,7 +27,8 @@ def known_size(shape: Any, axis: int, owner: Any) -> int:
     size = shape[axis] if len(shape) >= abs(axis) else None
     if size is None:
         raise ValueError(
-            f"Layer {owner.name!r} ({type(owner).__name__}) needs a known size on axis {axis} of its input. Received: input shape {tuple(shape)}. Give the size in `Input`."
+            f"Layer {owner.name!r} ({type(owner).__name__}) needs a known size on axis {axis} of its input. "
+            f"Received: input shape {tuple(shape)}. Give the size in `Input`."
         )
     return int(size)
 
@@ -35,7 +37,8 @@ def rank(shape: Any, wanted: int, owner: Any) -> None:
     """Raises ValueError if an input has another number of axes."""
     if len(shape) != wanted:
         raise ValueError(
-            f'Input 0 of layer "{owner.name}" is incompatible with the layer: expected ndim={wanted}, found ndim={len(shape)}. Full shape received: {tuple(shape)}'
+            f'Input 0 of layer "{owner.name}" is incompatible with the layer: expected ndim={wanted}, found '
+            f"ndim={len(shape)}. Full shape received: {tuple(shape)}"
         )
 
 

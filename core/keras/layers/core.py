@@ -88,7 +88,7 @@ class Dense(Layer):
         self.declare_weight("bias", bias_initializer, bias_regularizer, bias_constraint)
         self._features: int | None = None
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         self._features = known_size(input_shape, -1, self)
         self.kernel = self.make_weight("kernel", (self._features, self.units))
         self.bias = self.make_weight("bias", (self.units,)) if self.use_bias else None
@@ -174,7 +174,8 @@ class Reshape(Layer):
             target[target.index(-1)] = total // known
         if isinstance(total, int) and num_elements(target) != total:
             raise ValueError(
-                f"The total size of the tensor must be unchanged. Received: input_shape={tuple(inputs.sizes[1:])}, target_shape={self.target_shape}"
+                f"The total size of the tensor must be unchanged. Received: input_shape={tuple(inputs.sizes[1:])}, "
+                f"target_shape={self.target_shape}"
             )
         return apply("reshape", inputs, shape=(inputs.sizes[0], *target))
 
@@ -190,7 +191,8 @@ class Permute(Layer):
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(
-                f"Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must be consecutive and start from 1. Received dims={self.dims}"
+                "Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must be "
+                f"consecutive and start from 1. Received dims={self.dims}"
             )
 
     def call(self, inputs: Any) -> Any:

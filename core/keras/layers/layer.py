@@ -31,7 +31,8 @@ _UNKNOWN_ARGUMENTS = "Unrecognized keyword arguments passed to {}: {}"
 class Layer:
     """The base of all layers and models.
 
-    Write `build(input_shape)` to make weights with `add_weight`, `call(inputs, ...)` to compute, `get_config` to be saved.
+    Write `build(input_shape)` to make weights with `add_weight`, `call(inputs, ...)` to compute, `get_config` to be
+    saved with arguments that JSON cannot hold.
 
     Args:
         trainable: whether its weights are updated in training.
@@ -85,7 +86,7 @@ class Layer:
         if isinstance(value, Variable) and "_weights" in self.__dict__ and not any(value is w for w in self._weights):
             self._weights.append(value)
 
-    # -- to be written by subclasses ------------------------------------------------------------------------------------
+    # -- to be written by subclasses ----------------------------------------------------------------------------------
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights for inputs of this shape (None where a size is free)."""
@@ -116,8 +117,10 @@ class Layer:
                 config = {**value, **config}
             elif kind is inspect.Parameter.VAR_POSITIONAL or not _is_plain(value):
                 raise NotImplementedError(
-                    f"Object {type(self).__name__} was created by passing non-serializable argument values in `__init__()`, and "
-                    f"therefore the object must override `get_config()` in order to be serializable. The argument: {name}={value!r}"
+                    f"Object {type(self).__name__} was created by passing non-serializable argument values in "
+                    "`__init__()`, and "
+                    "therefore the object must override `get_config()` in order to be serializable. The argument: "
+                    f"{name}={value!r}"
                 )
             else:
                 config.setdefault(name, value)
@@ -128,7 +131,7 @@ class Layer:
         """A layer of this configuration."""
         return cls(**config)
 
-    # -- weights --------------------------------------------------------------------------------------------------------
+    # -- weights ------------------------------------------------------------------------------------------------------
 
     def add_weight(
         self,
@@ -233,13 +236,15 @@ class Layer:
         held = self.weights
         if len(held) != len(weights):
             raise ValueError(
-                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length {len(weights)}, but the layer was expecting {len(held)} weights."
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length "
+                f"{len(weights)}, but the layer was expecting {len(held)} weights."
             )
         for variable, value in zip(held, weights, strict=True):
             array = np.asarray(value)
             if tuple(array.shape) != tuple(variable.sizes):
                 raise ValueError(
-                    f"Layer {self.name} weight shape {tuple(variable.sizes)} is not compatible with provided weight shape {array.shape}."
+                    f"Layer {self.name} weight shape {tuple(variable.sizes)} is not compatible with provided weight "
+                    f"shape {array.shape}."
                 )
             variable.assign(array.astype(variable.dtype.numpy))
 
@@ -278,7 +283,7 @@ class Layer:
             constraint=getattr(self, f"{name}_constraint", None),
         )
 
-    # -- losses ---------------------------------------------------------------------------------------------------------
+    # -- losses -------------------------------------------------------------------------------------------------------
 
     def add_loss(self, loss: Any) -> None:
         """Adds a scalar to the loss, from inside `call`."""
@@ -300,7 +305,7 @@ class Layer:
         for layer in self._flatten_layers():
             layer._losses = []
 
-    # -- calling --------------------------------------------------------------------------------------------------------
+    # -- calling ------------------------------------------------------------------------------------------------------
 
     @property
     def dtype(self) -> str:
@@ -332,8 +337,11 @@ class Layer:
         return outputs
 
     def _set_training(self, outer: tuple[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Layers inside a call get its `training`, unless they are given their own. Returns what holds inside this one."""
-        takes = call_parameters(type(self))
+        """Layers inside a call get its `training`, unless they are given their own.
+
+        Returns what holds inside this one.
+        """
+        takes = call_parameters(type(self).call)
         position = takes.index("training") if "training" in takes else None
         if position is not None and position < len(args):
             return args[position]
@@ -367,7 +375,7 @@ class Layer:
         self._built_shape = shapes
 
     def _takes(self, name: str) -> bool:
-        takes = call_parameters(type(self))
+        takes = call_parameters(type(self).call)
         return name in takes or "**" in takes
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -390,9 +398,9 @@ class Layer:
 
 
 @functools.cache
-def call_parameters(cls: type) -> tuple[str, ...]:
+def call_parameters(call: Any) -> tuple[str, ...]:
     """The names of what `call` takes after self; "**" if it takes any keyword."""
-    parameters = list(inspect.signature(cls.call).parameters.values())[1:]  # type: ignore[attr-defined]
+    parameters = list(inspect.signature(call).parameters.values())[1:]
     return tuple("**" if p.kind is p.VAR_KEYWORD else p.name for p in parameters)
 
 

@@ -50,7 +50,7 @@ class BatchNormalization(Layer):
         self.gamma: Any = None
         self.beta: Any = None
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         shape = (known_size(input_shape, self.axis, self),)
         if self.scale:
             self.gamma = self.make_weight("gamma", shape)
@@ -123,7 +123,7 @@ class LayerNormalization(Layer):
         self.gamma: Any = None
         self.beta: Any = None
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         self._axes = tuple(sorted(a % len(input_shape) for a in self.axis))
         shape = tuple(known_size(input_shape, a, self) for a in self._axes)
         if self.scale:

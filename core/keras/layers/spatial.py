@@ -25,7 +25,8 @@ LAST, FIRST = "channels_last", "channels_first"
 
 
 class Spatial(Layer):
-    """The base of layers over [batch, rows, columns, channels]; channels may come first, then axes are moved around the op."""
+    """The base of layers over [batch, rows, columns, channels]; channels may come first, then axes are moved
+    around the op."""
 
     data_format: str
 
@@ -146,12 +147,13 @@ class Conv2D(BaseConv):
             )
         self.declare_weight("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         channels = self.channels(input_shape)
         if channels % self.groups:
             raise ValueError(
                 f"The number of input channels must be evenly divisible by the number of groups. Received "
-                f"groups={self.groups}, but the input has {channels} channels (full input shape is {tuple(input_shape)})."
+                f"groups={self.groups}, but the input has {channels} channels (full input shape is "
+                f"{tuple(input_shape)})."
             )
         shape = (*self.kernel_size, channels // self.groups, self.filters)
         self.kernel = self.make_weight("kernel", shape)
@@ -206,13 +208,14 @@ class DepthwiseConv2D(BaseConv):
         self.depth_multiplier = checks.positive_int("depth_multiplier", depth_multiplier, self)
         self.declare_weight("depthwise", depthwise_initializer, depthwise_regularizer, depthwise_constraint)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         channels = self.channels(input_shape)
         self.kernel = self.make_weight("depthwise", (*self.kernel_size, channels, self.depth_multiplier))
         if self.use_bias:
             self.bias = self.make_weight("bias", (channels * self.depth_multiplier,))
 
     def call(self, inputs: Any) -> Any:
+        assert self._channels is not None
         kernel = apply("reshape", self.kernel, shape=(*self.kernel_size, 1, self._channels * self.depth_multiplier))
         return self.convolve(inputs, kernel, self._channels)
 

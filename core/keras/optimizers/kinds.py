@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ...ops.optimizer import (
@@ -42,7 +41,7 @@ class SGD(Optimizer):
     def slots_of(self) -> tuple[str, ...]:
         return ("momentum",) if self.momentum else ()
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
         decay = self.decay_of(variable)
         if not slots:
             return sgd_step(variable, gradient, learning_rate, weight_decay=decay)
@@ -85,13 +84,10 @@ class Adam(Optimizer):
     def slots_of(self) -> tuple[str, ...]:
         return ("m", "v", "v_hat") if self.amsgrad else ("m", "v")
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
-        return (adam_amsgrad_step if self.amsgrad else adam_step)(
-            variable,
-            *slots,
-            gradient,
-            learning_rate,
-            step,
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
+        update: Any = adam_amsgrad_step if self.amsgrad else adam_step
+        return update(
+            *(variable, *slots, gradient, learning_rate, step),
             beta_1=self.beta_1,
             beta_2=self.beta_2,
             epsilon=self.epsilon,
@@ -156,7 +152,7 @@ class RMSprop(Optimizer):
             *(("average_gradient",) if self.centered else ()),
         )
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
         return rmsprop_step(
             variable,
             *slots,
@@ -197,13 +193,10 @@ class Adamax(Optimizer):
         super().__init__(learning_rate, weight_decay, **kwargs)
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
-        return adamax_step(
-            variable,
-            *slots,
-            gradient,
-            learning_rate,
-            step,
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
+        update: Any = adamax_step
+        return update(
+            *(variable, *slots, gradient, learning_rate, step),
             beta_1=self.beta_1,
             beta_2=self.beta_2,
             epsilon=self.epsilon,
@@ -234,9 +227,9 @@ class Adagrad(Optimizer):
     def slot_initializer(self, name: str) -> Any:
         return Constant(self.initial_accumulator_value)
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
         decay = self.decay_of(variable)
-        return adagrad_step(variable, *slots, gradient, learning_rate, epsilon=self.epsilon, weight_decay=decay)
+        return adagrad_step(variable, slots[0], gradient, learning_rate, epsilon=self.epsilon, weight_decay=decay)
 
     def get_config(self) -> dict[str, Any]:
         start = self.initial_accumulator_value
@@ -260,9 +253,9 @@ class Adadelta(Optimizer):
         super().__init__(learning_rate, weight_decay, **kwargs)
         self.rho, self.epsilon = float(rho), float(epsilon)
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
-        settings = {"rho": self.rho, "epsilon": self.epsilon, "weight_decay": self.decay_of(variable)}
-        return adadelta_step(variable, *slots, gradient, learning_rate, **settings)
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
+        settings: dict[str, Any] = {"rho": self.rho, "epsilon": self.epsilon, "weight_decay": self.decay_of(variable)}
+        return adadelta_step(variable, slots[0], slots[1], gradient, learning_rate, **settings)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rho": self.rho, "epsilon": self.epsilon}
@@ -290,9 +283,13 @@ class Lion(Optimizer):
             )
         self.beta_1, self.beta_2 = float(beta_1), float(beta_2)
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
-        settings = {"beta_1": self.beta_1, "beta_2": self.beta_2, "weight_decay": self.decay_of(variable)}
-        return lion_step(variable, *slots, gradient, learning_rate, **settings)
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
+        settings: dict[str, Any] = {
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "weight_decay": self.decay_of(variable),
+        }
+        return lion_step(variable, slots[0], gradient, learning_rate, **settings)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2}

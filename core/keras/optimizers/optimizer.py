@@ -12,7 +12,7 @@ from ...eager.variable import Variable
 from ...ops.dispatch import apply, replaced
 from ...ops.reduce import reduce_sum
 from .. import initializers, registry
-from ..naming import unique_name
+from ..naming import snake_case, unique_name
 from . import schedules
 
 __all__ = ["Optimizer"]
@@ -24,7 +24,8 @@ class Optimizer:
     Args:
         learning_rate: a number, or a schedule: a callable of the step.
         weight_decay: the variable shrinks by learning_rate * weight_decay before each update.
-        clipnorm, clipvalue, global_clipnorm: at most one of them; limits each gradient's norm, its elements, or the norm of all.
+        clipnorm, clipvalue, global_clipnorm: at most one of them; limits each gradient's norm, its elements, or the
+            norm of all.
         name: for messages and files.
     """
 
@@ -66,7 +67,7 @@ class Optimizer:
                     f"{type(self).__name__}: {text} is not available yet; leave it out. A larger "
                     f"batch_size does what gradient_accumulation_steps does."
                 )
-        self.name = name or unique_name(registry.snake_case(type(self).__name__))
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = (
             weight_decay,
             clipnorm,
@@ -87,7 +88,7 @@ class Optimizer:
         self._undecayed: list[Any] = []  # ids and name patterns
         self._step: Any = None
 
-    # -- settings -------------------------------------------------------------------------------------------------------
+    # -- settings -----------------------------------------------------------------------------------------------------
 
     @property
     def learning_rate(self) -> Any:
@@ -101,7 +102,8 @@ class Optimizer:
         if self._schedule is not None:
             if not callable(value):
                 raise TypeError(
-                    "This optimizer was created with a `LearningRateSchedule` object as its `learning_rate` constructor "
+                    "This optimizer was created with a `LearningRateSchedule` object as its `learning_rate` "
+                    "constructor "
                     "argument, hence its learning rate is not settable. Make it with a float instead."
                 )
             self._schedule = value
@@ -142,7 +144,7 @@ class Optimizer:
             name=f"{self.name}/{name}/{variable._name}",
             role="OPTIMIZER_SLOT",
         )
-        made.initializer = initializer
+        made.initializer = initializer  # type: ignore[attr-defined]
         return made
 
     def slot_initializer(self, name: str) -> Any:
@@ -181,10 +183,13 @@ class Optimizer:
         """The names of the slots beside each variable."""
         return self.slots
 
-    # -- updating -------------------------------------------------------------------------------------------------------
+    # -- updating -----------------------------------------------------------------------------------------------------
 
     def apply_gradients(self, grads_and_vars: Any) -> Any:
-        """Updates variables by (gradient, variable) pairs; those without a gradient stay. Raises ValueError if none has one."""
+        """Updates variables by (gradient, variable) pairs; those without a gradient stay.
+
+        Raises ValueError if none has one.
+        """
         pairs = [(g, v) for g, v in grads_and_vars]
         kept = [(g, v) for g, v in pairs if g is not None]
         if not kept:
@@ -222,7 +227,7 @@ class Optimizer:
         for target, value in zip([variable, *slots], made if isinstance(made, tuple) else (made,), strict=True):
             target.assign(value)
 
-    def updated(self, variable: Any, slots: Sequence[Any], gradient: Any, learning_rate: Any, step: Any) -> Any:
+    def updated(self, variable: Any, slots: Any, gradient: Any, learning_rate: Any, step: Any) -> Any:
         """The new values of a variable and its slots, weight decay included."""
         raise NotImplementedError(
             f"{type(self).__name__} must implement `update_step(gradient, variable, learning_rate)`"

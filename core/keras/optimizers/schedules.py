@@ -197,7 +197,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         if len(boundaries) != len(values) - 1:
             raise ValueError(
-                f"The length of boundaries should be 1 less than the length of values. Received: boundaries={boundaries} "
+                "The length of boundaries should be 1 less than the length of values. Received: "
+                f"boundaries={boundaries} "
                 f"of length {len(boundaries)}, and values={values} of length {len(values)}."
             )
         self.boundaries, self.values, self.name = list(boundaries), list(values), name
