@@ -102,6 +102,41 @@ def test_a_step_is_one_encoder_one_submit_and_creates_nothing(page):
                      "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1}
 
 
+def keras_model(kind):
+    """The two models whose dispatches are promised, saved after one step on the host."""
+    import numpy as np
+    import tideflow as tf
+    layers = tf.keras.layers
+    image = (784,) if kind == "mlp" else (8, 8, 1)
+    body = ([layers.Dense(256, activation="relu"), layers.Dense(128, activation="relu")] if kind == "mlp" else
+            [layers.Conv2D(32, 3, padding="same", activation="relu"), layers.MaxPooling2D(),
+             layers.Conv2D(64, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
+             layers.Dense(64, activation="relu")])
+    model = tf.keras.Sequential([tf.keras.Input(image), *body, layers.Dense(10, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(np.zeros((2, *image), np.float32), np.array([0, 1], np.int32), batch_size=2, verbose=0)
+    return model, image
+
+
+@pytest.mark.parametrize(("kind", "most"), [("mlp", 14), ("cnn", 26)])
+def test_a_whole_training_step_takes_few_dispatches(page, kind, most, tmp_path, capsys):
+    """Loss, metrics, gradients, optimizer: counted at WebGPU's own methods, on the file that Keras saved."""
+    model, image = keras_model(kind)
+    model.save(tmp_path / "model.tide")
+    page.route("**/promised.tide", lambda route: route.fulfill(body=(tmp_path / "model.tide").read_bytes()))
+    answer = page.evaluate("""async ([rows, sizes]) =>
+        (await import("/tests/e2e/pages/dispatches.js")).wholeStep("/promised.tide", rows, sizes)""", [32, image])
+    calls = answer["calls"]
+    with capsys.disabled():
+        print(f"\n{kind}: {calls['dispatchWorkgroups']} dispatches, {calls['createCommandEncoder']} encoder, "
+              f"{calls['submit']} submit, {calls['writeBuffer']} writes in one training step", end="")
+    assert 0 < calls["dispatchWorkgroups"] <= most and calls["dispatchWorkgroupsIndirect"] == 0
+    assert calls["createCommandEncoder"] == calls["submit"] == 1
+    made = {name: calls[name] for name in calls if name.startswith("create") and name != "createCommandEncoder"}
+    assert not any(made.values()), made
+    assert 0 < answer["loss"] < 10
+
+
 def test_a_lost_device_is_replaced_and_training_goes_on_from_the_snapshot(page):
     answer = page.evaluate("runtime.restore()")
     assert answer["after"] == [11.0]                # one step is lost: the snapshot was taken after the first

@@ -1,6 +1,6 @@
 // Counts the calls of WebGPU's own methods.
 
-const COUNTED = [
+export const COUNTED = [
   [
     GPUDevice,
     ["createBuffer", "createBindGroup", "createBindGroupLayout", "createComputePipelineAsync", "createCommandEncoder"],
@@ -8,10 +8,12 @@ const COUNTED = [
   [GPUQueue, ["submit", "writeBuffer"]],
 ];
 
+export const DISPATCHES = [[GPUComputePassEncoder, ["dispatchWorkgroups", "dispatchWorkgroupsIndirect"]]];
+
 /** An object whose numbers grow from now on. */
-export function count() {
+export function count(counted = COUNTED) {
   const calls = {};
-  for (const [type, names] of COUNTED) {
+  for (const [type, names] of counted) {
     for (const name of names) {
       const original = type.prototype[name];
       calls[name] = 0;
