@@ -56,9 +56,7 @@ def model_bytes(model: Any, targets: Sequence[str] = ("wgsl", "wasm")) -> bytes:
                 f"model {model.name!r} has not been called on data yet, so its input shapes are not known: "
                 f"call fit or predict before save"
             )
-        structure = getattr(model, "_input_structure", model.inputs[0])
-        specs = map_structure(lambda t: TensorSpec([None, *t.shape.as_list()[1:]], t.dtype), structure)
-        model._prepare("predict", (specs, None, None))
+        _prepare_untrained(model)
     name_states(model)
     extra = []
     if engine.has("train_step"):
@@ -66,6 +64,22 @@ def model_bytes(model: Any, targets: Sequence[str] = ("wgsl", "wasm")) -> bytes:
     compiled = engine.compiled(targets, extra=extra)
     compiled.model.metadata.append((METADATA, json.dumps(_describe(model), sort_keys=True)))
     return write_model(compiled.model)
+
+
+def _prepare_untrained(model: Any) -> None:
+    """Traces a model that was never run: its inputs are known, and its targets if the loss says what they are."""
+
+    def spec(t: Any) -> TensorSpec:
+        return TensorSpec([None, *t.shape.as_list()[1:]], t.dtype)
+
+    x = map_structure(spec, getattr(model, "_input_structure", model.inputs[0]))
+    loss = losses.get(model.loss) if isinstance(model.loss, str) else model.loss
+    if model.compiled and len(model.outputs) == 1 and loss is not None and not model.run_eagerly:
+        y = spec(model.outputs[0])
+        if isinstance(loss, losses.SparseCategoricalCrossentropy) or loss is losses.sparse_categorical_crossentropy:
+            y = TensorSpec(y.shape.as_list()[:-1], "int64")
+        model._prepare("train_step", (x, y, None))
+    model._prepare("predict", (x, None, None))
 
 
 def save_model(model: Any, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:

@@ -178,6 +178,18 @@ def test_reset_starts_everything_again(device, images, tmp_path):
         np.testing.assert_allclose(after[name], value.reshape(-1), atol=1e-6, err_msg=name)
 
 
+def test_a_compiled_model_is_saved_with_its_training_step_before_any_training(images, tmp_path):
+    x, y = images
+    model = network()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.save(tmp_path / "m.tide")
+    opened = open_model(read_model((tmp_path / "m.tide").read_bytes()), "wasm")
+    results = opened.run("train_step", {"x": x[:32], "y": y[:32], "learning_rate": 1e-3})
+    expected = model.train_on_batch(x[:32], y[:32], return_dict=True)
+    assert {k: float(v) for k, v in results.items()} == pytest.approx(expected, rel=1e-4)
+    opened.close()
+
+
 def test_two_branches_with_equal_layer_names_are_kept_apart(tmp_path):
     def branch():
         return K.Sequential([L.Input((3,)), L.Dense(2, name="same")])
