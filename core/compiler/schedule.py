@@ -63,10 +63,18 @@ class _Scheduler:
         """Forgets all places."""
         self.groups = groups
         self.maker = {v: g for g in groups for v in g.values}
+        self.reading: dict[State, list[Group]] = {}
+        for g in groups:
+            self._note_reads(g)
         self.homes: dict[Value, Place] = {}
         self.more: dict[Value, list[Place]] = {}
         self.overwrites: dict[int, list[State]] = {}  # by identity of the group: states it stores in place
         self.feeds: dict[str, list[Group]] = {}  # by key of an optimizer step: copies that bring it gradients
+
+    def _note_reads(self, group: Group) -> None:
+        for v in group.reads:
+            if v.state is not None:
+                self.reading.setdefault(v.state, []).append(group)
 
     def run(self) -> Schedule:
         roots = [make_root(self.lowering, v) for v in self.fusion.placed if v not in self.stepped]
@@ -106,10 +114,11 @@ class _Scheduler:
 
     def _choose_step_homes(self, group: Group) -> None:
         """An optimizer step overwrites its states in any case: an old value that is needed later is kept in scratch."""
+        after = self._after(group)
         for node in group.special.nodes:
             for v, old in zip(node.outputs, node.inputs, strict=False):
                 self.homes[v] = Place("state", old.state)
-                if any(h is not group and self._needs(h, group) for h in self._readers(old.state)):
+                if any(id(h) in after for h in self._readers(old.state)):
                     kept = self._copy(old, Place("state", old.state))
                     self.homes[old] = self.homes[kept] = Place("scratch", kept)
                     self.maker[old] = self.maker[kept]
@@ -157,6 +166,7 @@ class _Scheduler:
             swap = {x: self.ir.load(place, x.dtype, x.args[0]) for x in walk([root.expr]) if x.op == "load"}
             group.roots = [replace(root, expr=rewrite([root.expr], swap)[0])]
         self.groups.append(group)
+        self._note_reads(group)
         self.maker[stand_in] = group
         return stand_in
 
@@ -187,7 +197,11 @@ class _Scheduler:
 
     def _readers(self, state: State) -> list[Group]:
         """The kernels that read the old value of a state from its place."""
-        return [g for g in self.groups if any(v.state is state and self.maker.get(v) in (None, g) for v in g.reads)]
+        return [
+            g
+            for g in self.reading.get(state, ())
+            if any(v.state is state and self.maker.get(v) in (None, g) for v in g.reads)
+        ]
 
     def _before(self, group: Group) -> list[Group]:
         """What must run before a kernel: the makers of what it reads, the readers of what it overwrites."""
@@ -209,6 +223,21 @@ class _Scheduler:
                 seen.add(id(g))
                 stack.extend(self._before(g))
         return False
+
+    def _after(self, group: Group) -> set[int]:
+        """The kernels that run after this one whatever the order, by identity."""
+        followers: dict[int, list[Group]] = {}
+        for g in self.groups:
+            for h in self._before(g):
+                followers.setdefault(id(h), []).append(g)
+        found: set[int] = set()
+        stack = [group]
+        while stack:
+            for g in followers.get(id(stack.pop()), ()):
+                if id(g) not in found:
+                    found.add(id(g))
+                    stack.append(g)
+        return found
 
     def _order(self) -> list[Group]:
         """Makers before readers, readers of an old state before what overwrites it; else as the graph has it."""
