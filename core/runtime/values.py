@@ -61,15 +61,15 @@ def as_input(value: Any, dtype: DType, port: Port, where: str) -> np.ndarray:
             limits = np.iinfo(wanted)
             _check_range(array, int(limits.min), int(limits.max), where)
         array = array.astype(wanted)
-    if port.bounded and wanted.kind in "iu":
+    if port.bounded and wanted.kind in "iuf":           # class numbers may come as floats
         _check_range(array, port.min, port.max, where)
     return array
 
 
 def _check_range(array: np.ndarray, low: int, high: int, where: str) -> None:
-    if array.dtype.kind == "b" or not array.size or (int(array.min()) >= low and int(array.max()) <= high):
+    if array.dtype.kind == "b" or not array.size or (array.min() >= low and array.max() <= high):    # False for NaN
         return
-    bad = np.argwhere((array < low) | (array > high))[0]
+    bad = np.argwhere(~((array >= low) & (array <= high)))[0]
     position = tuple(int(i) for i in bad)
     raise InvalidArgumentError(f"{where} holds {array[position]} at position {position}, allowed are {low} to {high} "
                                f"(both included). Check the labels or indices that you pass.")

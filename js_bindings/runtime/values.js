@@ -150,6 +150,15 @@ export function fromDevice(bytes, storage, dtype) {
   return viewAs(convertBytes(bytes, storage, wanted), wanted);
 }
 
+/** Throws the error of a value that does not fit. */
+function refuse(value, i, port, dtype, lowest, highest) {
+  throw new InvalidArgumentError(
+    `input "${port.name}": value ${value} at position ${i} is not ` +
+      `${DTYPE_NAMES[dtype]} between ${lowest} and ${highest}. ` +
+      (port.bounded ? "Check the labels: this model was built for that range." : "Convert or clip the data first."),
+  );
+}
+
 /**
  * Converts a caller's numbers to what a port's region stores, checking each one.
  * @param {ArrayLike<number | bigint | boolean>} values  flat
@@ -164,7 +173,11 @@ export function toDevice(values, port, dtype, storage) {
   if (values instanceof Type && dtype === storage && !port.bounded) return bytesOf(values);
   const result = new Type(values.length);
   if (dtype <= FLOATING) {
-    for (let i = 0; i < values.length; i++) result[i] = Number(values[i]);
+    const [lowest, highest] = [Number(port.min), Number(port.max)];
+    for (let i = 0; i < values.length; i++) {
+      result[i] = Number(values[i]);
+      if (port.bounded && !(result[i] >= lowest && result[i] <= highest)) refuse(values[i], i, port, dtype, lowest, highest);
+    }
     if (storage <= DTYPE.BF16 && storage !== DTYPE.F32)
       return convertBytes(bytesOf(Float32Array.from(values, Number)), DTYPE.F32, storage);
     return bytesOf(result);
@@ -175,13 +188,8 @@ export function toDevice(values, port, dtype, storage) {
   const wide = storage === DTYPE.I64 || storage === DTYPE.U64;
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
-    if (!(value >= lowest && value <= highest) || !Number.isInteger(value)) {
-      throw new InvalidArgumentError(
-        `input "${port.name}": value ${values[i]} at position ${i} is not ` +
-          `${DTYPE_NAMES[dtype]} between ${lowest} and ${highest}. ` +
-          (port.bounded ? "Check the labels: this model was built for that range." : "Convert or clip the data first."),
-      );
-    }
+    if (!(value >= lowest && value <= highest) || !Number.isInteger(value))
+      refuse(values[i], i, port, dtype, lowest, highest);
     result[i] = wide ? /** @type {any} */ (BigInt(value)) : value;
   }
   return bytesOf(result);

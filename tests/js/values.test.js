@@ -71,3 +71,13 @@ test("views copy where the alignment demands it", () => {
   const odd = new Uint8Array(9).subarray(1);
   assert.equal(viewAs(odd, DType.F32).length, 2);
 });
+
+test("class numbers may come as floats, and are checked too", () => {
+  const labels = port({ max: 9, bounded: true });
+  assert.deepEqual(floats(toDevice(Float32Array.of(0, 9), labels, DType.F32, DType.F32)), [0, 9]);
+  for (const wrong of [10, -1, NaN])
+    assert.throws(() => toDevice(Float32Array.of(3, wrong), labels, DType.F32, DType.F32), {
+      name: "InvalidArgumentError",
+      message: /at position 1 is not float32 between 0 and 9/,
+    });
+});

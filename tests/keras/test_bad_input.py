@@ -29,7 +29,7 @@ def test_a_label_out_of_range_is_named(label, text, method, model, images, devic
 
 
 @pytest.mark.parametrize("label", [4.0, np.nan])
-def test_a_float_label_out_of_range_is_named(label, model, images):
+def test_a_float_label_out_of_range_is_named(label, model, images, device):
     x, y = images
     bad = y.astype(np.float32)
     bad[3] = label

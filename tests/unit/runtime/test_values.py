@@ -95,3 +95,10 @@ def test_counters_wrap_and_rng_carries():
     assert advance_counter(rng, 2, True).tolist() == [1, 2, 1, 7]
     with pytest.raises(InternalError, match="RNG state"):
         advance_counter(np.array([1, 2]), 1, True)
+
+
+@pytest.mark.parametrize("wrong", [10.0, -1.0, np.nan])
+def test_class_numbers_as_floats_are_checked(wrong):
+    assert as_input(np.float32([0, 9]), DType.F32, LABELS, "y").tolist() == [0.0, 9.0]
+    with pytest.raises(InvalidArgumentError, match=r"at position \(1,\), allowed are 0 to 9"):
+        as_input(np.float32([3, wrong]), DType.F32, LABELS, "y")
