@@ -36,9 +36,9 @@ def test_digits_learns(pyodide):
     assert float(re.search(r"accuracy (0\.\d+); saved", output).group(1)) > 0.85
 
 
-def test_import_takes_little_time_after_numpy(pyodide, tmp_path):
-    """Of source; the site's byte code takes a fraction. In seconds of the best of two processes."""
+def test_import_takes_less_time_than_numpy(pyodide, tmp_path):
+    """From source, where the site serves byte code. A ratio in one process: what else the machine does must not decide."""
     script = tmp_path / "time_import.py"
-    script.write_text("import time, numpy, flatbuffers\nt = time.perf_counter()\nimport tideflow\n"
-                      "print(time.perf_counter() - t)\n")
-    assert min(float(pyodide(script)) for _ in range(2)) < 1.2
+    script.write_text("import time, flatbuffers\nt = time.perf_counter()\nimport numpy\n"
+                      "u = time.perf_counter()\nimport tideflow\nprint((time.perf_counter() - u) / (u - t))\n")
+    assert min(float(pyodide(script)) for _ in range(2)) < 1.0
