@@ -66,6 +66,7 @@ const handlers = {
     $("reason").textContent = reason;
   },
   begin: ({ epochs: count, steps: each }) => {
+    $("pad-note").hidden = true;
     [epochs, steps] = [count, each];
     lossCurve.clear();
     accuracyCurve.clear();
