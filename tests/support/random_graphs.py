@@ -197,6 +197,39 @@ class Maker:
     def make_select(self, x, values):
         return tf.where(x > 0.2, x * 0.3, tf.sin(x * 0.5))
 
+    def make_steps_as_rows(self, x, values):
+        """Batch and steps as one axis, and back."""
+        if len(x.sizes) != 3:
+            return x
+        rows = tf.tanh(tf.reshape(x, [-1, x.sizes[-1]]))
+        return tf.reshape(rows, tuple(x.sizes)) if self.chance(0.6) else rows
+
+    def make_attention(self, x, values):
+        if len(x.sizes) != 3:
+            return x
+        scores = tf.nn.softmax(tf.matmul(x, x, transpose_b=True) * 0.5)
+        return tf.matmul(scores, x)
+
+    def make_heads(self, x, values):
+        if len(x.sizes) != 3 or not isinstance(x.sizes[-1], int) or x.sizes[-1] % 2:
+            return x
+        batch, steps, features = x.sizes
+        apart = tf.transpose(tf.reshape(x, (batch, steps, 2, features // 2)), [0, 2, 1, 3])
+        together = tf.transpose(apart * 1.1, [0, 2, 1, 3])
+        return tf.reshape(together, (batch, steps, features)) if self.chance(0.7) else apart
+
+    def make_batch_concat(self, x, values):
+        """The batch twice: a size that is a multiple of a symbol."""
+        if len(x.sizes) < 2:
+            return x
+        return tf.concat([x, x * 0.5], 0)
+
+    def make_previous(self, x, values):
+        """Each row beside the one before it."""
+        if len(x.sizes) < 2 or isinstance(x.sizes[0], int):
+            return x
+        return x - tf.pad(x, [[1, 0]] + [[0, 0]] * (len(x.sizes) - 1))[:-1]
+
     def make_cumsum(self, x, values):
         return tf.cumsum(x, axis=-1, reverse=self.chance(0.5)) * 0.2 if len(x.sizes) > 1 else x
 
@@ -315,12 +348,13 @@ def make(seed: int, features: int = 6, steps: tuple[int, int] = (4, 14), writes:
         TensorSpec([], "bool"),
         TensorSpec([], "int32"),
         TensorSpec([None], "uint8"),
+        TensorSpec([None, None, 4]),
     ]
-    names = ["x", "labels", "mask", "scalar", "flag", "count", "unused"]
+    names = ["x", "labels", "mask", "scalar", "flag", "count", "unused", "sequence"]
 
-    def function(x, labels, mask, scalar, flag, count, unused):
+    def function(x, labels, mask, scalar, flag, count, unused, sequence):
         maker.labels, maker.mask, maker.scalar, maker.flag, maker.count = labels, mask, scalar, flag, count
-        values, outputs = [x, scalar + 0.0], []
+        values, outputs = [x, scalar + 0.0] + ([sequence * 0.5] if rng.random() < 0.4 else []), []
         for _ in range(int(rng.integers(*steps))):
             values.append(maker.step(values))
             if writes and rng.random() < writes / 14:
@@ -364,6 +398,7 @@ def make(seed: int, features: int = 6, steps: tuple[int, int] = (4, 14), writes:
             np.asarray(draw.random() < 0.5),
             np.asarray(draw.integers(0, 5), np.int32),
             draw.integers(0, 256, batch).astype(np.uint8),
+            draw.uniform(-1, 1, (batch, (3, 1, 7, 0)[seed % 4], 4)).astype(np.float32),
         ]
 
     return Made(graph, inputs, seed)
