@@ -192,6 +192,8 @@ def make_data(
 
 def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any]:
     """The first part for training and the last `fraction` for validation, before any shuffling, as Keras does."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"`validation_split` must be between 0 and 1, 1 excluded. Received: {fraction}")
     parts = tuple(None if p is None else map_structure(to_array, _as_structure(p)) for p in (x, y, sample_weight))
     count = flatten(parts[0])[0].shape[0]
     at = int(count * (1.0 - fraction))

@@ -57,6 +57,11 @@ def find(name: str, known: dict[str, Any], what: str) -> Any:
     for key, obj in _registered.items():
         if key.split(">")[-1] == name:
             return obj
+    if what == "layer":
+        raise ValueError(
+            f"Could not find the class {name!r} of a layer or model. If it is yours, pass "
+            f"custom_objects={{{name!r}: {name}}} or put @tf.keras.utils.register_keras_serializable() before it."
+        )
     raise ValueError(
         f"Could not interpret {what} {name!r}. Known: {', '.join(sorted(k for k in known if k == snake_case(k)))}."
     )

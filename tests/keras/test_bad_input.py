@@ -156,3 +156,14 @@ def test_missing_features_name_the_alternative():
     for make in (lambda: K.optimizers.SGD(loss_scale_factor=2.0), lambda: K.optimizers.SGD(use_ema=True)):
         with pytest.raises(NotImplementedError, match="not available yet"):
             make()
+
+
+def test_arguments_that_make_no_sense_are_named(model, images):
+    x, y = images
+    for units in ("a", 0, True, 2.5):
+        with pytest.raises(ValueError, match=f"Received: units={units!r}"):
+            L.Dense(units)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        model.fit(x, y, validation_split=1.5, verbose=0)
+    with pytest.raises(ValueError, match="custom_objects={'Mine': Mine}"):
+        K.Sequential.from_config({"name": "s", "layers": [{"class_name": "Mine", "config": {}}]})

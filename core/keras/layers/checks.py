@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 
 def positive_int(name: str, value: Any, owner: Any) -> int:
     """An int above 0. Raises ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        import operator
-
-        try:
-            value = operator.index(value)
-        except TypeError:
-            value = -1 if not isinstance(value, int) else value
-        if value <= 0:
-            raise ValueError(
-                f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. "
-                f"Received: {name}={value}"
-            )
-    return int(value)
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or operator.index(value) <= 0:
+        raise ValueError(
+            f"Received an invalid value for `{name}` in {type(owner).__name__}, expected a positive integer. "
+            f"Received: {name}={value!r}"
+        )
+    return operator.index(value)
 
 
 def known_size(shape: Any, axis: int, owner: Any) -> int:
