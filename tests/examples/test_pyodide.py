@@ -36,9 +36,26 @@ def test_digits_learns(pyodide):
     assert float(re.search(r"accuracy (0\.\d+); saved", output).group(1)) > 0.85
 
 
-def test_import_takes_less_time_than_numpy(pyodide, tmp_path):
-    """From source, where the site serves byte code. A ratio in one process: what else the machine does must not decide."""
+IMPORT_AGAINST_A_LOOP = """
+import time, numpy, flatbuffers
+
+def counting():
+    begun = time.perf_counter()
+    total = 0
+    for i in range(2_000_000):
+        total += i
+    return time.perf_counter() - begun
+
+before = counting()
+begun = time.perf_counter()
+import tideflow
+taken = time.perf_counter() - begun
+print(taken / (before + counting()))
+"""
+
+
+def test_import_is_short_of_four_million_additions(pyodide, tmp_path):
+    """From source, where the site serves byte code. A ratio: what else the machine does must not decide. About 1."""
     script = tmp_path / "time_import.py"
-    script.write_text("import time, flatbuffers\nt = time.perf_counter()\nimport numpy\n"
-                      "u = time.perf_counter()\nimport tideflow\nprint((time.perf_counter() - u) / (u - t))\n")
-    assert min(float(pyodide(script)) for _ in range(2)) < 1.0
+    script.write_text(IMPORT_AGAINST_A_LOOP)
+    assert min(float(pyodide(script)) for _ in range(2)) < 2.0
