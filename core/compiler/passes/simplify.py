@@ -9,7 +9,8 @@ from ...ops.op import find_op
 from ...shapes import num_elements
 
 _OF_ONE = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_all", "reduce_any"})
-_NEUTRAL = {"add": 0, "subtract": 0, "multiply": 1, "truediv": 1}
+# what changes nothing; signed: -0.0 + 0.0 is 0.0, and so is -0.0 - -0.0
+_NEUTRAL = {"add": -0.0, "subtract": 0.0, "multiply": 1.0, "truediv": 1.0}
 
 
 def simplify(graph: Graph) -> Graph:
@@ -57,8 +58,8 @@ def _same_as(node: Node, inputs: list[Value]) -> Value | None:
 
 
 def _is_constant(value: Value, number: float) -> bool:
-    """Whether every element is that number; -0.0 is not 0.0, since x + 0.0 changes it."""
+    """Whether every element is that number; zeros of floats by their sign too."""
     if value.constant is None or value.constant.size != 1:
         return False
     element = value.constant.reshape(-1)[0]
-    return bool(element == number and not (number == 0 and not np.signbit(element) and value.dtype.is_floating))
+    return bool(element == number and (not value.dtype.is_floating or np.signbit(element) == np.signbit(number)))
