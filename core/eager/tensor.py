@@ -171,6 +171,14 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     return EagerTensor(array, as_dtype(array.dtype) if wanted is None else wanted)
 
 
+def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Text as TensorFlow holds it: bytes, UTF-8 for Python's strings."""
+    made = np.empty(array.shape, object)
+    made[...] = np.array([v.encode() if isinstance(v, str) else v for v in array.ravel().tolist()],
+                         object).reshape(array.shape)
+    return made
+
+
 def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     """A host array of a value by TensorFlow's rules; an array in memory of its own, so that later changes do not
     show.
@@ -178,7 +186,7 @@ def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ndarray):
         array = value.astype(dtype.numpy) if dtype is not None else value.copy()
         if array.dtype.kind in "US":
-            return array.astype(object)
+            return _as_bytes(array)
         as_dtype(array.dtype)
         return array
     if isinstance(value, list | tuple) and any(isinstance(v, Tensor) or hasattr(v, "state") for v in _flat(value)):
@@ -191,7 +199,9 @@ def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
         raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {error}") from None
     if array.dtype.kind == "O" or array.dtype.kind in "US":
         if array.dtype.kind in "US" or all(isinstance(v, str | bytes) for v in array.ravel()):
-            return array.astype(object)
+            if array.dtype.kind != "O" and not all(isinstance(v, str | bytes) for v in _flat([value])):
+                raise ValueError(f"Can't convert Python sequence with mixed types to Tensor: {value!r}")
+            return _as_bytes(array)
         raise ValueError(
             f"Attempt to convert a value ({value!r}) with an unsupported type ({type(value)}) to a Tensor."
         )

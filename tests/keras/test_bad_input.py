@@ -165,5 +165,5 @@ def test_arguments_that_make_no_sense_are_named(model, images):
             L.Dense(units)
     with pytest.raises(ValueError, match="between 0 and 1"):
         model.fit(x, y, validation_split=1.5, verbose=0)
-    with pytest.raises(ValueError, match="custom_objects={'Mine': Mine}"):
+    with pytest.raises(ValueError, match=r"custom_objects=\{'Mine': Mine\}"):
         K.Sequential.from_config({"name": "s", "layers": [{"class_name": "Mine", "config": {}}]})

@@ -123,3 +123,12 @@ def test_operators_that_fail_give_the_errors_of_the_ops():
     with pytest.raises(TypeError, match="Cannot convert"):
         tf.constant([1]) - 1.5
     assert tf.constant(2**31 - 1) + 1 == tf.constant(-(2**31))        # wraps without a warning
+
+
+def test_text_is_held_as_bytes():
+    x = tf.constant([["a"], ["é"]])
+    assert x.dtype is tf.string and x.numpy().tolist() == [[b"a"], ["é".encode()]]
+    assert tf.constant("hi").numpy() == b"hi" and repr(tf.constant("hi")).endswith("numpy=b'hi'>")
+    assert tf.constant(np.array(["x"])).numpy().tolist() == [b"x"]
+    with pytest.raises(ValueError, match="mixed types"):
+        tf.constant([1, "a"])
