@@ -51,10 +51,12 @@ def check_dtypes(op: Op, *specs: Spec) -> None:
             continue
         dtype = specs[i].dtype
         if dtype not in op.dtypes:
-            known = ", ".join(sorted(d.name for d in op.dtypes))
+            known = sorted(d.name for d in op.dtypes)
+            to = "float32" if "float32" in known else known[0]
+            how = "No op takes text." if dtype.name == "string" else f"Convert it first: tf.cast(x, tf.{to})."
             raise InvalidArgumentError(
-                f"{op.name}: input {i} has dtype {dtype.name}, which this op does not take; it takes {known}. "
-                f"Convert it first, for example with tf.cast(x, tf.float32)."
+                f"{op.name}: input {i} has dtype {dtype.name}, which this op does not take; it takes "
+                f"{', '.join(known)}. {how}"
             )
         if first is None:
             first = dtype
