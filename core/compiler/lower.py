@@ -69,6 +69,30 @@ def kernel_dtype(dtype: DType) -> str:
     return found
 
 
+# give elements of their inputs (or 0, or 1): they never leave the range of a narrow integer
+KEEPING_OPS = frozenset(
+    {
+        "reshape",
+        "transpose",
+        "broadcast_to",
+        "select",
+        "gather",
+        "one_hot",
+        "concat",
+        "slice",
+        "strided_slice",
+        "pad",
+        "reverse",
+        "identity",
+        "stop_gradient",
+        "maximum",
+        "minimum",
+        "reduce_max",
+        "reduce_min",
+    }
+)
+
+
 class Lowering:
     """Expressions of values in one Builder. `placed` says which values are loaded."""
 
@@ -109,6 +133,12 @@ class Lowering:
             return self.load(value, at)
         if value.node is not None:
             return self._computed(value, at)
+        if value.constant is not None and value.dtype.name == "int64" and not fits_32_bits(value.constant):
+            raise UnimplementedError(
+                f"an int64 constant of {value.constant.min()} to {value.constant.max()} has no place in a device's "
+                "32-bit "
+                f"integers; use a smaller one, or run on the CPU"
+            )
         if value.constant is not None and is_uniform(value.constant):
             return self.ir.const(value.constant.reshape(-1)[0].item(), kernel_dtype(value.dtype))
         if value.state is not None and value.state.host_owned:
@@ -156,7 +186,17 @@ class Lowering:
             extra = {"output": value.index} if len(node.outputs) > 1 else {}
             made = node.op.lower(self.ir, at, *views, **node.attrs, **extra)
         wanted = kernel_dtype(value.dtype)
-        return made if made.dtype == wanted else self.ir.cast(made, wanted)
+        made = made if made.dtype == wanted else self.ir.cast(made, wanted)
+        return self._wrapped(made, value.dtype) if node.op.name not in KEEPING_OPS else made
+
+    def _wrapped(self, x: Expr, dtype: DType) -> Expr:
+        """An i32 as an integer of fewer bits would have it."""
+        if not dtype.is_integer or dtype.size >= 4:
+            return x
+        ir, bits = self.ir, 8 * dtype.size
+        low = x & ir.const((1 << bits) - 1)
+        sign = ir.const(1 << (bits - 1))
+        return (low ^ sign) - sign if dtype.name.startswith("int") else low
 
     def _broadcast(self, value: Value, sizes: Sequence[Size], at: tuple[Expr, ...]) -> Expr:
         extra = len(sizes) - len(value.sizes)
@@ -171,6 +211,11 @@ def _words(value: Value) -> int:
     """32-bit words of a host-owned tensor."""
     elements = int(np.prod(value.sizes)) if value.sizes else 1
     return elements * (2 if value.dtype.size == 8 else 1)
+
+
+def fits_32_bits(array: np.ndarray[Any, Any]) -> bool:
+    """Whether all elements of an integer array are i32 values."""
+    return not array.size or (int(array.min()) >= -(2**31) and int(array.max()) < 2**31)
 
 
 def is_uniform(array: np.ndarray[Any, Any]) -> bool:

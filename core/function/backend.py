@@ -78,7 +78,9 @@ _dropped: list[Any] = []            # executors of models that nobody holds any 
 
 
 def close_dropped() -> None:
-    """Releases the device memory of models that are gone. Not at once: a collection may happen in the midst of a run."""
+    """Releases the device memory of models that are gone. Not at once: a collection may happen in the midst of a
+    run.
+    """
     while _dropped:
         _dropped.pop().close()
 

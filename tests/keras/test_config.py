@@ -1,7 +1,6 @@
 """tf.keras.config and tf.keras.backend."""
 
 import pytest
-
 import tideflow as tf
 
 

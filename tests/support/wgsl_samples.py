@@ -33,14 +33,23 @@ def floats(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32).reshape(-1)
 
 
-def kernel(name: str, extents: list[Size], dtypes: str, body: Callable[..., list], loops: list[Size] | None = None,
-           sizes=(), scalars=()) -> Kernel:
+def kernel(
+    name: str,
+    extents: list[Size],
+    dtypes: str,
+    body: Callable[..., list],
+    loops: list[Size] | None = None,
+    sizes=(),
+    scalars=(),
+) -> Kernel:
     """A kernel from body(ir, at...) -> [(buffer, index, value[, valid])]. `dtypes`: a letter per buffer, f i u b."""
     ir = Builder()
     axes = tuple(Axis(f"p{i}", e) for i, e in enumerate(extents))
     inner = tuple(Axis(f"l{i}", e) for i, e in enumerate(loops or []))
-    stores = tuple(Store(s[0], ir.lift(s[1], I32), s[2], s[3] if len(s) > 3 else None, inner)
-                   for s in body(ir, *[ir.axis(a) for a in axes + inner]))
+    stores = tuple(
+        Store(s[0], ir.lift(s[1], I32), s[2], s[3] if len(s) > 3 else None, inner)
+        for s in body(ir, *[ir.axis(a) for a in axes + inner])
+    )
     written = {s.buffer for s in stores}
     names = {"f": F32, "i": I32, "u": U32, "b": BOOL}
     buffers = tuple(Buffer(f"x{i}", names[d], i in written) for i, d in enumerate(dtypes))
@@ -49,45 +58,80 @@ def kernel(name: str, extents: list[Size], dtypes: str, body: Callable[..., list
 
 def elementwise() -> Iterator[Sample]:
     """Maps, broadcasts and movement."""
+
     def fused(ir, i):
         x, y = ir.load(0, F32, i), ir.load(1, F32, i)
         return [(2, i, ir.call("max", x * y + 1.5, ir.const(0.0))), (3, i, x - y)]
+
     for n in (1, 7, 64, 1000, 4096):
         yield Sample(f"fused_{n}", kernel("fused", [n], "ffff", fused), [floats(n), floats(n), floats(n), floats(n)])
     for batch in (1, 5):
         n: Size = BATCH * 12
-        yield Sample(f"fused_symbolic_{batch}", kernel("fused", [n], "ffff", fused, sizes=[n]),
-                     [floats(batch * 12) for _ in range(4)], {"batch": batch})
-        yield Sample(f"fused_symbolic_odd_{batch}", kernel("fused", [BATCH * 3], "ffff", fused, sizes=[BATCH * 3]),
-                     [floats(batch * 3) for _ in range(4)], {"batch": batch})
+        yield Sample(
+            f"fused_symbolic_{batch}",
+            kernel("fused", [n], "ffff", fused, sizes=[n]),
+            [floats(batch * 12) for _ in range(4)],
+            {"batch": batch},
+        )
+        yield Sample(
+            f"fused_symbolic_odd_{batch}",
+            kernel("fused", [BATCH * 3], "ffff", fused, sizes=[BATCH * 3]),
+            [floats(batch * 3) for _ in range(4)],
+            {"batch": batch},
+        )
 
-    yield Sample("bias_flat", kernel("bias", [96], "fff", lambda ir, i: [
-        (2, i, ir.load(0, F32, i) + ir.load(1, F32, i % 12))]), [floats(96), floats(12), floats(96)])
-    yield Sample("bias_flat_odd", kernel("bias", [320], "fff", lambda ir, i: [
-        (2, i, ir.load(0, F32, i) + ir.load(1, F32, i % 10))]), [floats(320), floats(10), floats(320)])
-    yield Sample("transpose", kernel("t", [12, 20], "ff", lambda ir, i, j: [
-        (1, i * 20 + j, ir.load(0, F32, j * 12 + i))]), [floats(240), floats(240)])
+    yield Sample(
+        "bias_flat",
+        kernel("bias", [96], "fff", lambda ir, i: [(2, i, ir.load(0, F32, i) + ir.load(1, F32, i % 12))]),
+        [floats(96), floats(12), floats(96)],
+    )
+    yield Sample(
+        "bias_flat_odd",
+        kernel("bias", [320], "fff", lambda ir, i: [(2, i, ir.load(0, F32, i) + ir.load(1, F32, i % 10))]),
+        [floats(320), floats(10), floats(320)],
+    )
+    yield Sample(
+        "transpose",
+        kernel("t", [12, 20], "ff", lambda ir, i, j: [(1, i * 20 + j, ir.load(0, F32, j * 12 + i))]),
+        [floats(240), floats(240)],
+    )
 
     def pad(ir, i, j):
         ok = (i >= 1) & (i < 4) & (j >= 2) & (j < 6)
         with ir.guard(ok):
             return [(1, i * 8 + j, ir.load(0, F32, (i - 1) * 4 + (j - 2)))]
+
     yield Sample("pad", kernel("pad", [5, 8], "ff", pad), [floats(12), floats(40)], exact=True)
-    yield Sample("inplace", kernel("inplace", [100], "fff", lambda ir, i: [
-        (0, i, ir.load(0, F32, i) * 0.5 + ir.load(1, F32, i)), (2, i, ir.load(0, F32, i) + 1.0)]),
-        [floats(100), floats(100), floats(100)])
-    yield Sample("gather", kernel("gather", [6, 8], "fif", lambda ir, i, j: [
-        (2, i * 8 + j, ir.load(0, F32, ir.load(1, I32, i) * 8 + j))]),
-        [floats(80), np.array([3, 1, 9, 0, 2, 2], np.int32), floats(48)], exact=True)
+    yield Sample(
+        "inplace",
+        kernel(
+            "inplace",
+            [100],
+            "fff",
+            lambda ir, i: [(0, i, ir.load(0, F32, i) * 0.5 + ir.load(1, F32, i)), (2, i, ir.load(0, F32, i) + 1.0)],
+        ),
+        [floats(100), floats(100), floats(100)],
+    )
+    yield Sample(
+        "gather",
+        kernel("gather", [6, 8], "fif", lambda ir, i, j: [(2, i * 8 + j, ir.load(0, F32, ir.load(1, I32, i) * 8 + j))]),
+        [floats(80), np.array([3, 1, 9, 0, 2, 2], np.int32), floats(48)],
+        exact=True,
+    )
+
     def adam(ir, i):
         rate, step = ir.scalar("rate", F32), ir.cast(ir.scalar("step", U32, 1, 2), F32)
         g = ir.load(1, F32, i)
         m = ir.load(2, F32, i) * 0.9 + g * 0.1
         v = ir.load(3, F32, i) * 0.999 + g * g * 0.001
         return [(2, i, m), (3, i, v), (0, i, ir.load(0, F32, i) - rate * m / (ir.call("sqrt", v) + 1e-7 * step))]
-    yield Sample("adam", kernel("adam", [256], "ffff", adam, scalars=[Scalar("rate", F32), Scalar("step", U32, 2)]),
-                 [floats(256), floats(256), floats(256), np.abs(floats(256))],
-                 scalars={"rate": 0.01, "step": np.array([0, 3], np.uint32)})
+
+    yield Sample(
+        "adam",
+        kernel("adam", [256], "ffff", adam, scalars=[Scalar("rate", F32), Scalar("step", U32, 2)]),
+        [floats(256), floats(256), floats(256), np.abs(floats(256))],
+        scalars={"rate": 0.01, "step": np.array([0, 3], np.uint32)},
+    )
 
 
 def integers() -> Iterator[Sample]:
@@ -97,8 +141,13 @@ def integers() -> Iterator[Sample]:
 
     def ints(ir, i):
         x, y = ir.load(0, I32, i), ir.load(1, I32, i)
-        return [(2, i, ir.binary("quot", x, y)), (3, i, ir.binary("rem", x, y)), (4, i, (x >> 3) ^ (y << 2)),
-                (5, i, ir.select(x < y, ir.unary("sign", x), ir.unary("abs", y)) + ir.const(-(2**31)))]
+        return [
+            (2, i, ir.binary("quot", x, y)),
+            (3, i, ir.binary("rem", x, y)),
+            (4, i, (x >> 3) ^ (y << 2)),
+            (5, i, ir.select(x < y, ir.unary("sign", x), ir.unary("abs", y)) + ir.const(-(2**31))),
+        ]
+
     yield Sample("ints", kernel("ints", [8], "iiiiii", ints), [a, b, *[a.copy() for _ in range(4)]], exact=True)
     u = RNG.integers(0, 2**32, 16, dtype=np.uint32)
     w = RNG.integers(0, 2**32, 16, dtype=np.uint32)
@@ -107,19 +156,36 @@ def integers() -> Iterator[Sample]:
         x, y = ir.load(0, U32, i), ir.load(1, U32, i)
         one = ir.bitcast((x & 0x7FFFFF) | 0x3F800000, F32) - 1.0
         return [(2, i, ir.binary("mulhi", x, y)), (3, i, (x >> 7) ^ ~y), (4, i, one), (5, i, x * y + (x << 5))]
+
     yield Sample("bits", kernel("bits", [16], "uuuufu", bits), [u, w, u, u, floats(16), u], exact=True)
 
     def bools(ir, i):
         x, y = ir.load(0, F32, i), ir.load(1, BOOL, i)
-        return [(2, i, (x > 0.0) & y), (3, i, ~y | (x <= -1.0)), (4, i, ir.cast(y ^ (x > 0.5), F32)),
-                (5, i, ir.cast(ir.cast(x * 10.0, I32), F32))]
+        return [
+            (2, i, (x > 0.0) & y),
+            (3, i, ~y | (x <= -1.0)),
+            (4, i, ir.cast(y ^ (x > 0.5), F32)),
+            (5, i, ir.cast(ir.cast(x * 10.0, I32), F32)),
+        ]
+
     for n in (12, 13):
-        yield Sample(f"bools_{n}", kernel("bools", [n], "fbbbff", bools),
-                     [floats(n), RNG.integers(0, 2, n).astype(np.uint32), *[np.zeros(n, np.uint32)] * 2,
-                      floats(n), floats(n)], exact=True)
-    yield Sample("iota", kernel("iota", [10, 4], "if", lambda ir, i, j: [
-        (0, i * 4 + j, i * 100 + j), (1, i * 4 + j, ir.cast(ir.binary("eq", i, j), F32))]),
-        [np.zeros(40, np.int32), floats(40)], exact=True)
+        yield Sample(
+            f"bools_{n}",
+            kernel("bools", [n], "fbbbff", bools),
+            [floats(n), RNG.integers(0, 2, n).astype(np.uint32), *[np.zeros(n, np.uint32)] * 2, floats(n), floats(n)],
+            exact=True,
+        )
+    yield Sample(
+        "iota",
+        kernel(
+            "iota",
+            [10, 4],
+            "if",
+            lambda ir, i, j: [(0, i * 4 + j, i * 100 + j), (1, i * 4 + j, ir.cast(ir.binary("eq", i, j), F32))],
+        ),
+        [np.zeros(40, np.int32), floats(40)],
+        exact=True,
+    )
 
 
 def special() -> Iterator[Sample]:
@@ -134,67 +200,137 @@ def special() -> Iterator[Sample]:
         for n, op in enumerate(("lt", "le", "gt", "ge", "eq", "ne")):
             bits = bits + ir.cast(ir.binary(op, a, b), I32) * (1 << n)
         bits = bits + ir.cast(ir.unary("isnan", a), I32) * 64
-        return [(2, i, ir.binary("min", a, b)), (3, i, ir.binary("max", a, b)), (4, i, bits),
-                (5, i, ir.call("max", a, ir.const(0.0)))]
+        return [
+            (2, i, ir.binary("min", a, b)),
+            (3, i, ir.binary("max", a, b)),
+            (4, i, bits),
+            (5, i, ir.call("max", a, ir.const(0.0))),
+        ]
 
     def round_(ir, i):
         a = ir.load(0, F32, i)
-        return [(1, i, ir.unary("floor", a)), (2, i, ir.unary("round", a)), (3, i, ir.unary("sign", a)),
-                (4, i, ir.unary("trunc", a)), (5, i, ir.unary("ceil", a))]
+        return [
+            (1, i, ir.unary("floor", a)),
+            (2, i, ir.unary("round", a)),
+            (3, i, ir.unary("sign", a)),
+            (4, i, ir.unary("trunc", a)),
+            (5, i, ir.unary("ceil", a)),
+        ]
 
     def constants(ir, i):
         a = ir.load(0, F32, i)
-        return [(1, i, ir.select(a > 0.0, ir.const(np.inf), ir.const(np.nan))), (2, i, ir.const(0.1) + ir.const(-0.0)),
-                (3, i, ir.const(1e-45)), (4, i, ir.const(3.4028234e38))]
+        return [
+            (1, i, ir.select(a > 0.0, ir.const(np.inf), ir.const(np.nan))),
+            (2, i, ir.const(0.1) + ir.const(-0.0)),
+            (3, i, ir.const(1e-45)),
+            (4, i, ir.const(3.4028234e38)),
+        ]
+
     for n in (16, 15):
         a, b = x[:n].copy(), y[:n].copy()
         out = [np.zeros(n, np.float32) for _ in range(4)]
-        yield Sample(f"compare_{n}", kernel("compare", [n], "ffffif", compare),
-                     [a, b, out[0], out[1], np.zeros(n, np.int32), out[2]], exact=True)
+        yield Sample(
+            f"compare_{n}",
+            kernel("compare", [n], "ffffif", compare),
+            [a, b, out[0], out[1], np.zeros(n, np.int32), out[2]],
+            exact=True,
+        )
         yield Sample(f"round_{n}", kernel("round", [n], "ffffff", round_), [a, *out, out[0]], exact=True)
         yield Sample(f"constants_{n}", kernel("constants", [n], "fffff", constants), [a, *out])
 
 
 def folds() -> Iterator[Sample]:
     """Reductions, contractions, row kernels and custom folds."""
-    yield Sample("row_sum", kernel("sum", [6], "ff", lambda ir, i: [
-        (1, i, ir.sum([50], lambda k: ir.load(0, F32, i * 50 + k)))]), [floats(300), floats(6)])
-    yield Sample("column_sum", kernel("sum", [64], "ff", lambda ir, j: [
-        (1, j, ir.sum([BATCH], lambda k: ir.load(0, F32, k * 64 + j)))], sizes=[BATCH]),
-        [floats(9 * 64), floats(64)], {"batch": 9})
-    yield Sample("all_sum", kernel("sum", [], "ff", lambda ir: [
-        (1, ir.const(0), ir.sum([7, 9], lambda a, b: ir.load(0, F32, a * 9 + b)) * 0.5)]), [floats(63), floats(1)])
-    yield Sample("extremes", kernel("ext", [8], "fff", lambda ir, i: [
-        (1, i, ir.reduce("max", [20], lambda k: ir.load(0, F32, i * 20 + k))),
-        (2, i, ir.reduce("min", [20], lambda k: ir.load(0, F32, i * 20 + k)))]), [floats(160), floats(8), floats(8)])
+    yield Sample(
+        "row_sum",
+        kernel("sum", [6], "ff", lambda ir, i: [(1, i, ir.sum([50], lambda k: ir.load(0, F32, i * 50 + k)))]),
+        [floats(300), floats(6)],
+    )
+    yield Sample(
+        "column_sum",
+        kernel(
+            "sum",
+            [64],
+            "ff",
+            lambda ir, j: [(1, j, ir.sum([BATCH], lambda k: ir.load(0, F32, k * 64 + j)))],
+            sizes=[BATCH],
+        ),
+        [floats(9 * 64), floats(64)],
+        {"batch": 9},
+    )
+    yield Sample(
+        "all_sum",
+        kernel(
+            "sum",
+            [],
+            "ff",
+            lambda ir: [(1, ir.const(0), ir.sum([7, 9], lambda a, b: ir.load(0, F32, a * 9 + b)) * 0.5)],
+        ),
+        [floats(63), floats(1)],
+    )
+    yield Sample(
+        "extremes",
+        kernel(
+            "ext",
+            [8],
+            "fff",
+            lambda ir, i: [
+                (1, i, ir.reduce("max", [20], lambda k: ir.load(0, F32, i * 20 + k))),
+                (2, i, ir.reduce("min", [20], lambda k: ir.load(0, F32, i * 20 + k))),
+            ],
+        ),
+        [floats(160), floats(8), floats(8)],
+    )
 
     def softmax(ir, row, j):
         def x(k):
             return ir.load(0, F32, row * 10 + k)
+
         top = ir.reduce("max", [10], x)
         total = ir.sum([10], lambda k: ir.call("exp", x(k) - top))
         return [(1, row * 10 + j, ir.call("exp", x(j) - top) / total)]
-    yield Sample("softmax", kernel("softmax", [BATCH], "ff", softmax, [10], sizes=[BATCH]),
-                 [floats(50), floats(50)], {"batch": 5})
+
+    yield Sample(
+        "softmax",
+        kernel("softmax", [BATCH], "ff", softmax, [10], sizes=[BATCH]),
+        [floats(50), floats(50)],
+        {"batch": 5},
+    )
 
     def argmax(ir, row):
-        best, at = ir.fold([BATCH], lambda k, value, index: (
-            ("custom", ir.binary("max", ir.load(0, F32, row * 13 + k), value)),
-            ("custom", ir.select(ir.load(0, F32, row * 13 + k) > value, k, index))), [ir.const(-np.inf), ir.const(0)])
+        best, at = ir.fold(
+            [BATCH],
+            lambda k, value, index: (
+                ("custom", ir.binary("max", ir.load(0, F32, row * 13 + k), value)),
+                ("custom", ir.select(ir.load(0, F32, row * 13 + k) > value, k, index)),
+            ),
+            [ir.const(-np.inf), ir.const(0)],
+        )
         return [(1, row, at), (2, row, best)]
-    yield Sample("argmax", kernel("argmax", [4], "fif", argmax, sizes=[BATCH]),
-                 [floats(52), np.zeros(4, np.int32), floats(4)], {"batch": 13})
+
+    yield Sample(
+        "argmax",
+        kernel("argmax", [4], "fif", argmax, sizes=[BATCH]),
+        [floats(52), np.zeros(4, np.int32), floats(4)],
+        {"batch": 13},
+    )
 
     def matmul(m: Size, n: int, k: int):
         def body(ir, i, j):
             out = ir.sum([k], lambda r: ir.load(0, F32, i * k + r) * ir.load(1, F32, r * n + j))
             return [(3, i * n + j, ir.call("max", out + ir.load(2, F32, j), ir.const(0.0)))]
+
         return kernel("matmul", [m, n], "ffff", body, sizes=[m] if isinstance(m, Dim) else [])
+
     for m, n, k in ((64, 64, 16), (5, 10, 8), (33, 20, 7), (128, 10, 4)):
         yield Sample(f"matmul_{m}_{n}_{k}", matmul(m, n, k), [floats(m, k), floats(k, n), floats(n), floats(m, n)])
     for m in (1, 20):
-        yield Sample(f"matmul_symbolic_{m}", matmul(BATCH, 32, 6),
-                     [floats(m, 6), floats(6, 32), floats(32), floats(m, 32)], {"batch": m})
+        yield Sample(
+            f"matmul_symbolic_{m}",
+            matmul(BATCH, 32, 6),
+            [floats(m, 6), floats(6, 32), floats(32), floats(m, 32)],
+            {"batch": m},
+        )
 
     def conv(ir, n, y, x, c):
         def tap(ky, kx, ci):
@@ -202,16 +338,27 @@ def folds() -> Iterator[Sample]:
             with ir.guard((iy >= 0) & (iy < 7) & (ix >= 0) & (ix < 9)):
                 image = ir.load(0, F32, ((n * 7 + iy) * 9 + ix) * 3 + ci)
             return image * ir.load(1, F32, ((ky * 3 + kx) * 3 + ci) * 8 + c)
+
         return [(2, ((n * 7 + y) * 9 + x) * 8 + c, ir.sum([3, 3, 3], tap) + ir.load(3, F32, c))]
-    yield Sample("conv", kernel("conv", [BATCH, 7, 9, 8], "ffff", conv, sizes=[BATCH]),
-                 [floats(2 * 63 * 3), floats(9 * 24), floats(2 * 63 * 8), floats(8)], {"batch": 2})
+
+    yield Sample(
+        "conv",
+        kernel("conv", [BATCH, 7, 9, 8], "ffff", conv, sizes=[BATCH]),
+        [floats(2 * 63 * 3), floats(9 * 24), floats(2 * 63 * 8), floats(8)],
+        {"batch": 2},
+    )
 
     def filter_gradient(ir, i, j):
         dw = ir.sum([BATCH], lambda k: ir.load(0, F32, k * 20 + i) * ir.load(1, F32, k * 12 + j))
         db = ir.sum([BATCH], lambda k: ir.load(1, F32, k * 12 + j))
         return [(2, i * 12 + j, dw), (3, j, db, ir.binary("eq", i, ir.const(0)))]
-    yield Sample("dw_db", kernel("dw", [20, 12], "ffff", filter_gradient, sizes=[BATCH]),
-                 [floats(60), floats(36), floats(240), floats(12)], {"batch": 3})
+
+    yield Sample(
+        "dw_db",
+        kernel("dw", [20, 12], "ffff", filter_gradient, sizes=[BATCH]),
+        [floats(60), floats(36), floats(240), floats(12)],
+        {"batch": 3},
+    )
 
 
 def all_samples() -> list[Sample]:
@@ -221,13 +368,37 @@ def all_samples() -> list[Sample]:
 
 def masked() -> Iterator[Sample]:
     """Folds of which iterations are skipped: triangles, in all directions."""
+
     def triangle(ir, row, j):
-        return [(1, row * 8 + j, ir.sum([8], lambda k: ir.select(k <= j, ir.load(0, F32, row * 8 + k), ir.const(0.0)))),
-                (2, row * 8 + j, ir.sum([8, 3], lambda k, m: ir.select(
-                    j <= k, ir.load(0, F32, row * 8 + k) * ir.load(0, F32, m * 8 + j), ir.const(0.0))))]
+        return [
+            (1, row * 8 + j, ir.sum([8], lambda k: ir.select(k <= j, ir.load(0, F32, row * 8 + k), ir.const(0.0)))),
+            (
+                2,
+                row * 8 + j,
+                ir.sum(
+                    [8, 3],
+                    lambda k, m: ir.select(
+                        j <= k, ir.load(0, F32, row * 8 + k) * ir.load(0, F32, m * 8 + j), ir.const(0.0)
+                    ),
+                ),
+            ),
+        ]
+
     yield Sample("triangle", kernel("triangle", [6, 8], "fff", triangle), [floats(48), floats(48), floats(48)])
 
     def shifted(ir, row, j):
-        return [(1, row * 8 + j, ir.sum([40, 3], lambda k, m: ir.select(
-            k + row <= j + m, ir.load(0, F32, (k + m) % 48), ir.const(0.0)) * ir.load(0, F32, row * 8 + j)))]
+        return [
+            (
+                1,
+                row * 8 + j,
+                ir.sum(
+                    [40, 3],
+                    lambda k, m: (
+                        ir.select(k + row <= j + m, ir.load(0, F32, (k + m) % 48), ir.const(0.0))
+                        * ir.load(0, F32, row * 8 + j)
+                    ),
+                ),
+            )
+        ]
+
     yield Sample("shifted", kernel("shifted", [6, 8], "ff", shifted), [floats(48), floats(48)])

@@ -1,4 +1,6 @@
-"""Writes step.tide: the hand-written model of tests/unit/runtime/hand_made.py with WGSL and WASM programs. Run from the root."""
+"""Writes step.tide: the hand-written model of tests/unit/runtime/hand_made.py with WGSL and WASM programs. Run from
+the root.
+"""
 
 import importlib.util
 from pathlib import Path

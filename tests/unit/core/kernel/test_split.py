@@ -26,12 +26,14 @@ def loss(n: Size):
     def body(ir):
         total = ir.sum([n], lambda i: ir.load(0, F32, i) * ir.load(0, F32, i))
         return [(1, 0, total * ir.scalar("scale", F32) + ir.load(2, F32, ir.const(0)))]
+
     return make([], 3, body, (Scalar("unused", F32), Scalar("scale", F32)))
 
 
 def statistics(ir, c):
     def x(n, s):
         return ir.load(0, F32, (n * 9 + s) * 6 + c)
+
     total = ir.sum([BATCH, 9], x)
     squares = ir.sum([BATCH, 9], lambda n, s: x(n, s) * x(n, s))
     top, low = ir.reduce("max", [BATCH, 9], x), ir.reduce("min", [BATCH, 9], x)
@@ -46,6 +48,7 @@ def filter_gradient(ir, ky, ci, co):
         row = y + ky - 1
         with ir.guard((row >= 0) & (row < 8)):
             return ir.load(0, F32, (n * 8 + row) * 4 + ci) * dy(n, y)
+
     first = ky.eq(ir.const(0)) & ci.eq(ir.const(0))
     return [(2, (ky * 4 + ci) * 5 + co, ir.sum([BATCH, 8], product)), (3, co, ir.sum([BATCH, 8], dy), first)]
 
@@ -72,8 +75,11 @@ def test_split_equals_the_whole(name, batch, chunks):
     run_kernel(kernel, whole, sizes, scalars)
 
     split = split_reduction(kernel, chunks)
-    scratch = {p: np.full(evaluate(p.elements, sizes), np.nan, np.float32)
-               for p in split.first_places if isinstance(p, Scratch)}
+    scratch = {
+        p: np.full(evaluate(p.elements, sizes), np.nan, np.float32)
+        for p in split.first_places
+        if isinstance(p, Scratch)
+    }
     for part, places in ((split.first, split.first_places), (split.second, split.second_places)):
         run_kernel(part, [scratch[p] if isinstance(p, Scratch) else arrays[p] for p in places], sizes, scalars)
     for got, wanted in zip(arrays, whole, strict=True):
@@ -94,8 +100,9 @@ def test_dependent_and_custom_folds_are_left_alone():
         return [(1, 0, ir.sum([1000], lambda i: (ir.load(0, F32, i) - mean) * (ir.load(0, F32, i) - mean)))]
 
     def first(ir):
-        best, = ir.fold([1000], lambda i, b: (("custom", ir.binary("max", b, ir.load(0, F32, i))),), [ir.const(0.0)])
+        (best,) = ir.fold([1000], lambda i, b: (("custom", ir.binary("max", b, ir.load(0, F32, i))),), [ir.const(0.0)])
         return [(1, 0, best)]
+
     assert split_reduction(make([], 2, variance), 8) is None
     assert split_reduction(make([], 2, first), 8) is None
 
@@ -103,6 +110,6 @@ def test_dependent_and_custom_folds_are_left_alone():
 def test_policy_splits_few_points_with_long_folds_only():
     assert should_split(loss(1 << 16)) == 64
     assert should_split(loss(100)) is None
-    assert should_split(loss(60 * 1000)) == 60                          # of 33 to 64, the largest that leaves no rest
+    assert should_split(loss(60 * 1000)) == 60  # of 33 to 64, the largest that leaves no rest
     wide = make([4096], 2, lambda ir, i: [(1, i, ir.sum([64], lambda k: ir.load(0, F32, k * 4096 + i)))])
     assert should_split(wide) is None
