@@ -136,8 +136,7 @@ class Lowering:
         if value.constant is not None and value.dtype.name == "int64" and not fits_32_bits(value.constant):
             raise UnimplementedError(
                 f"an int64 constant of {value.constant.min()} to {value.constant.max()} has no place in a device's "
-                "32-bit "
-                f"integers; use a smaller one, or run on the CPU"
+                "32-bit integers; use a smaller one, or run on the CPU"
             )
         if value.constant is not None and is_uniform(value.constant):
             return self.ir.const(value.constant.reshape(-1)[0].item(), kernel_dtype(value.dtype))
