@@ -1,4 +1,7 @@
-"""What is recorded from Keras and compared with it: layers, losses, metrics, optimizers, training. `k` is either `keras`."""
+"""What is recorded from Keras and compared with it: layers, losses, metrics, optimizers, training.
+
+`k` is either `keras`.
+"""
 
 import numpy as np
 
@@ -94,6 +97,14 @@ LOSSES = {
     "mape": (lambda k: k.losses.MeanAbsolutePercentageError(), _scores(0, 4, 3), _scores(1, 4, 3), None),
     "msle": (lambda k: k.losses.MeanSquaredLogarithmicError(), np.abs(_scores(0, 4, 3)), _scores(1, 4, 3), None),
     "huber": (lambda k: k.losses.Huber(0.5), _scores(0, 4, 3), _scores(1, 4, 3), None),
+    "kld": (lambda k: k.losses.KLDivergence(), _probabilities(8, 4, 3), _probabilities(9, 4, 3), None),
+    "poisson": (lambda k: k.losses.Poisson(), np.abs(_scores(0, 4, 3)), np.abs(_scores(1, 4, 3)), _WEIGHT),
+    "log_cosh": (lambda k: k.losses.LogCosh(), _scores(0, 4, 3), 20 * _scores(1, 4, 3), None),
+    "cosine": (lambda k: k.losses.CosineSimilarity(axis=1), _scores(0, 4, 3), _scores(1, 4, 3), None),
+    "hinge": (lambda k: k.losses.Hinge(), _BITS, _scores(1, 4, 1), None),
+    "hinge_signs": (lambda k: k.losses.Hinge(), 2 * _BITS - 1, _scores(1, 4, 1), None),
+    "squared_hinge": (lambda k: k.losses.SquaredHinge(), _BITS, _scores(1, 4, 1), None),
+    "categorical_hinge": (lambda k: k.losses.CategoricalHinge(), _ONE_HOT, _scores(1, 4, 3), _WEIGHT),
     "bce": (lambda k: k.losses.BinaryCrossentropy(), _BITS, _SIGMOID, None),
     "bce_flat": (lambda k: k.losses.BinaryCrossentropy(), _BITS[:, 0], _SIGMOID, _WEIGHT),
     "bce_logits": (lambda k: k.losses.BinaryCrossentropy(from_logits=True), _BITS, 9 * _scores(2, 4, 1), None),
@@ -147,6 +158,9 @@ LOSSES = {
     ),
 }
 
+_MANY = _scores(20, 60)
+_SURE_OF = (1 / (1 + np.exp(-_MANY - _scores(21, 60)))).astype(np.float32)
+
 METRICS = {
     # name -> (constructor, batches of (y_true, y_pred[, sample_weight]))
     "mean": (lambda k: k.metrics.Mean(), [([1.0, 3.0, 5.0],), ([7.0],)]),
@@ -172,6 +186,20 @@ METRICS = {
     "bce": (lambda k: k.metrics.BinaryCrossentropy(), [(_BITS, _SIGMOID)]),
     "cce": (lambda k: k.metrics.CategoricalCrossentropy(label_smoothing=0.1), [(_ONE_HOT, _probabilities(6, 4, 3))]),
     "scce": (lambda k: k.metrics.SparseCategoricalCrossentropy(from_logits=True), [(_LABELS, _scores(6, 4, 3))]),
+    "kld": (lambda k: k.metrics.KLDivergence(), [(_probabilities(8, 4, 3), _probabilities(9, 4, 3))]),
+    "log_cosh": (lambda k: k.metrics.LogCoshError(), [(_scores(0, 4, 3), _scores(1, 4, 3))]),
+    "cosine": (lambda k: k.metrics.CosineSimilarity(axis=1), [(_scores(0, 4, 3), _scores(1, 4, 3))]),
+    "msle": (lambda k: k.metrics.MeanSquaredLogarithmicError(), [(np.abs(_scores(0, 4, 3)), _scores(1, 4, 3))]),
+    "top_k_dense": (lambda k: k.metrics.TopKCategoricalAccuracy(k=2), [(_ONE_HOT, _probabilities(6, 4, 3))]),
+    "precision": (lambda k: k.metrics.Precision(), [(_BITS, _SIGMOID), (_BITS, _SIGMOID[::-1], _WEIGHT)]),
+    "recall": (lambda k: k.metrics.Recall(thresholds=[0.2, 0.9]), [(_BITS, _SIGMOID), (_BITS, _SIGMOID[::-1])]),
+    "true_positives": (lambda k: k.metrics.TruePositives(), [(_BITS, _SIGMOID)]),
+    "false_negatives": (lambda k: k.metrics.FalseNegatives(0.85), [(_BITS, _SIGMOID)]),
+    "false_positives": (lambda k: k.metrics.FalsePositives(), [(_BITS, _SIGMOID, _WEIGHT)]),
+    "true_negatives": (lambda k: k.metrics.TrueNegatives([0.05, 0.5]), [(_BITS, _SIGMOID)]),
+    "auc": (lambda k: k.metrics.AUC(), [(_MANY > 0, _SURE_OF), (_MANY < 0.5, _SURE_OF, np.abs(_MANY))]),
+    "auc_pr": (lambda k: k.metrics.AUC(curve="PR", num_thresholds=20), [(_MANY > 0, _SURE_OF)]),
+    "auc_logits": (lambda k: k.metrics.AUC(from_logits=True), [(_MANY > 0, 4 * _SURE_OF - 2)]),
 }
 
 OPTIMIZERS = {
@@ -212,6 +240,7 @@ TRAINING = [
     "class_weight",
     "regularized",
     "binary",
+    "binary_auc",
     "one_hot",
     "regression",
 ]
@@ -233,7 +262,7 @@ def training_case(k, name):
             batch["sample_weight"] = rng.random(9).astype(np.float32)
         if name == "class_weight":
             batch["class_weight"] = {0: 0.5, 1: 2.0, 2: 1.0}
-        if name == "binary":
+        if name in ("binary", "binary_auc"):
             batch["y"] = (batch["y"] > 0).astype(np.float32)
         if name == "one_hot":
             batch["y"] = np.eye(3, dtype=np.float32)[batch["y"]]
@@ -244,6 +273,11 @@ def training_case(k, name):
     if name == "scheduled":
         optimizer = k.optimizers.SGD(SCHEDULES["cosine_warmup"](k.optimizers.schedules), momentum=0.9)
     settings = {"optimizer": optimizer, "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    if name == "binary_auc":
+        settings |= {
+            "loss": "binary_crossentropy",
+            "metrics": [k.metrics.AUC(name="auc"), k.metrics.Precision(name="precision")],
+        }
     if name == "binary":
         settings |= {"loss": "binary_crossentropy"}
     if name == "one_hot":
@@ -256,7 +290,7 @@ def training_case(k, name):
 
 
 def _mlp(k, name):
-    last = {"binary": (1, "sigmoid"), "regression": (3, None)}.get(name, (3, "softmax"))
+    last = {"binary": (1, "sigmoid"), "binary_auc": (1, "sigmoid"), "regression": (3, None)}.get(name, (3, "softmax"))
     penalty = k.regularizers.L1L2(0.01, 0.02) if name == "regularized" else None
     activity = k.regularizers.L2(0.03) if name == "regularized" else None
     return k.Sequential(
