@@ -7,7 +7,7 @@ simplified when made, so that equal sizes written in the usual ways compare equa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .errors import InvalidArgumentError
@@ -235,6 +235,28 @@ def num_elements(shape: Iterable[Size]) -> Size:
 def evaluate(size: Size, symbols: dict[str, int]) -> int:
     """An int as it is, a Dim by its symbols' values."""
     return size if isinstance(size, int) else size.evaluate(symbols)
+
+
+def substitute(size: Size, sizes: Mapping[str, Size]) -> Size:
+    """A size with other sizes in the place of symbols, by their names."""
+    if isinstance(size, int):
+        return size
+    if size.kind == "symbol":
+        return sizes.get(size.args[0], size)
+    if size.kind == "sum":
+        *terms, constant = size.args
+        total: Size = constant
+        for term, factor in terms:
+            total = substitute(term, sizes) * factor + total
+        return total
+    a, b = (substitute(x, sizes) for x in size.args)
+    if size.kind == "mul":
+        return a * b
+    if size.kind == "mod":
+        return a % b
+    if size.kind == "floordiv":
+        return a // b
+    return {"ceildiv": ceil_div, "min": smaller, "max": larger}[size.kind](a, b)
 
 
 def as_shape(value: Any) -> Shape:

@@ -11,11 +11,13 @@ import numpy as np
 
 from ..eager.context import function_device
 from ..eager.tensor import convert_to_tensor, wrap
+from ..eager.variable import current_trace
 from ..errors import UnimplementedError
 from ..graph.interpret import interpret
 from ..ops.dispatch import Value as AnyValue
 from ..ops.dispatch import interpreters
 from ..ops.operators import Tensor
+from ..shapes import Dim, substitute
 from .trace import Slot, TensorSpec, Traced, flatten, input_values, map_structure, pack, trace
 
 if TYPE_CHECKING:
@@ -126,6 +128,9 @@ class ConcreteFunction:
 
         graph = self.traced.graph
         values: dict[Any, Any] = dict(zip(graph.inputs, tensors, strict=True))
+        sizes = _sizes_of(graph.inputs, tensors)
+        trace = current_trace()
+        drawn = {} if trace is None else dict(trace.advances)  # what this trace has taken from generators so far
 
         def get(v: Any) -> Any:
             if v is None or v in values:
@@ -135,12 +140,38 @@ class ConcreteFunction:
             return made
 
         for node in graph.nodes:
-            out = apply(node.op, *(get(v) for v in node.inputs), **node.attrs)
+            attrs = {k: _with_sizes(a, sizes) for k, a in node.attrs.items()}
+            if "offset" in attrs:
+                states = [v.state for v in node.inputs if v is not None and v.state is not None]
+                attrs["offset"] += sum(drawn.get(s, 0) for s in states)
+            out = apply(node.op, *(get(v) for v in node.inputs), **attrs)
             values.update(zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True))
         results = [get(v) for v in graph.outputs]
         for state, v in graph.writes:
             _StateReader(state).assign(get(v))
+        if trace is None:
+            advance(graph, [t.host() for t in tensors])
+        else:
+            for state, by in graph.advances:
+                trace.advance(state, substitute(by, sizes))
         return results
+
+
+def _sizes_of(inputs: Sequence[Any], tensors: Sequence[Any]) -> dict[str, Any]:
+    """What the symbols of a graph's inputs are for these tensors."""
+    found: dict[str, Any] = {}
+    for value, tensor in zip(inputs, tensors, strict=True):
+        for size, got in zip(value.sizes, tensor.sizes, strict=True):
+            if not isinstance(size, int) and size.kind == "symbol":
+                found.setdefault(size.args[0], got)
+    return found
+
+
+def _with_sizes(attr: Any, sizes: dict[str, Any]) -> Any:
+    """An attribute with the sizes of a call."""
+    if isinstance(attr, tuple):
+        return tuple(_with_sizes(a, sizes) for a in attr)
+    return substitute(attr, sizes) if isinstance(attr, Dim) else attr
 
 
 def _StateReader(state: Any) -> Any:
@@ -380,8 +411,13 @@ def _tied(tensors: list[Any], specs: tuple[Any, ...]) -> bool:
     """Whether the free first sizes are one size: they are until a call shows otherwise, and then they are symbols
     of their own.
     """
-    first = {t.shape[0] for t, (shape, _) in zip(tensors, specs, strict=True) if shape and shape[0] is None}
+    first = {_first_size(t) for t, (shape, _) in zip(tensors, specs, strict=True) if shape and shape[0] is None}
     return len(first - {None}) <= 1
+
+
+def _first_size(tensor: Any) -> Any:
+    """Of a tensor under another trace it is a size expression."""
+    return tensor.shape[0] if isinstance(tensor, TensorSpec) else tensor.sizes[0]
 
 
 def _fits(held: Any, got: Any) -> bool:

@@ -310,6 +310,48 @@ def test_tapes_inside_and_outside_give_second_derivatives():
     assert float(first) == 12.0 and float(tape.gradient(first, x)) == 12.0
 
 
+def test_sizes_of_an_inner_function_are_those_of_its_call():
+    specs = [tf.TensorSpec([None, 4])]
+
+    @tf.function(input_signature=specs)
+    def pairs(x):
+        return tf.reshape(tf.reshape(x * 2.0, [-1, 2]) + 1.0, [-1, 4]), tf.cast(tf.shape(x)[0], "float32")
+
+    @tf.function(input_signature=specs)
+    def twice(x):
+        return pairs(tf.concat([x, x], 0))
+
+    x = tf.ones([3, 4])
+    made, rows = twice(x)
+    assert made.shape.as_list() == [6, 4] and float(rows) == 6.0
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        made, rows = pairs(x)
+    assert float(rows) == 3.0
+    np.testing.assert_array_equal(tape.gradient(made, x), np.full((3, 4), 2.0))
+
+
+def test_an_inner_function_whose_arguments_have_different_batches():
+    @tf.function(input_signature=[tf.TensorSpec([None]), tf.TensorSpec([None])])
+    def sums(x, y):
+        return tf.reduce_mean(x), tf.reduce_mean(y), tf.shape(x)[0], tf.shape(y)[0]
+
+    outer = tf.function(lambda x: sums(x, tf.concat([x, x * 2.0], 0)), input_signature=[tf.TensorSpec([None])])
+    assert [float(t) for t in outer(tf.ones([3]))] == [1.0, 1.5, 3.0, 6.0]
+
+
+def test_random_numbers_of_inner_functions_and_under_tapes_go_on():
+    generator = tf.random.Generator.from_seed(3)
+    draw = tf.function(lambda: generator.uniform([2]))
+    twice = tf.function(lambda: (draw(), generator.uniform([2]), draw()))
+    found = [tuple(t.numpy()) for _ in range(2) for t in twice()]
+    for _ in range(2):
+        with tf.GradientTape():
+            found.append(tuple(draw().numpy()))
+    again = tf.random.Generator.from_seed(3)
+    assert found == [tuple(again.uniform([2]).numpy()) for _ in range(8)]
+
+
 # errors
 
 
