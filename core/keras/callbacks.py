@@ -176,23 +176,28 @@ class CallbackList:
 
     def __init__(
         self,
-        callbacks: Any,
-        model: Any,
-        verbose: Any = "auto",
-        epochs: int = 1,
-        steps: int | None = None,
+        callbacks: Any = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
+        model: Any = None,
+        *,
         testing: bool = False,
+        **params: Any,
     ) -> None:
         given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
-        level = 1 if verbose == "auto" else int(verbose)
-        self.history = next((c for c in given if isinstance(c, History)), None) or History()
+        level = params.get("verbose", "auto")
+        level = 1 if level == "auto" else int(level)
+        self.history = next((c for c in given if isinstance(c, History)), None)
         self.callbacks: list[Any] = [c for c in given if c is not self.history]
-        if level and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
+        if add_progbar and level and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
             self.callbacks.insert(0, ProgbarLogger(level, testing))
-        self.callbacks.append(self.history)
+        if self.history is None and add_history:
+            self.history = History()
+        if self.history is not None:
+            self.callbacks.append(self.history)
         for c in self.callbacks:
             c.set_model(model)
-            c.set_params({"verbose": level, "epochs": epochs, "steps": steps})
+            c.set_params({**params, "verbose": level})
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("on_"):

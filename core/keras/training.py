@@ -363,7 +363,7 @@ class Trainer:
         history = (
             callbacks
             if isinstance(callbacks, CallbackList)
-            else CallbackList(callbacks, self, verbose, epochs, data.num_batches)
+            else CallbackList(callbacks, True, True, self, verbose=verbose, epochs=epochs, steps=data.num_batches)
         )
         history.on_train_begin()
         logs: dict[str, Any] = {}
@@ -389,8 +389,8 @@ class Trainer:
             if self.stop_training:
                 break
         history.on_train_end(logs)
-        self.history = history.history
-        return history.history
+        self.history = history.history or History()  # a CallbackList of the caller's may have none
+        return self.history
 
     def _evaluate_loop(self, data: Any, callbacks: Any) -> Iterator[dict[str, float] | None]:
         self.reset_metrics()
@@ -421,7 +421,9 @@ class Trainer:
         """Loss and metrics over data: a number, a list, or a dict by name."""
         data = make_data(x, y, sample_weight, batch_size, steps)
         self._prepare("evaluate", data.specs())
-        history = CallbackList(callbacks, self, verbose, 1, data.num_batches, testing=True)
+        history = CallbackList(
+            callbacks, False, True, self, testing=True, verbose=verbose, epochs=1, steps=data.num_batches
+        )
         logs: dict[str, float] = {}
         for found in self._evaluate_loop(data, history):
             logs = found or logs
@@ -438,7 +440,9 @@ class Trainer:
         """The outputs for x, as arrays."""
         data = make_data(x, None, None, batch_size, steps)
         self._prepare("predict", (data.specs()[0], None, None))
-        history = CallbackList(callbacks, self, verbose, 1, data.num_batches, testing=True)
+        history = CallbackList(
+            callbacks, False, True, self, testing=True, verbose=verbose, epochs=1, steps=data.num_batches
+        )
         history.on_predict_begin()
         collected: list[list[Any]] = []
         for step, parts in enumerate(data.batches()):
