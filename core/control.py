@@ -71,8 +71,8 @@ def print(*inputs: Any, **kwargs: Any) -> None:
             raise ValueError(f"tf.print: output_stream must be a stream or 'file://PATH', received {stream!r}")
         with open(stream.removeprefix("file://"), "a") as file:
             file.write(text)
-    else:
-        (sys.stdout if stream == sys.stdout else stream).write(text)
+    elif stream is not None:
+        stream.write(text)
 
 
 def _value(x: Any) -> Any:

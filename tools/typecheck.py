@@ -13,10 +13,12 @@ from build_wheel import ROOT, build_wheel
 
 # Modules whose whole body is checked strictly: what users import and what the floors agree on.
 STRICT = [
-    "tideflow.array.*", "tideflow.autodiff.*", "tideflow.device", "tideflow.dtypes", "tideflow.eager.*",
-    "tideflow.errors", "tideflow.function.*", "tideflow.graph.*", "tideflow.keras.*", "tideflow.linalg", "tideflow.math.*", "tideflow.nn.*",
-    "tideflow.program.*", "tideflow.kernel.bindings", "tideflow.random", "tideflow.runtime.*",
-    "tideflow.shapes", "tideflow.version",
+    "tideflow.absent", "tideflow.aliases", "tideflow.array.*", "tideflow.autodiff.*", "tideflow.configuration",
+    "tideflow.control", "tideflow.debugging", "tideflow.device", "tideflow.doctor", "tideflow.dtypes",
+    "tideflow.eager.*", "tideflow.errors", "tideflow.function.*", "tideflow.graph.*", "tideflow.kernel.bindings",
+    "tideflow.keras.*", "tideflow.linalg", "tideflow.math.*", "tideflow.module", "tideflow.nest", "tideflow.nn.*",
+    "tideflow.program.*", "tideflow.random", "tideflow.run_command", "tideflow.runtime.*", "tideflow.shapes",
+    "tideflow.test", "tideflow.version",
 ]
 
 
