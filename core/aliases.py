@@ -16,7 +16,7 @@ PACKAGE = __name__.rpartition(".")[0]
 ALIASES = {"tensorflow": PACKAGE, "keras": f"{PACKAGE}.keras"}
 
 
-class Aliases(MetaPathFinder, Loader):
+class _Aliases(MetaPathFinder, Loader):
     """Finds `tensorflow.keras.layers` where `tideflow.keras.layers` is: the same module object, never a second copy of
     its classes.
     """
@@ -61,7 +61,7 @@ def install() -> None:
     for name, target in ALIASES.items():
         if name in sys.modules and sys.modules[name] is not sys.modules.get(target):
             raise RuntimeError(f"{name} is already imported: call install_as_tensorflow() before anything imports it")
-    if not any(isinstance(finder, Aliases) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Aliases())
+    if not any(isinstance(finder, _Aliases) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Aliases())
     for name in ALIASES:
         importlib.import_module(name)
