@@ -78,6 +78,9 @@ class Dim:
         quotient = _exact(self, other)
         return 0 if quotient is not None else Dim("mod", (self, other))
 
+    def __rmod__(self, other: Size) -> Size:
+        return Dim("mod", (other, self))
+
     def __str__(self) -> str:
         if self.kind == "symbol":
             return str(self.args[0])
