@@ -1,5 +1,6 @@
 """Every script in examples/ runs as it is, and what it prints is right."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 
 
-def run(*command: str, folder: Path) -> str:
-    """The output of a command that must succeed."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+def run(*command: str, folder: Path, device: str = "") -> str:
+    """The output of a command that must succeed; `device`: the default device of the process."""
+    environment = {**os.environ, **({"TIDEFLOW_DEVICE": device} if device else {})}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -29,9 +31,9 @@ def number(pattern: str, text: str) -> float:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """The folder and output of examples/digits.py after four epochs."""
+    """The folder and output of examples/digits.py after four epochs, on the device that takes a tenth of the time."""
     folder = tmp_path_factory.mktemp("digits")
-    return folder, run(sys.executable, str(EXAMPLES / "digits.py"), "4", folder=folder)
+    return folder, run(sys.executable, str(EXAMPLES / "digits.py"), "4", folder=folder, device="wasm")
 
 
 def test_digits_learns_and_saves(digits):
@@ -49,7 +51,7 @@ def test_train_on_goes_on_from_the_saved_file(digits, require):
     assert (folder / "digits.trained.tide").read_bytes() != (folder / "digits.tide").read_bytes()
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64, 1000])
+@pytest.mark.parametrize("batch", [1, 1000])
 def test_run_command_agrees_on_three_devices(digits, batch, require):
     folder, _ = digits
     rows = np.resize(np.load(ROOT / "demo_site" / "assets" / "digits" / "digits.npz")["images"], (batch, 8, 8, 1))
