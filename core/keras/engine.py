@@ -6,7 +6,8 @@ page can change it without a new trace; every first size of x, y and sample_weig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ class Engine:
         self.sources: dict[str, Source] = {}
         self.results: dict[str, Any] = {}  # the structure of each signature's result, Slots for tensors
         self._keys: dict[str, Any] = {}
+        self._files: dict[tuple[str, ...], tuple[list[Source], Compiled]] = {}
         self._devices: dict[str, tuple[list[Source], DeviceModel | None]] = {}
 
     def reset(self) -> None:
@@ -83,7 +85,7 @@ class Engine:
         for _, device in self._devices.values():
             if device is not None:
                 device.close()
-        self._devices, self.sources, self._keys, self.results = {}, {}, {}, {}
+        self._devices, self.sources, self._keys, self.results, self._files = {}, {}, {}, {}, {}
 
     def prepare(self, name: str, spec: StepSpec, training: Any) -> None:
         """Traces signature `name` for these specs if that has not been done. `training` says what it depends on
@@ -126,9 +128,24 @@ class Engine:
             held = self._devices[device] = (list(self.sources.values()), made)
         return held[1]
 
-    def compiled(self, targets: Sequence[str] = ("wgsl", "wasm"), extra: Sequence[Source] = ()) -> Compiled:
-        """All prepared signatures, and `extra` ones, as one Model with graphs, for a file."""
-        return compile_model([*self.sources.values(), *extra], targets, graphs=True)
+    def compiled(
+        self, targets: Sequence[str] = ("wgsl", "wasm"), extra: Callable[[], Sequence[Source]] = lambda: ()
+    ) -> Compiled:
+        """All prepared signatures, and those that `extra` makes, as one Model with graphs, for a file.
+
+        It is compiled once: a save after each epoch only exchanges the values of the states.
+        """
+        sources, key = list(self.sources.values()), tuple(targets)
+        held = self._files.get(key)
+        if held is not None and len(held[0]) == len(sources) and all(map(operator.is_, held[0], sources)):
+            model = held[1].model
+            if all(model.tensors[i].name == state.name for i, state in held[1].states.items()):
+                for i, state in held[1].states.items():
+                    model.tensors[i].data = np.ascontiguousarray(state.read(), state.dtype.numpy).tobytes()
+                return held[1]
+        made = compile_model([*sources, *extra()], targets, graphs=True)
+        self._files[key] = (sources, made)
+        return made
 
     def _on_host(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
         arrays = self._checked(source, inputs)

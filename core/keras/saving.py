@@ -58,12 +58,18 @@ def model_bytes(model: Any, targets: Sequence[str] = ("wgsl", "wasm")) -> bytes:
             )
         _prepare_untrained(model)
     name_states(model)
-    extra = []
-    if engine.has("train_step"):
-        extra = [_signature("reset_metrics", model.reset_metrics), _signature("reset", lambda: reset_all(model))]
-    compiled = engine.compiled(targets, extra=extra)
-    compiled.model.metadata.append((METADATA, json.dumps(_describe(model), sort_keys=True)))
-    return write_model(compiled.model)
+
+    def extra() -> list[Source]:
+        if not engine.has("train_step"):
+            return []
+        return [_signature("reset_metrics", model.reset_metrics), _signature("reset", lambda: reset_all(model))]
+
+    file = engine.compiled(targets, extra).model
+    file.metadata = [entry for entry in file.metadata if entry[0] != METADATA]
+    file.metadata.append((METADATA, json.dumps(_describe(model), sort_keys=True)))
+    for port in (port for s in file.signatures for port in s.inputs if port.name == "learning_rate"):
+        port.fill = float(model.optimizer.learning_rate_variable.numpy())
+    return write_model(file)
 
 
 def _prepare_untrained(model: Any) -> None:

@@ -217,6 +217,22 @@ def test_settings_of_compile_come_back(rows, tmp_path):
     assert K.models.load_model(tmp_path / "m.tide", compile=False).optimizer is None
 
 
+def test_saving_again_compiles_nothing_and_holds_the_newest_values(images, tmp_path, monkeypatch):
+    model = trained(images)
+    model.save(tmp_path / "m.tide")
+    model.optimizer.learning_rate = 0.25
+    model.fit(*images, verbose=0)
+    monkeypatch.setattr("tideflow.keras.engine.compile_model", None)
+    model.save(tmp_path / "m.tide")
+    file = read_model((tmp_path / "m.tide").read_bytes())
+    (rate,) = (p for s in file.signatures for p in s.inputs if p.name == "learning_rate")
+    assert rate.fill == 0.25 and tensors(file)["adam/iterations"] == 9
+    again = K.models.load_model(tmp_path / "m.tide")
+    assert float(again.optimizer.learning_rate.numpy()) == 0.25
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_saving_twice_gives_the_same_bytes(images, tmp_path):
     model = trained(images)
     model.save(tmp_path / "a.tide")
