@@ -190,6 +190,18 @@ def make_data(
     raise ValueError(f"Unrecognized data type: x={x!r} (of type {type(x)}); expected arrays or an iterable of batches")
 
 
+def explain_loss(data: Any, loss: float) -> str:
+    """Why a loss may not be finite: the first such number in the data, or none there."""
+    for name, part in zip(("x", "y", "sample_weight"), getattr(data, "parts", ()), strict=False):
+        for array in () if part is None else flatten(part):
+            wrong = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else ()
+            if len(wrong):
+                position = tuple(int(i) for i in wrong[0])
+                return (f"the loss is {loss}: {name} holds {array[position]} at position {position}. "
+                        "Remove or replace such samples; the weights have taken it up, so make the model anew.")
+    return f"the loss is {loss}. If the data holds neither NaN nor infinity, lower the learning rate."
+
+
 def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any]:
     """The first part for training and the last `fraction` for validation, before any shuffling, as Keras does."""
     if not 0 <= fraction < 1:

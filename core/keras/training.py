@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from . import initializers, optimizers
 from . import metrics as metrics_module
 from .callbacks import CallbackList, History, LazyLogs
 from .compiled import CompiledLosses, CompiledMetrics, CompileMetrics
-from .data import make_data, split_validation, unpack_x_y_sample_weight
+from .data import explain_loss, make_data, split_validation, unpack_x_y_sample_weight
 from .engine import METHODS, Engine, StepSpec, number_leaves, output_names
 
 __all__ = ["Trainer"]
@@ -380,7 +381,10 @@ class Trainer:
                     break
             if not outputs:
                 raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.")
+            usable = np.isfinite(logs.get("loss", 0.0)).all()
             logs = dict(sorted(to_numbers(outputs).items()))
+            if usable and not np.isfinite(logs.get("loss", 0.0)).all():  # said once; training goes on, as in Keras
+                logging.getLogger("tideflow").warning("fit: %s", explain_loss(data, logs["loss"]))
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 for found in self._evaluate_loop(validation, history):
                     logs.update({f"val_{k}": v for k, v in sorted((found or {}).items())})

@@ -167,3 +167,14 @@ def test_arguments_that_make_no_sense_are_named(model, images):
         model.fit(x, y, validation_split=1.5, verbose=0)
     with pytest.raises(ValueError, match=r"custom_objects=\{'Mine': Mine\}"):
         K.Sequential.from_config({"name": "s", "layers": [{"class_name": "Mine", "config": {}}]})
+
+
+def test_fit_says_where_a_loss_that_is_not_a_number_comes_from(model, images, device, caplog):
+    x, y = images
+    bad = x.astype(np.float32)
+    bad[5, 2, 3, 0] = np.nan
+    model.fit(bad, y, epochs=2, verbose=0)
+    assert [r.getMessage() for r in caplog.records] == [
+        "fit: the loss is nan: x holds nan at position (5, 2, 3, 0). Remove or replace such samples; the weights have "
+        "taken it up, so make the model anew."
+    ]
