@@ -211,9 +211,11 @@ def _signature(text: _Text, signature: Signature) -> list[str]:
         f"  writes {text.tensors(signature.writes)}",
     ]
     if signature.advance:
-        lines.append(
-            "  advances " + ", ".join(f"{text.tensor(a.tensor)} by {text.dim(a.by)}" for a in signature.advance)
+        moved = (
+            f"{text.tensor(a.tensor)} by {text.dim(a.by)}" if a.by else f"{text.tensor(a.tensor)} to its start"
+            for a in signature.advance
         )
+        lines.append("  advances " + ", ".join(moved))
     return lines
 
 

@@ -97,6 +97,12 @@ def test_counters_wrap_and_rng_carries():
         advance_counter(np.array([1, 2]), 1, True)
 
 
+def test_no_count_takes_host_values_back_to_their_start():
+    assert advance_counter(np.array(41), None, False) == 0
+    assert advance_counter(np.array([1, 2, 5, 6], np.uint32), None, True).tolist() == [1, 2, 0, 0]
+    assert advance_counter(np.array([1, 2, 5, 6], np.uint32), 0, True).tolist() == [1, 2, 5, 6]
+
+
 @pytest.mark.parametrize("wrong", [10.0, -1.0, np.nan])
 def test_class_numbers_as_floats_are_checked(wrong):
     assert as_input(np.float32([0, 9]), DType.F32, LABELS, "y").tolist() == [0.0, 9.0]
