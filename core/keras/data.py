@@ -194,11 +194,15 @@ def explain_loss(data: Any, loss: float) -> str:
     """Why a loss may not be finite: the first such number in the data, or none there."""
     for name, part in zip(("x", "y", "sample_weight"), getattr(data, "parts", ()), strict=False):
         for array in () if part is None else flatten(part):
-            wrong = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else ()
+            if array.dtype.kind != "f":
+                continue
+            wrong = np.argwhere(~np.isfinite(array))
             if len(wrong):
                 position = tuple(int(i) for i in wrong[0])
-                return (f"the loss is {loss}: {name} holds {array[position]} at position {position}. "
-                        "Remove or replace such samples; the weights have taken it up, so make the model anew.")
+                return (
+                    f"the loss is {loss}: {name} holds {array[position]} at position {position}. "
+                    "Remove or replace such samples; the weights have taken it up, so make the model anew."
+                )
     return f"the loss is {loss}. If the data holds neither NaN nor infinity, lower the learning rate."
 
 
