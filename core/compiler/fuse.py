@@ -16,39 +16,13 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ir import Graph, Node, Value, uses
+from ..kernel.ir import CALLS
 from ..shapes import num_elements
 
 CONTRACTIONS = frozenset(
     {"matmul", *(f"conv{n}d{part}" for n in (1, 2, 3) for part in ("", "_input_grad", "_filter_grad"))}
 )
-DEAR = frozenset(
-    {
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "sin",
-        "cos",
-        "tan",
-        "tanh",
-        "sinh",
-        "cosh",
-        "asin",
-        "acos",
-        "atan",
-        "asinh",
-        "acosh",
-        "atanh",
-        "erf",
-        "erfc",
-        "pow",
-        "atan2",
-        "rsqrt",
-        "sigmoid",
-        "softplus",
-        "sqrt",
-    }
-)
+DEAR = frozenset(CALLS) | {"rsqrt", "softplus", "sqrt"}
 DEAR_COST, RANDOM_COST = 8, 30
 LIGHT = 4  # operations that are recomputed rather than stored and loaded
 MAX_WALKS = 3

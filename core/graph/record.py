@@ -13,7 +13,7 @@ import numpy as np
 from ..dtypes import DType, as_dtype
 from ..errors import InvalidArgumentError
 from ..ops.dispatch import pushed
-from ..ops.op import NoGradient, Op, Spec
+from ..ops.op import Op, Spec
 from .ir import Node, State, Value
 
 
@@ -117,11 +117,6 @@ def record(
     with pushed(recorder):
         result = function(*inputs)
     return recorder, inputs, result
-
-
-def has_gradient(op: Op) -> bool:
-    """Whether an op passes gradients on (a composite does by its expansion)."""
-    return op.kind == "composite" or not isinstance(op.grad, NoGradient)
 
 
 def user_line() -> str:

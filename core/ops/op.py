@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..dtypes import ANY, DType, as_dtype
+from ..dtypes import DType
 from ..shapes import Shape, broadcast_shapes
 
 __all__ = [
@@ -190,11 +190,3 @@ def find_op(name: str) -> Op:
 def registered_ops() -> Iterator[Op]:
     """Every op, in order of name."""
     return (op for _, op in sorted(_REGISTRY.items()))
-
-
-def dtype_attr(value: Any) -> str:
-    """A dtype as an attribute: its name."""
-    return as_dtype(value).name
-
-
-__all__ += ["ANY", "dtype_attr"]
