@@ -11,6 +11,7 @@ tests raise themselves (`pytest.skip`, `pytest.importorskip`) are held to the sa
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -20,6 +21,11 @@ WORDS = {
     "node": r"\bnode(js)?\b|\bnpm\b|pyodide",
     "chromium": r"chromium|playwright|browser",
 }
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
+    "--disable-gpu-watchdog",  # it ends a GPU process that shares two busy cores with everything else
+]
 MISSING = r"\b(no|not|needs?|missing|absent|without|unavailable|could not import|cannot)\b"
 
 
@@ -51,6 +57,18 @@ def require():
             pytest.skip(f"no {device}: {reason}")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def chromium(require):
+    """One browser on a software WebGPU adapter for all tests of a process: Playwright allows no second one."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    require("chromium", None if executable else "Chromium is missing. Install it: sudo apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.hookimpl(wrapper=True)

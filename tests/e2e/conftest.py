@@ -1,6 +1,5 @@
-"""A built site on a local server, and Chromium on a software WebGPU adapter."""
+"""A built site on a local server; profiles and pages in the Chromium of tests/conftest.py."""
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -9,9 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader",
-         "--disable-gpu-watchdog"]  # it ends a GPU process that shares two busy cores with everything else
 NOTE_VIOLATIONS = """
 globalThis.violations = [];
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sample }) =>
@@ -53,18 +49,6 @@ def address(site):
     yield address
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def chromium(require):
-    """One browser for all tests; every test has a context, so a profile, of its own."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    require("chromium", None if executable else "Chromium is missing. Install it: sudo apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

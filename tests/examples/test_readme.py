@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-PAGE = '<!doctype html><meta charset="utf-8"><script type="module" src="example.js"></script>'
+PAGE = ('<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">'
+        '<script type="module" src="example.js"></script>')
 
 
 def example(language: str) -> str:
@@ -38,28 +39,24 @@ def test_python_example_learns_and_saves(folder):
     assert (folder / "model.tide").stat().st_size > 1000
 
 
-def test_javascript_example_trains_the_same_file_further(folder, require):
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    require("chromium", None if chromium else "Chromium is missing. Install it: sudo apt-get install chromium")
-    from playwright.sync_api import sync_playwright
+def test_javascript_example_trains_the_same_file_further(folder, chromium):
     shutil.copytree(ROOT / "js_bindings" / "runtime", folder / "runtime")
     (folder / "example.js").write_text(example("js"))
     (folder / "index.html").write_text(PAGE)
     server = serve(folder)
-    lines = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("console", lambda message: lines.append(message.text))
-        page.on("pageerror", lambda error: lines.append(f"error: {error}"))
-        with page.expect_console_message(lambda message: message.text.startswith("saved "), timeout=60_000):
-            page.goto(f"http://127.0.0.1:{server.server_address[1]}/index.html")
-        browser.close()
+    lines, errors = [], []                 # what the example prints; what anything on the page complains about
+    page = chromium.new_page()
+    page.on("console", lambda message: (errors if message.type == "error" else lines).append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    with page.expect_console_message(lambda message: message.text.startswith("saved "), timeout=60_000):
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}/index.html")
+    page.close()
     server.shutdown()
     server.server_close()
+    assert errors == []
     losses = [float(line.split("loss ")[1]) for line in lines if "loss " in line]
     assert len(losses) == 3 and losses[-1] < losses[0], lines
-    assert lines[-1] == f"saved {(folder / 'model.tide').stat().st_size} bytes"
+    assert lines[-1] == f"saved {(folder / 'model.tide').stat().st_size} bytes", lines
 
 
 def serve(folder: Path):
