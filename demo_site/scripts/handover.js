@@ -12,21 +12,38 @@ function done(request) {
   });
 }
 
-async function store(mode) {
+/**
+ * Asks the store something and waits until the answer is on disk: a page that is left earlier takes it back.
+ * @template T
+ * @param {IDBTransactionMode} mode
+ * @param {(store: IDBObjectStore) => IDBRequest<T>} ask
+ * @returns {Promise<T>}
+ */
+async function inStore(mode, ask) {
   const opening = indexedDB.open(DATABASE, 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
   const database = await done(opening);
-  return database.transaction(STORE, mode).objectStore(STORE);
+  try {
+    const transaction = database.transaction(STORE, mode, { durability: "strict" });
+    const ended = new Promise((resolve, reject) => {
+      transaction.oncomplete = resolve;
+      transaction.onabort = () => reject(transaction.error);
+    });
+    const [answer] = await Promise.all([done(ask(transaction.objectStore(STORE))), ended]);
+    return answer;
+  } finally {
+    database.close();
+  }
 }
 
 /** @param {{bytes: Uint8Array, name: string, note: string}} model */
 export async function handOver(model) {
-  await done((await store("readwrite")).put(model, KEY));
+  await inStore("readwrite", (store) => store.put(model, KEY));
 }
 
 /** @returns {Promise<{bytes: Uint8Array, name: string, note: string} | undefined>} */
-export async function takeOver() {
-  return done((await store("readonly")).get(KEY));
+export function takeOver() {
+  return inStore("readonly", (store) => store.get(KEY));
 }
 
 /** Offers bytes as a download. */

@@ -1,4 +1,5 @@
 // The page without Python: loads model.tide, predicts, trains it further on what the visitor draws, saves it again.
+// Whatever uses the model takes turns, so that nothing is asked of a model that was just replaced.
 
 import { load } from "../runtime/index.js";
 import { argmax, Bars } from "./bars.js";
@@ -7,6 +8,7 @@ import { loadDigits } from "./digits.js";
 import { download, takeOver } from "./handover.js";
 import { drawDigit, Pad } from "./pad.js";
 import { registerServiceWorker, wireTheme } from "./shell.js";
+import { Turns } from "./turns.js";
 
 const $ = (id) => document.getElementById(id);
 const PIXELS = 64;
@@ -14,45 +16,103 @@ const BATCH = 32;
 const DRAWN_SHARE = 0.5; // of each batch: the rest are scans, so that the model keeps what it knew
 const SAMPLE = "assets/sample.tide";
 
+const turns = new Turns(); // whatever touches the model: openings, training steps, questions, saving
+let opening = new AbortController(); // the newest opening that was asked for
 let model = null;
-let fileName = "model.tide";
-let digits = null;
+let current = { name: "", note: "", device: "auto" }; // the file that the model came from, the device it was put on
+let opened = 0; // counts files, not devices
 let trained = 0;
 let training = false;
 const drawn = []; // {pixels, label}
 
 const bars = new Bars($("bars"));
-const pad = new Pad($("pad"), $("preview"), look);
+const pad = new Pad($("pad"), $("preview"), (pixels) => guarded(look)(pixels));
 const lossCurve = new Curve($("loss-chart"), {
   label: "loss", colour: "--coral", axis: "step", range: (low, high) => [0, high * 1.05],
   format: (value) => String(+value.toPrecision(2)),
 });
 
-/** Opens a file on the chosen device, in place of the present model. */
-async function open(source, name, note) {
-  setStatus("Loading");
-  hideMessage();
-  const device = document.querySelector("input[name=device]:checked").value;
-  const next = await load(source, {
-    device, onProgress: ({ loaded, total }) => setStatus(total ? `Loading ${Math.round((loaded / total) * 100)}%` : "Loading"),
+/**
+ * Opens a file when its turn comes. A later request ends one that is still under way: the newest choice wins.
+ * @param {(signal: AbortSignal) => Promise<{bytes: Uint8Array, name: string, note: string} | null>} fetchFile
+ *   null: there is nothing to open
+ */
+function open(fetchFile) {
+  opening.abort();
+  const { signal } = (opening = new AbortController());
+  return turns.take(async () => {
+    try {
+      signal.throwIfAborted();
+      hideMessage();
+      setStatus("Loading");
+      const file = await fetchFile(signal);
+      if (!file) return setStatus(model ? "Ready" : "No model yet");
+      await place(file, signal);
+      opened += 1;
+      trained = 0;
+      lossCurve.clear();
+      $("figures").textContent = "";
+      setStatus("Ready");
+      guarded(showHeldOut)();
+      guarded(look)(pad.pixels);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
   });
+}
+
+/** Puts a file on the chosen device, in place of the present model, which stays if that fails. */
+async function place({ bytes, name, note }, signal) {
+  const device = chosenDevice();
+  const next = await load(bytes, { device, signal });
+  if (signal?.aborted) {
+    await next.close();
+    signal.throwIfAborted();
+  }
   await model?.close();
-  [model, fileName] = [next, name];
-  model.addEventListener("lost", () => setStatus("The GPU was lost; restoring"));
-  model.addEventListener("restored", ({ detail }) => {
-    say(`The GPU was lost. Restored to step ${detail.step}; ${detail.lost} steps were lost.`);
-    setStatus("Ready");
-  });
-  model.addEventListener("hung", () => say("A step did not end in time; the device was given up.", true));
-  model.addEventListener("failed", ({ detail }) => say(detail.error?.message ?? "The device failed.", true));
+  model = next;
+  current = { name, note, device };
+  listen(next);
   document.body.dataset.state = "ready";
-  $("name").textContent = `${name}, ${(source.byteLength / 1e3).toFixed(0)} kB`;
+  $("name").textContent = `${name}, ${(bytes.byteLength / 1e3).toFixed(0)} kB`;
   $("note").textContent = note;
+  $("held-out").textContent = "–";
   const { kind, reason } = model.device;
   $("device").textContent = `${{ webgpu: "WebGPU", wasm: "WASM" }[kind]}: ${reason}`;
   enable();
-  setStatus("Ready");
-  await Promise.all([look(pad.pixels), showHeldOut()]);
+}
+
+function listen(next) {
+  next.addEventListener("lost", () => setStatus("The GPU was lost; restoring"));
+  next.addEventListener("restored", ({ detail }) => {
+    say(`The GPU was lost. Restored to step ${detail.step}; ${detail.lost} steps were lost.`);
+    setStatus(training ? "Training" : "Ready");
+  });
+  const over = "A step did not end in time; the device was given up. Open a file again.";
+  next.addEventListener("hung", () => say(over, true));
+  next.addEventListener("failed", ({ detail: { error } }) => say(`${error.message} Open a file again.`, true));
+}
+
+function chosenDevice() {
+  return document.querySelector("input[name=device]:checked").value;
+}
+
+/** Moves the model to the chosen device as it is now; training goes on there. If that fails, the switch goes back. */
+function switchDevice() {
+  return turns.take(async () => {
+    if (!model || current.device === chosenDevice()) return;
+    hideMessage();
+    setStatus("Loading");
+    try {
+      await place({ ...current, note: $("note").textContent, bytes: await model.save() });
+    } catch (error) {
+      document.querySelector(`input[name=device][value=${current.device}]`).checked = true;
+      throw error;
+    } finally {
+      setStatus(training ? "Training" : "Ready");
+    }
+    guarded(showHeldOut)();
+  });
 }
 
 /** One question at a time, always the newest drawing. */
@@ -62,34 +122,49 @@ async function look(pixels) {
   $("pad-hint").hidden = pixels !== null;
   enable();
   unasked = pixels;
-  if (pixels === null || !model) return bars.show(null);
+  if (pixels === null) return bars.show(null);
   if (asking) return;
   asking = true;
   try {
     while (unasked) {
-      const question = unasked;
-      unasked = null;
-      const { data } = await model.predict({ data: question, shape: [1, 8, 8, 1] });
-      if (pad.pixels) bars.show(data);
+      const answer = await turns.take(() => {
+        const question = unasked;
+        unasked = null;
+        return question && model?.predict({ data: question, shape: [1, 8, 8, 1] });
+      });
+      if (answer && pad.pixels) bars.show(answer.data);
     }
   } finally {
     asking = false;
   }
 }
 
-/** Share of the 360 held-out scans that the model gets right. */
-async function showHeldOut() {
-  digits ??= await loadDigits();
-  const { heldOut, labels } = digits;
-  const { data } = await model.predict({ data: imagesAt(heldOut), shape: [heldOut.length, 8, 8, 1] });
-  const right = heldOut.filter((index, row) => argmax(data.subarray(row * 10, row * 10 + 10)) === labels[index]).length;
-  $("held-out").textContent = `${((right / heldOut.length) * 100).toFixed(1)}% of ${heldOut.length} scans it never saw`;
+let loading = null;
+/** The scans, fetched once; after a failure the next call tries again. */
+function digits() {
+  loading ??= loadDigits().catch((error) => {
+    loading = null;
+    throw error;
+  });
+  return loading;
 }
 
-function imagesAt(indices) {
-  const images = new Float32Array(indices.length * PIXELS);
-  indices.forEach((index, row) => images.set(digits.images.subarray(index * PIXELS, (index + 1) * PIXELS), row * PIXELS));
-  return images;
+/** Share of the 360 held-out scans that the model gets right. */
+async function showHeldOut() {
+  const { images, heldOut, labels } = await digits();
+  await turns.take(async () => {
+    if (!model) return;
+    const { data } = await model.predict({ data: imagesAt(images, heldOut), shape: [heldOut.length, 8, 8, 1] });
+    const guess = (row) => argmax(data.subarray(row * 10, row * 10 + 10));
+    const right = heldOut.filter((index, row) => guess(row) === labels[index]).length;
+    $("held-out").textContent = `${((right / heldOut.length) * 100).toFixed(1)}% of ${heldOut.length} scans it never saw`;
+  });
+}
+
+function imagesAt(images, indices) {
+  const rows = new Float32Array(indices.length * PIXELS);
+  indices.forEach((index, row) => rows.set(images.subarray(index * PIXELS, (index + 1) * PIXELS), row * PIXELS));
+  return rows;
 }
 
 function addDrawing(label) {
@@ -105,8 +180,8 @@ function addDrawing(label) {
 }
 
 /** A batch: half of it drawings, chosen at random, half of it scans from the training part. */
-function makeBatch() {
-  const held = new Set(digits.heldOut);
+function makeBatch({ images, labels: all, heldOut }) {
+  const held = new Set(heldOut);
   const pixels = new Float32Array(BATCH * PIXELS);
   const labels = new Int32Array(BATCH);
   const pick = (count) => Math.floor(Math.random() * count);
@@ -117,10 +192,10 @@ function makeBatch() {
       labels[row] = sample.label;
       continue;
     }
-    let index = pick(digits.labels.length);
-    while (held.has(index)) index = pick(digits.labels.length);
-    pixels.set(digits.images.subarray(index * PIXELS, (index + 1) * PIXELS), row * PIXELS);
-    labels[row] = digits.labels[index];
+    let index = pick(all.length);
+    while (held.has(index)) index = pick(all.length);
+    pixels.set(images.subarray(index * PIXELS, (index + 1) * PIXELS), row * PIXELS);
+    labels[row] = all[index];
   }
   return { x: { data: pixels, shape: [BATCH, 8, 8, 1] }, y: { data: labels, shape: labelShape() } };
 }
@@ -131,35 +206,45 @@ function labelShape() {
   return port.shape.length === 1 ? [BATCH] : [BATCH, 1];
 }
 
+/** Trains on; each step is a turn, so that questions, a download or another device come in between. */
 async function trainFurther() {
   const steps = Math.max(1, Number($("steps").value) || 1);
+  const file = opened;
   training = true;
   enable();
   hideMessage();
   lossCurve.clear();
   setStatus("Training");
-  const begun = performance.now();
   try {
+    const scans = await digits();
+    const begun = performance.now();
     for (let step = 1; step <= steps; step++) {
-      if (model.signatures.some(({ name }) => name === "reset_metrics")) await model.run("reset_metrics"); // loss of one step
-      const { loss } = await (await model.trainStep(makeBatch())).read();
+      const loss = await turns.take(() => (opened === file ? trainOnce(makeBatch(scans)) : null));
+      if (loss === null) return say(`Another file was opened: training ended after ${step - 1} steps.`);
       trained += 1;
-      lossCurve.add(step, loss.data[0]);
-      $("figures").textContent = `step ${step} of ${steps}, ${loss.data[0].toFixed(4)}, `
+      lossCurve.add(step, loss);
+      $("figures").textContent = `step ${step} of ${steps}, ${loss.toFixed(4)}, `
         + `${((step / (performance.now() - begun)) * 1000).toFixed(0)} steps/s`;
     }
     $("note").textContent = `${trained} steps on this page`;
     setStatus("Ready");
-    await Promise.all([look(pad.pixels), showHeldOut()]);
   } finally {
     training = false;
     enable();
   }
+  await Promise.all([look(pad.pixels), showHeldOut()]);
+}
+
+/** @returns {Promise<number>} the loss of this step alone */
+async function trainOnce(batch) {
+  if (model.signatures.some(({ name }) => name === "reset_metrics")) await model.run("reset_metrics");
+  const { loss } = await (await model.trainStep(batch)).read();
+  return loss.data[0];
 }
 
 function enable() {
   const canTrain = model?.signatures.some(({ name }) => name === "train_step") ?? false;
-  $("download").disabled = !model || training;
+  $("download").disabled = !model;
   $("train").disabled = !canTrain || training || !drawn.length;
   $("forget").disabled = !drawn.length || training;
   for (const button of $("labels").children) button.disabled = !pad.pixels;
@@ -185,12 +270,16 @@ const guarded = (action) => async (...args) => {
     await action(...args);
   } catch (error) {
     say(error.message, true);
-    setStatus(model ? "Ready" : "No model yet");
+    setStatus(training ? "Training" : model ? "Ready" : "No model yet");
   }
 };
 
 const openFile = guarded(async (file) => {
-  if (file) await open(new Uint8Array(await file.arrayBuffer()), file.name, "as the file has it");
+  if (!file) return;
+  await open(async () => {
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    return { bytes, name: file.name, note: "as the file has it" };
+  });
 });
 
 for (let digit = 0; digit < 10; digit++) {
@@ -199,7 +288,10 @@ for (let digit = 0; digit < 10; digit++) {
   $("labels").append(button);
 }
 $("choose").addEventListener("click", () => $("file").click());
-$("file").addEventListener("change", () => openFile($("file").files[0]));
+$("file").addEventListener("change", () => {
+  openFile($("file").files[0]);
+  $("file").value = ""; // so that the same file can be chosen again
+});
 for (const [type, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   $("drop").addEventListener(type, (event) => {
     event.preventDefault();
@@ -207,9 +299,7 @@ for (const [type, over] of [["dragover", true], ["dragleave", false], ["drop", f
     if (type === "drop") openFile(event.dataTransfer.files[0]);
   });
 }
-$("devices").addEventListener("change", guarded(async () => {
-  if (model) await open(await model.save(), fileName, $("note").textContent);
-}));
+$("devices").addEventListener("change", guarded(switchDevice));
 $("clear").addEventListener("click", () => pad.clear());
 $("train").addEventListener("click", guarded(trainFurther));
 $("forget").addEventListener("click", () => {
@@ -217,17 +307,21 @@ $("forget").addEventListener("click", () => {
   $("samples").replaceChildren();
   enable();
 });
-$("download").addEventListener("click", guarded(async () => download(await model.save(), "model.tide")));
+const save = () => turns.take(async () => download(await model.save(), "model.tide"));
+$("download").addEventListener("click", guarded(save));
 wireTheme($("theme"), () => {
   lossCurve.restyle();
   pad.redraw();
 });
 registerServiceWorker();
-globalThis.tideflowPage = { open, get model() { return model; } }; // for tests and the curious
+globalThis.tideflowPage = { get model() { return model; } }; // for tests and the curious
 
-await guarded(async () => {
-  const handed = await takeOver();
-  if (handed) return open(handed.bytes, handed.name, handed.note);
-  const response = await fetch(SAMPLE);
-  if (response.ok) await open(new Uint8Array(await response.arrayBuffer()), "sample.tide", "sample: 15 epochs in Python");
-})();
+await guarded(() => open(async (signal) => (await takeOver().catch(() => null)) ?? sample(signal)))();
+
+/** The model that the page starts with where none was handed over. */
+async function sample(signal) {
+  const response = await fetch(SAMPLE, { signal });
+  if (!response.ok) return null;
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  return { bytes, name: "sample.tide", note: "sample: 15 epochs in Python" };
+}

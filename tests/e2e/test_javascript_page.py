@@ -38,12 +38,22 @@ def trained(chromium, address):
     return result
 
 
-def load(page, data: bytes, device: str) -> None:
+def choose(page, data: bytes, name: str = "visitors.tide") -> None:
+    """Chooses a file as the visitor does, and waits for nothing."""
+    page.set_input_files("#file", {"name": name, "mimeType": "application/octet-stream", "buffer": data})
+
+
+def wait_open(page, name: str = "visitors.tide") -> None:
+    """Until the page shows that file, and not the sample or one before it."""
+    page.wait_for_function("""(name) => document.getElementById("name").textContent.startsWith(name + ",")
+      && document.getElementById("status").textContent === "Ready" """, arg=name)
+
+
+def load(page, data: bytes, device: str, name: str = "visitors.tide") -> None:
     """Opens bytes on the JavaScript page as a chosen file would be."""
     page.click(f"#devices label:has(input[value={device}])")
-    page.set_input_files("#file", {"name": "model.tide", "mimeType": "application/octet-stream", "buffer": data})
-    page.wait_for_selector("body[data-state=ready]")
-    page.wait_for_function("() => document.getElementById('status').textContent === 'Ready'")
+    choose(page, data, name)
+    wait_open(page, name)
 
 
 def predictions(page) -> np.ndarray:
@@ -136,9 +146,8 @@ def test_model_is_handed_over_by_the_button(open_page, context):
     np.testing.assert_allclose(predictions(page), expected, atol=1e-4)
 
 
-def test_visitor_draws_labels_and_trains_further(open_page, trained):
-    page = open_page("javascript.html")
-    load(page, trained["before"], "wasm")
+def draw_sevens(page) -> None:
+    """Three drawings, each labelled 7."""
     box = page.locator("#pad").bounding_box()
     for offset in (0.45, 0.5, 0.55):
         page.mouse.move(box["x"] + offset * box["width"], box["y"] + 20)
@@ -147,11 +156,55 @@ def test_visitor_draws_labels_and_trains_further(open_page, trained):
         page.mouse.up()
         page.click("#labels button:text-is('7')")
     assert page.locator("#samples li").count() == 3
-    page.fill("#steps", "20")
+
+
+def start_training(page, steps: int) -> None:
+    """Presses Train, and waits for the third step."""
+    page.fill("#steps", str(steps))
     page.click("#train")
+    page.wait_for_function("() => /^step ([3-9]|..+) of/.test(document.getElementById('figures').textContent)")
+
+
+def test_visitor_draws_labels_and_trains_further(open_page, trained):
+    page = open_page("javascript.html")
+    load(page, trained["before"], "wasm")
+    page.wait_for_function("() => document.getElementById('held-out').textContent.includes('%')")
+    draw_sevens(page)
+    page.fill("#steps", "20")
+    page.dblclick("#train")                 # the second click must not start a second training
     page.wait_for_function("() => document.getElementById('note').textContent.startsWith('20 steps')")
     assert "step 20 of 20" in page.inner_text("#figures")
     assert "%" in page.inner_text("#held-out")
+
+
+def test_training_goes_on_while_the_device_changes_and_a_copy_is_saved(open_page, trained):
+    page = open_page("javascript.html")
+    load(page, trained["before"], "webgpu")
+    draw_sevens(page)
+    start_training(page, 60)
+    page.click("#devices label:has(input[value=wasm])")
+    page.wait_for_function("() => document.getElementById('device').textContent.startsWith('WASM')")
+    copy = download(page)
+    page.wait_for_function("() => document.getElementById('note').textContent.startsWith('60 steps')")
+    names = [name for name, values in tensors(copy).items() if "iteration" in name]
+    assert names, tensors(copy).keys()
+    before, during, after = ({name: int(tensors(data)[name][0]) for name in names}
+                             for data in (trained["before"], copy, download(page)))
+    for name in names:
+        assert before[name] < during[name] <= after[name] == before[name] + 60
+
+
+def test_another_file_ends_the_training_of_the_first(open_page, trained):
+    page = open_page("javascript.html")
+    load(page, trained["before"], "wasm")
+    draw_sevens(page)
+    start_training(page, 1000)
+    choose(page, trained["after"], "other.tide")
+    wait_open(page, "other.tide")
+    page.wait_for_selector("#train:not([disabled])")
+    assert "training ended after" in page.inner_text("#message")
+    after = download(page)
+    assert after == trained["after"], "what was not trained here is saved as it was"
 
 
 def test_page_needs_no_wasm_permission_and_no_inline_script(open_page, address, trained):
@@ -170,6 +223,28 @@ def test_broken_files_are_refused_with_a_reason_and_the_page_lives_on(open_page,
     assert len(page.inner_text("#message")) > 20
     load(page, trained["before"], "wasm")
     assert predictions(page).shape == (360, 10)
+
+
+def test_sample_that_comes_late_does_not_replace_the_visitors_file(open_page, context, trained):
+    held = []
+    context.route("**/assets/sample.tide", lambda route: held.append(route))
+    page = open_page("javascript.html")
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("sample.tide")):   # it is given up
+        load(page, trained["before"], "wasm")
+    assert len(held) == 1
+    assert page.inner_text("#name").startswith("visitors.tide")
+    np.testing.assert_allclose(predictions(page), trained["probabilities"], atol=1e-4)
+
+
+def test_the_newest_of_several_choices_wins(open_page, trained):
+    page = open_page("javascript.html")
+    for name, data in [("a.tide", trained["before"]), ("b.tide", trained["before"]), ("c.tide", trained["after"])]:
+        choose(page, data, name)
+    page.click("#devices label:has(input[value=wasm])")
+    wait_open(page, "c.tide")
+    page.wait_for_function("() => document.getElementById('device').textContent.startsWith('WASM')")
+    assert page.inner_text("#device") == "WASM: asked for"
+    assert download(page) == trained["after"]
 
 
 def test_lost_device_is_restored_and_training_goes_on(open_page, context, trained):
