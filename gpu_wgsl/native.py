@@ -26,6 +26,7 @@ from ..program.plan import align
 __all__ = ["DEFAULT_LIMITS", "NativeGpu", "adapters", "open_device"]
 
 SLOT = 256                      # bytes of a step's uniform slot, and the alignment of dynamic offsets
+ITERATION = 16                  # bytes bound for an iteration number
 LOOP_DEPTH = 4
 EMPTY = 16                      # bytes bound for a region without elements: a shader may see it as an array of vec4
 
@@ -214,7 +215,7 @@ class NativeGpu:
         return self._pipelines[key]
 
     def _group_layout(self, storage: int, slot: bool, depth: int) -> Any:
-        """Storage buffers first, then the uniform slot, then one iteration number per enclosing loop."""
+        """Storage buffers 0..n-1, the uniform slot n, and from n+1 on one iteration number per enclosing loop."""
         key = (storage, slot, depth)
         if key not in self._group_layouts:
             visibility = self._wgpu.ShaderStage.COMPUTE
@@ -223,7 +224,7 @@ class NativeGpu:
             if slot:
                 entries.append({"binding": storage, "visibility": visibility, "buffer": {"type": "uniform"}})
             for level in range(depth):
-                entries.append({"binding": storage + slot + level, "visibility": visibility,
+                entries.append({"binding": storage + 1 + level, "visibility": visibility,
                                 "buffer": {"type": "uniform", "has_dynamic_offset": True}})
             self._group_layouts[key] = self._device.create_bind_group_layout(entries=entries)
         return self._group_layouts[key]
@@ -280,23 +281,24 @@ class NativeGpu:
             index += 1
 
     def _bind_group(self, launch: Launch, start: int, bound: Bound, depth: int) -> Any:
-        resources = []
+        storage = len(launch.step.regions)
+        resources: dict[int, dict[str, Any]] = {}
         allowed = self._limits["maxStorageBufferBindingSize"]
-        for region in launch.step.regions:
+        for binding, region in enumerate(launch.step.regions):
             span = bound.spans[region]
             size = align(span.size, 4) or EMPTY
             if size > allowed:
                 raise DeviceLimitError(f"a region of {size} bytes needs maxStorageBufferBindingSize {size}, "
                                        f"this device allows {allowed}. Use a smaller batch or device='cpu'.")
-            resources.append({"buffer": span.buffer.handle, "offset": span.offset, "size": size})
+            resources[binding] = {"buffer": span.buffer.handle, "offset": span.offset, "size": size}
         slot = bool(launch.step.uniforms or launch.step.scalars)
         if slot:
-            resources.append({"buffer": bound.buffers[0].handle, "offset": start * 4, "size": SLOT})
-        if depth:
-            resources += [{"buffer": bound.buffers[1].handle, "offset": 0, "size": 4}] * depth
+            resources[storage] = {"buffer": bound.buffers[0].handle, "offset": start * 4, "size": SLOT}
+        for level in range(depth):
+            resources[storage + 1 + level] = {"buffer": bound.buffers[1].handle, "offset": 0, "size": ITERATION}
         return self._device.create_bind_group(
-            layout=self._group_layout(len(launch.step.regions), slot, depth),
-            entries=[{"binding": i, "resource": resource} for i, resource in enumerate(resources)])
+            layout=self._group_layout(storage, slot, depth),
+            entries=[{"binding": number, "resource": resource} for number, resource in resources.items()])
 
     def unbind(self, bound: Bound) -> None:
         bound.commands.clear()

@@ -210,8 +210,8 @@ def loop_model(limit=1000):
     code = """
 struct Number { i: u32 }
 @group(0) @binding(0) var<storage, read_write> total: array<u32>;
-@group(0) @binding(1) var<uniform> outer: Number;
-@group(0) @binding(2) var<uniform> inner: Number;
+@group(0) @binding(2) var<uniform> outer: Number;
+@group(0) @binding(3) var<uniform> inner: Number;
 @compute @workgroup_size(1) fn main() { total[outer.i] = total[outer.i] + 10u * outer.i + inner.i; }"""
     clear = """
 @group(0) @binding(0) var<storage, read_write> total: array<u32>;
