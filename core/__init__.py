@@ -33,8 +33,8 @@ from .dtypes import (
     uint64,
 )
 from .dtypes import bool_ as bool  # noqa: A004
+from .eager import run_op as _run_op
 from .eager.context import device, executing_eagerly
-from .eager.run_op import EAGER as _EAGER
 from .eager.tensor import Tensor, constant, convert_to_tensor, is_tensor
 from .eager.variable import Variable
 from .function.function import function

@@ -12,33 +12,88 @@ from ..ops import dispatch
 from ..ops.op import Composite, Op, Spec
 from .tensor import EagerTensor, from_python, wrap
 
+# What the shape rule of an op said: (op, dtype and shape of each input, attributes) -> (dtype, numpy dtype) of the
+# output, a list of these, or EXPAND. A rule depends on nothing else, so it runs once for each; a refusal is not kept.
+_known: dict[Any, Any] = {}
+_MOST = 4096
+_EXPAND = ()
 
-class Eager:
-    """The interpreter at the bottom of the stack."""
 
-    def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        """The outputs as eager tensors. The shape rule runs first, so that a wrong shape or dtype gives the op's
-        own message.
-        """
-        kind = type(op)
-        if op.kind == "composite" and kind.numpy is Composite.numpy:
-            return op.expand(*inputs, **attrs)  # type: ignore[attr-defined]
-        arrays: list[Any] = []
-        specs: list[Any] = []
-        for x in inputs:
-            if x is None:
-                arrays.append(None)
-                specs.append(None)
-            elif type(x) is EagerTensor or hasattr(x, "host"):
-                arrays.append(x.host())
-                specs.append(Spec(x.sizes, x.dtype))
-            else:
-                return _not_eager(op, inputs, attrs)
-        made = op.infer(*specs, **attrs)
-        result = op.numpy(*arrays, **attrs)
-        if isinstance(made, tuple):
-            return tuple(_tensor(a, s) for a, s in zip(result, made, strict=True))
-        return _tensor(result, made)
+def run_now(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """The outputs as eager tensors; plain values among the inputs become constants. The shape rule runs before the
+    kernel, so that a wrong shape or dtype gives the op's own message.
+    """
+    arrays: list[Any] = []
+    parts: list[Any] = [op]
+    for x in inputs:
+        if x.__class__ is EagerTensor:
+            array = x._array
+            arrays.append(x.host() if array is None else array)
+            parts.append(x.dtype.code)
+            parts.append(x.sizes)
+        elif x is None:
+            arrays.append(None)
+            parts.append(None)
+        else:
+            return _run_mixed(op, inputs, attrs)
+    if attrs:
+        parts.append(tuple(attrs.items()))
+    key = tuple(parts)
+    try:
+        known = _known.get(key)
+    except TypeError:                           # an attribute that cannot be a key
+        known = None
+    if known is None:
+        known = _infer(op, inputs, attrs, key)
+    if known is _EXPAND:
+        return op.expand(*inputs, **attrs)  # type: ignore[attr-defined]
+    made = op.numpy(*arrays, **attrs)
+    if known.__class__ is list:
+        return tuple(_tensor(a, *k) for a, k in zip(made, known, strict=True))
+    dtype, wanted = known
+    if made.__class__ is not np.ndarray:
+        made = np.asarray(made)
+    if made.dtype is not wanted and made.dtype != wanted:
+        made = made.astype(wanted)
+    return EagerTensor(made, dtype)
+
+
+def _infer(op: Op, inputs: Sequence[Any], attrs: dict[str, Any], key: Any) -> Any:
+    """What the shape rule says, kept under the key."""
+    if _expands(op):
+        known: Any = _EXPAND
+    else:
+        made = op.infer(*(None if x is None else Spec(x.sizes, x.dtype) for x in inputs), **attrs)
+        several = isinstance(made, tuple)
+        known = [(s.dtype, s.dtype.numpy) for s in made] if several else (made.dtype, made.dtype.numpy)
+    if len(_known) >= _MOST:
+        _known.clear()
+    try:
+        _known[key] = known
+    except TypeError:
+        pass
+    return known
+
+
+def _run_mixed(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """Inputs that are not all eager tensors: plain values, variables; symbolic Keras inputs, which record the op."""
+    inputs = dispatch.converted(op, inputs)
+    if _expands(op):
+        return op.expand(*inputs, **attrs)  # type: ignore[attr-defined]
+    values: list[Any] = []
+    for x in inputs:
+        if x is None or x.__class__ is EagerTensor:
+            values.append(x)
+        elif hasattr(x, "host"):
+            values.append(EagerTensor(x.host(), x.dtype))
+        else:
+            return _not_eager(op, inputs, attrs)
+    return run_now(op, values, attrs)
+
+
+def _expands(op: Op) -> bool:
+    """Whether the op has no kernel on the host, only an expansion."""
+    return op.kind == "composite" and type(op).numpy is Composite.numpy
 
 
 def _not_eager(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
@@ -52,11 +107,9 @@ def _not_eager(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     )
 
 
-def _tensor(array: Any, spec: Any) -> EagerTensor:
-    array = np.asarray(array)
-    if array.dtype != spec.dtype.numpy:
-        array = array.astype(spec.dtype.numpy)
-    return EagerTensor(array, spec.dtype)
+def _tensor(made: Any, dtype: Any, wanted: Any) -> EagerTensor:
+    array = np.asarray(made)
+    return EagerTensor(array if array.dtype == wanted else array.astype(wanted), dtype)
 
 
 def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
@@ -68,6 +121,5 @@ def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
     return tuple(o.host() for o in out) if isinstance(out, tuple) else out.host()
 
 
-EAGER = Eager()
-dispatch.install(EAGER, from_python, on_host)
-__all__ = ["EAGER", "on_host", "wrap"]
+dispatch.install(run_now, from_python, on_host)
+__all__ = ["on_host", "run_now", "wrap"]

@@ -7,39 +7,77 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType, as_dtype, bool_, int32, string
-from ..ops.dispatch import apply, interpreters
+from ..dtypes import DType, as_dtype, bool_, float32, int32, string
+from ..ops.dispatch import Value, _stack, apply
 from ..ops.operators import Tensor
+from ..ops.silence import FLAGS, IGNORE, enter, leave
 
 __all__ = ["EagerTensor", "Tensor", "constant", "convert_to_tensor", "is_tensor"]
 
+_FLOAT32 = np.dtype(np.float32)
 
-def _operator(name: str, function: Callable[..., Any], kinds: str, reflected: bool = False,
-              compares: bool = False) -> Callable[[EagerTensor, Any], Any]:
+
+def _operator(name: str, function: Callable[..., Any], kinds: str, *, reflected: bool = False,
+              compares: bool = False, plain: bool = True, **attrs: Any) -> Callable[[EagerTensor, Any], Any]:
     """An operator of eager tensors that asks numpy at once where nothing watches: both operands on the host, of one
-    dtype whose kind is in `kinds`, or the other a plain number that fits. All else, and every failure, goes through
-    `apply`, which explains it.
+    dtype whose kind is in `kinds`, or (`plain`) the other a Python number that fits. All else, and every failure, goes
+    through `apply`, which explains it.
     """
+    quick = not FLAGS or compares                       # numpy has nothing to warn of
 
     def operator(self: EagerTensor, other: Any) -> Any:
         a = self._array
-        if a is not None and not interpreters() and a.dtype.kind in kinds:
+        if a is not None and not _stack() and a.dtype.kind in kinds:
             if other.__class__ is EagerTensor:
-                b = other._array if other.dtype is self.dtype else None
+                b, silent = other._array if other.dtype is self.dtype else None, quick
             else:
-                plain = other.__class__
-                b = other if (plain is float and a.dtype.kind == "f") or (plain is int and not compares) else None
+                kind, silent = other.__class__, False   # numpy warns of a number that the dtype cannot hold
+                fits = plain and ((kind is float and a.dtype.kind == "f")
+                                  or (kind is int and (not compares or (0 <= other < 128))))
+                b = other if fits else None
             if b is not None:
+                token = None if silent else enter(IGNORE)
                 try:
-                    with np.errstate(all="ignore"):
-                        made = np.asarray(function(b, a) if reflected else function(a, b))
+                    made = function(b, a) if reflected else function(a, b)
                 except (ValueError, OverflowError):
-                    pass                                # sizes that do not fit, a number out of range
-                else:
+                    made = None                         # sizes that do not fit, a number out of range
+                finally:
+                    if not silent:
+                        leave(token)
+                if made is not None:
+                    made = made if made.__class__ is np.ndarray else np.asarray(made)
                     return EagerTensor(made, bool_ if compares else self.dtype)
-        return apply(name, other, self) if reflected else apply(name, self, other)
+        return apply(name, other, self, **attrs) if reflected else apply(name, self, other, **attrs)
 
     return operator
+
+
+def _unary(name: str, function: Callable[..., Any], kinds: str) -> Callable[[EagerTensor], Any]:
+    """The same for one operand; `function` gives no reason to warn."""
+
+    def operator(self: EagerTensor) -> Any:
+        a = self._array
+        if a is not None and not _stack() and a.dtype.kind in kinds:
+            return EagerTensor(np.asarray(function(a)), self.dtype)
+        return apply(name, self)
+
+    return operator
+
+
+def _floordiv(a: Any, b: Any) -> Any:
+    """As the op's kernel; zeros among integers are for the op to find."""
+    if a.dtype.kind == "f":
+        return np.floor(np.true_divide(a, b))
+    return np.floor_divide(a, b) if b.__class__ is int and b > 0 else None
+
+
+def _floormod(a: Any, b: Any) -> Any:
+    return np.mod(a, b) if a.dtype.kind == "f" or (b.__class__ is int and b > 0) else None
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    """The plain product of two matrices; None for what needs more."""
+    return np.matmul(a, b) if a.ndim == 2 == b.ndim and a.itemsize > 2 else None
 
 
 class EagerTensor(Tensor):
@@ -55,10 +93,30 @@ class EagerTensor(Tensor):
     __rmul__ = _operator("multiply", np.multiply, "fiu", reflected=True)
     __truediv__ = _operator("truediv", np.true_divide, "f")
     __rtruediv__ = _operator("truediv", np.true_divide, "f", reflected=True)
+    __floordiv__ = _operator("floordiv", _floordiv, "fi")
+    __mod__ = _operator("floormod", _floormod, "fi")
+    __pow__ = _operator("pow", np.power, "fi")
+    __matmul__ = _operator("matmul", _matmul, "f", plain=False, transpose_a=False, transpose_b=False)
     __lt__ = _operator("less", np.less, "fiu", compares=True)
     __le__ = _operator("less_equal", np.less_equal, "fiu", compares=True)
     __gt__ = _operator("greater", np.greater, "fiu", compares=True)
     __ge__ = _operator("greater_equal", np.greater_equal, "fiu", compares=True)
+    __and__ = _operator("logical_and", np.logical_and, "b", plain=False)
+    __or__ = _operator("logical_or", np.logical_or, "b", plain=False)
+    __xor__ = _operator("not_equal", np.not_equal, "b", plain=False)
+    __neg__ = _unary("negative", np.negative, "fi")
+    __abs__ = _unary("abs", np.abs, "fi")
+    __invert__ = _unary("logical_not", np.logical_not, "b")
+    _equal = _operator("equal", np.equal, "fiub", compares=True)
+    _differs = _operator("not_equal", np.not_equal, "fiub", compares=True)
+
+    def __eq__(self, other: object) -> Any:
+        return False if other is None else self._equal(other)
+
+    def __ne__(self, other: object) -> Any:
+        return True if other is None else self._differs(other)
+
+    __hash__ = Tensor.__hash__
 
     def __init__(
         self,
@@ -68,16 +126,16 @@ class EagerTensor(Tensor):
         fetch: Callable[[], np.ndarray[Any, Any]] | None = None,
     ) -> None:
         self._array = array
-        self._fetch = fetch
         self.dtype = dtype
-        self.sizes = tuple(array.shape) if sizes is None else sizes  # type: ignore[union-attr]
+        self.sizes = array.shape if sizes is None else sizes  # type: ignore[union-attr]
+        if fetch is not None:
+            self._fetch = fetch
 
     def host(self) -> np.ndarray[Any, Any]:
         """The value, not to be changed by the caller."""
         if self._array is None:
-            assert self._fetch is not None
             self._array = np.asarray(self._fetch(), dtype=self.dtype.numpy)
-            self._fetch = None
+            del self._fetch
         return self._array
 
     def numpy(self) -> Any:
@@ -132,8 +190,6 @@ def shown(array: np.ndarray[Any, Any]) -> str:
 
 def is_tensor(x: Any) -> bool:
     """Whether x is a tensor or a variable."""
-    from ..ops.dispatch import Value
-
     return isinstance(x, Value)
 
 
@@ -248,8 +304,8 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
 
     Lists that hold traced tensors are stacked. Raises ValueError if the dtypes differ.
     """
-    from ..ops.dispatch import Value
-
+    if value.__class__ is EagerTensor and (dtype is None or dtype is value.dtype):
+        return value
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(value, Value):
         if wanted is not None and value.dtype is not wanted:
@@ -273,6 +329,8 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
 
 def from_python(value: Any, dtype: DType | None) -> Any:
     """The conversion that `apply` uses for plain values beside tensors of `dtype`."""
+    if value.__class__ is float and dtype is float32 and -3e38 < value < 3e38:
+        return EagerTensor(np.array(value, _FLOAT32), float32)
     if dtype is None or (isinstance(value, np.ndarray) and dtype is string):
         return convert_to_tensor(value)
     if isinstance(value, np.ndarray):

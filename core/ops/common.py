@@ -11,6 +11,7 @@ from ..dtypes import DType, bool_
 from ..errors import InvalidArgumentError
 from ..shapes import Shape, Size, broadcast_shapes
 from .op import Case, Elementwise, Op, Spec, case
+from .silence import IGNORE, enter, leave
 
 __all__ = [
     "Binary",
@@ -33,8 +34,12 @@ __all__ = [
 
 def quiet(function: Callable[..., Any], *arrays: Any) -> np.ndarray[Any, Any]:
     """The array that a numpy function gives, without warnings: infinities and NaN are silent in TensorFlow."""
-    with np.errstate(all="ignore"):
-        return np.asarray(function(*arrays))
+    token = enter(IGNORE)
+    try:
+        made = function(*arrays)
+    finally:
+        leave(token)
+    return made if made.__class__ is np.ndarray else np.asarray(made)  # type: ignore[no-any-return]
 
 
 def contiguous(array: Any) -> np.ndarray[Any, Any]:

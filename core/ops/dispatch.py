@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from ..dtypes import DType
-from .op import Op, find_op
+from .op import _REGISTRY, Op, find_op
 
 __all__ = ["Interpreter", "Value", "apply", "below", "interpreters", "pushed"]
 
@@ -34,16 +34,18 @@ class Interpreter(Protocol):
 
 
 _STACK: ContextVar[tuple[Interpreter, ...]] = ContextVar("tideflow_interpreters", default=())
-_hooks: dict[str, Callable[..., Any]] = {}
+_stack = _STACK.get
+_convert: Callable[[Any, DType | None], Value]
+_host: Callable[..., Any]
+_run_now: Callable[[Op, Sequence[Any], dict[str, Any]], Any]
 
 
-def install(eager: Interpreter, convert: Callable[[Any, DType | None], Value], host: Callable[..., Any]) -> None:
-    """Called once by the eager floor: the interpreter at the bottom, the conversion of plain values, and host
-    evaluation.
+def install(run: Callable[..., Any], convert: Callable[[Any, DType | None], Value], host: Callable[..., Any]) -> None:
+    """Called once by the eager floor: what runs an op where no interpreter is on the stack (it converts plain values
+    itself), the conversion of plain values, and host evaluation.
     """
-    _hooks["eager"] = eager  # type: ignore[assignment]
-    _hooks["convert"] = convert
-    _hooks["host"] = host
+    global _run_now, _convert, _host
+    _run_now, _convert, _host = run, convert, host
 
 
 def interpreters() -> tuple[Interpreter, ...]:
@@ -84,27 +86,32 @@ def below(interpreter: Interpreter) -> Iterator[None]:
 
 def convert(value: Any, dtype: DType | None = None) -> Value:
     """A Value as it is; anything else as a constant, of `dtype` if given."""
-    return value if isinstance(value, Value) else _hooks["convert"](value, dtype)
+    return value if isinstance(value, Value) else _convert(value, dtype)
 
 
 def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
     """Runs a function of tensors on numpy arrays, on the host, and returns arrays."""
-    return _hooks["host"](function, arrays)
+    return _host(function, arrays)
+
+
+def converted(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The inputs as Values: plain ones become constants of the dtype that their siblings have; None stays (absent)."""
+    if all(isinstance(x, Value) or x is None for x in inputs):
+        return inputs
+    same = range(len(inputs)) if op.same is None else op.same
+    like = next((x.dtype for i, x in enumerate(inputs) if isinstance(x, Value) and i in same), None)
+    return tuple(
+        x if x is None or isinstance(x, Value) else _convert(x, like if i in same else None)
+        for i, x in enumerate(inputs)
+    )
 
 
 def apply(name: str | Op, *inputs: Any, **attrs: Any) -> Any:
     """Runs an op. Plain values among the inputs become constants of the dtype that their siblings have; None stays
     (absent).
     """
-    op = find_op(name) if isinstance(name, str) else name
-    if not all(isinstance(x, Value) or x is None for x in inputs):
-        like = next(
-            (x.dtype for i, x in enumerate(inputs) if isinstance(x, Value) and (op.same is None or i in op.same)), None
-        )
-        inputs = tuple(
-            x if x is None or isinstance(x, Value) else convert(x, like if op.same is None or i in op.same else None)
-            for i, x in enumerate(inputs)
-        )
-    stack = _STACK.get()
-    top = stack[-1] if stack else _hooks["eager"]
-    return top.run(op, inputs, attrs)  # type: ignore[union-attr]
+    op: Any = _REGISTRY.get(name) or find_op(name) if name.__class__ is str else name  # type: ignore[call-overload]
+    stack = _stack()
+    if not stack:
+        return _run_now(op, inputs, attrs)
+    return stack[-1].run(op, converted(op, inputs), attrs)
