@@ -11,7 +11,8 @@ const PACKAGES = ["numpy", "flatbuffers", "tideflow"];
 let python = null; // the page module, see python/page.py
 let busy = Promise.resolve();
 let running = false;
-let stopFlag = new Uint8Array(2); // shared with the page where it is isolated: [Pyodide's interrupt, please stop]
+let stopFlag = new Uint8Array(2); // [Pyodide's interrupt, please stop]
+let isolated = false; // then the page shares the flags, and resets them
 let waiting; // pixels to look at while a run is going on
 
 const send = (event, fields = {}) => postMessage({ event, ...fields });
@@ -37,6 +38,7 @@ const methods = {
     send("loading", { text: "Importing Tideflow" });
     if (interrupt) {
       stopFlag = new Uint8Array(interrupt);
+      isolated = true;
       pyodide.setInterruptBuffer(stopFlag.subarray(0, 1));
     }
     await gpu;
@@ -51,8 +53,6 @@ const methods = {
 
   /** Runs the code of the editor. @param {{code: string, device: string, snapshots: boolean}} argument */
   async run({ code, device, snapshots }) {
-    running = true;
-    stopFlag.fill(0);
     try {
       return plain(await python.run(code, device, snapshots));
     } finally {
@@ -82,6 +82,10 @@ onmessage = async ({ data: { id, method, argument } }) => {
   if (method === "stop") {
     stopFlag[1] = 1;
     return;
+  }
+  if (method === "run") {
+    running = true; // at once: what comes before it is this run's turn is for this run
+    if (!isolated) stopFlag[1] = 0;
   }
   if (method === "look" && running) {
     waiting = argument;

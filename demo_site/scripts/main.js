@@ -6,7 +6,7 @@ import { Curve } from "./curves.js";
 import { loadDigits } from "./digits.js";
 import { download, handOver } from "./handover.js";
 import { drawDigit, Pad } from "./pad.js";
-import { PythonClient } from "./python-client.js";
+import { PythonClient, WorkerEnded } from "./python-client.js";
 import { registerServiceWorker, wireTheme } from "./shell.js";
 
 const $ = (id) => document.getElementById(id);
@@ -42,6 +42,7 @@ model.fit(x_train, y_train, batch_size=32, epochs=15,
 let epochs = 0;
 let steps = null;
 let run = null; // the promise of the current run
+let runs = 0;
 let snapshot = null; // the last model of a tab that cannot interrupt Python
 let stopping = false;
 
@@ -100,6 +101,8 @@ function showProgress({ epoch, batch, rate, ended, logs }) {
 async function start() {
   if (document.body.dataset.state !== "ready") return;
   setState("running", "Tracing and compiling");
+  runs += 1;
+  $("download").disabled = $("continue").disabled = true; // they would wait for the run, and surprise after it
   $("output").textContent = "";
   $("output").hidden = true;
   $("mistakes").hidden = true;
@@ -112,7 +115,7 @@ async function start() {
   try {
     outcome = await run;
   } catch (error) {
-    if (stopping) return; // `stop` brings the page back
+    if (error instanceof WorkerEnded) return; // `stop` brings the page back
     outcome = { ended: "failed", message: error.message };
     print(error.message);
   }
@@ -122,10 +125,11 @@ async function start() {
 async function finish({ ended, message }) {
   if (stopping) ended = "stopped"; // whatever the interrupted code made of it
   stopping = false;
+  const mine = runs;
   const texts = { finished: "Done", stopped: "Stopped: the model is as it was at that step", failed: message };
   setState("ready", texts[ended]);
   document.body.dataset.ended = ended;
-  if (await tryModel()) await showMistakes();
+  if (await tryModel() && mine === runs) await showMistakes(mine);
 }
 
 async function stop() {
@@ -135,15 +139,20 @@ async function stop() {
   $("stop").disabled = true;
   if (await client.stop(run)) return;
   setState("loading", "Starting Python again");
-  await client.start();
-  if (snapshot) await client.request("restore", snapshot);
+  try {
+    await client.start();
+    if (snapshot) await client.request("restore", snapshot);
+  } catch (error) {
+    stopping = false;
+    return fail(error);
+  }
   await finish({ ended: "stopped" });
 }
 
 /** Enables what needs a model; false if there is none. */
 async function tryModel() {
   const probabilities = await client.request("look", pad.pixels ?? new Float32Array(64)).catch(() => null);
-  $("download").disabled = $("continue").disabled = !probabilities;
+  $("download").disabled = $("continue").disabled = !probabilities || document.body.dataset.state !== "ready";
   if (probabilities && pad.pixels) bars.show(probabilities);
   return Boolean(probabilities);
 }
@@ -166,7 +175,8 @@ async function look(pixels) {
   asking = false;
 }
 
-async function showMistakes() {
+/** @param {number} mine  the run that they belong to: a later one has mistakes of its own */
+async function showMistakes(mine) {
   let probabilities;
   try {
     probabilities = await client.request("testDigits");
@@ -174,6 +184,7 @@ async function showMistakes() {
     return; // a model for something else than digits
   }
   const { images, labels, heldOut } = await loadDigits();
+  if (mine !== runs) return;
   const wrong = [];
   heldOut.forEach((index, row) => {
     const guess = argmax(probabilities.subarray(row * 10, row * 10 + 10));
@@ -236,8 +247,13 @@ $("download").addEventListener("click", guarded(async () => {
   download(bytes, name);
 }));
 $("continue").addEventListener("click", guarded(async () => {
-  await handOver(await saveModel());
-  location.href = "javascript.html";
+  $("continue").disabled = true;
+  try {
+    await handOver(await saveModel());
+    location.href = "javascript.html";
+  } finally {
+    $("continue").disabled = false;
+  }
 }));
 wireTheme($("theme"), () => {
   lossCurve.restyle();
@@ -251,7 +267,10 @@ try {
   showAbout(await client.start());
   setState("ready", "Ready");
 } catch (error) {
-  document.body.dataset.state = "failed";
-  setStatus("Python could not be started");
+  fail(error);
+}
+
+function fail(error) {
+  setState("failed", "Python could not be started");
   print(error.message);
 }

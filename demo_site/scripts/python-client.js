@@ -5,6 +5,9 @@ const POLITE = 600; // ms for `fit` to see that it should stop, which it looks f
 const ASK_AGAIN = 400; // ms between two signals
 const PATIENCE = 4000; // ms until a Stop that is not obeyed ends the worker
 
+/** What every request of a worker fails with that was ended on purpose. */
+export class WorkerEnded extends Error {}
+
 /** One Python worker; a fresh one is started when the old one had to be ended. */
 export class PythonClient {
   #worker;
@@ -26,6 +29,7 @@ export class PythonClient {
 
   /** @param {string} method @param {unknown} [argument] @param {Transferable[]} [transfer] */
   request(method, argument, transfer = []) {
+    if (method === "run") this.#interrupt?.fill(0); // here and now: a Stop may come before the worker gets to it
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#requests.set(id, { resolve, reject });
@@ -61,7 +65,7 @@ export class PythonClient {
 
   /** Ends the worker whatever it does, and begins a fresh one; everything asked of the old one fails. */
   end() {
-    const reason = new Error("stopped");
+    const reason = new WorkerEnded("stopped");
     this.#worker.terminate();
     for (const { reject } of this.#requests.values()) reject(reason);
     this.#requests.clear();

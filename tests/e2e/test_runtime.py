@@ -272,6 +272,42 @@ with warnings.catch_warnings(record=True) as caught:
     w = executor.run("peek")["w_now"].numpy().tolist()
 json.dumps([after, w, [str(w.message) for w in caught]])
 """))
-    assert answer[1] == [3.0, 4.0, 5.0, 6.0]        # no snapshot: from the start, the last step again, and this one
-    assert answer[0] == [[9.0, 10.5, 13.0, 16.5], [13.0, 16.5, 21.0, 26.5]]     # counters are Python's and go on
-    assert len(answer[2]) == 1 and "steps are lost" in answer[2][0]
+    assert answer[1] == [2.0, 3.0, 4.0, 5.0]        # no copy yet, and inputs that are gone: from the start, this one
+    assert answer[0] == [[0.0, 1.0, 3.0, 6.0], [2.0, 5.0, 9.0, 14.0]]       # counters go back with the weights
+    assert len(answer[2]) == 1
+    assert "1 steps since then were repeated, 3 are lost" in answer[2][0]
+
+
+def test_fit_in_the_tab_loses_nothing_with_the_gpu_device(python):
+    answer = json.loads(python("""
+import json, warnings
+import numpy as np, tideflow as tf
+from js import loseDevice
+
+class Lose(tf.keras.callbacks.Callback):
+    def __init__(self, *when):
+        super().__init__()
+        self.when, self.seen = when, 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen in self.when:
+            loseDevice()
+
+def trained(*lose):
+    tf.keras.utils.set_random_seed(11)
+    x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    y = x.sum(1, keepdims=True)
+    model = tf.keras.Sequential([tf.keras.layers.Dense(8, "relu"), tf.keras.layers.Dropout(0.4),
+                                 tf.keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with tf.device("gpu"):
+        history = model.fit(x, y, epochs=3, batch_size=8, verbose=0, callbacks=[Lose(*lose)]).history
+        return [w.tolist() for w in model.get_weights()], history
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    same = [trained(*lose) == trained() for lose in ((3,), (8, 21), (24,))]
+json.dumps([same, [str(w.message) for w in caught]])
+"""))
+    assert answer[0] == [True, True, True]
+    assert len(answer[1]) == 4 and all("nothing is lost" in text for text in answer[1])

@@ -73,6 +73,19 @@ def test_main_thread_is_free_during_fit_and_stop_acts_within_a_second(open_page,
     page.wait_for_selector("#download:not([disabled])")
 
 
+def test_stop_pressed_at_once_stops_and_the_page_runs_again(open_page):
+    page = open_page("index.html")
+    code = default_code(page, epochs=500)
+    for _ in range(2):
+        start(page, code, "wasm")
+        assert page.is_disabled("#run") and page.is_disabled("#download")
+        page.click("#stop")
+        page.wait_for_selector("body[data-ended=stopped]")
+    run(page, default_code(page, epochs=1), "wasm")
+    page.wait_for_selector("#download:not([disabled])")
+    assert accuracy(held_out_probabilities(page)) > 0.5
+
+
 def test_stop_without_isolation_ends_the_worker_and_restores_the_last_snapshot(open_page):
     page = open_page("index.html")
     wait_ready(page)
@@ -143,7 +156,8 @@ def test_everything_works_offline_after_the_first_visit(open_page, context):
     assert page.evaluate("() => crossOriginIsolated")
     run(page, default_code(page, epochs=1), "wasm")
     page.goto(page.url.replace("index.html", "javascript.html"))
-    page.wait_for_selector("body")
+    page.wait_for_selector("body[data-state=ready]")
+    page.wait_for_function("() => document.getElementById('held-out').textContent.includes('%')")
     context.set_offline(False)
 
 
