@@ -226,7 +226,8 @@ class Body:
         home = block.home(x.axes - self.lanes)
         if x not in home.folds:
             members = [f for f in self.groups.get(x, [x])
-                       if home is block.home(f.axes - self.lanes) and f not in home.folds
+                       if f.axes - self.lanes <= home.bound and home is block.home(f.axes - self.lanes)
+                       and f not in home.folds
                        and self.skips.get(f) == self.skips.get(x)]
             self._write_loop(members, home)
         return home.folds[x]

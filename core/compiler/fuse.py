@@ -78,11 +78,13 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
     fusion = Fusion()
     aligned: dict[Value, bool] = {}
     content: dict[Value, str] = {}  # root -> "", "fold" or "contraction": what is inside it already
+    behind: dict[Value, list[Node]] = {}  # the nodes with loops that read a value, by way of movement or at once
     for node in reversed(graph.nodes):
         for v in node.outputs:
             consumers = readers.get(v, [])
             if v not in results and not consumers:
                 continue
+            behind[v] = [h for c in consumers for h in ([c] if is_heavy(c) else _behind_movement(c, behind))]
             roots: set[Value] = set()
             same_index = True
             place = v in results or is_step(node)
@@ -92,13 +94,14 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
                         roots.add(w)
                     elif w in fusion.roots:
                         roots |= fusion.roots[w]
-                place = place or (is_step(c) and c.inputs[len(c.outputs)] is v) or _must_place(v, c, costs)
+                place = place or (is_step(c) and c.inputs[len(c.outputs)] is v)
                 same_index = (
                     same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
                 )
             movement = is_movement(node)
             if not place and not movement:
-                place = not fuse or _dearer_inline(v, node, roots, same_index, costs, content)
+                place = not fuse or any(_must_place(v, h, costs) for h in behind[v])
+                place = place or _dearer_inline(v, node, roots, same_index, costs, content)
             if place:
                 fusion.placed[v] = None
                 aligned[v] = True
@@ -112,6 +115,10 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
                     for r in roots:
                         content[r] = "contraction" if node.op.name in CONTRACTIONS else "fold"
     return fusion
+
+
+def _behind_movement(consumer: Node, behind: dict[Value, list[Node]]) -> list[Node]:
+    return [h for w in consumer.outputs for h in behind.get(w, ())] if is_movement(consumer) else []
 
 
 def _limit_loads(graph: Graph, fusion: Fusion) -> None:
@@ -153,8 +160,6 @@ def _pointwise(v: Value, consumer: Node) -> bool:
 
 def _must_place(v: Value, consumer: Node, costs: _Costs) -> bool:
     """Whether a consumer that loops over v reads it too often to recompute it."""
-    if not is_heavy(consumer) or (v.node is not None and is_movement(v.node)):
-        return False
     if costs.folds[v]:
         return True
     if consumer.op.name in CONTRACTIONS:
@@ -210,7 +215,11 @@ def _large(x: Value, like: Value) -> bool:
     """Whether reading x for each element of `like` is a load of about that many elements."""
     if x.constant is not None and x.constant.size == 1:
         return False
-    return len(x.sizes) >= len(like.sizes) or num_elements(x.sizes) == num_elements(like.sizes)
+    if num_elements(x.sizes) == num_elements(like.sizes):
+        return True
+    if len(x.sizes) != len(like.sizes):
+        return len(x.sizes) > len(like.sizes)
+    return not any(a == 1 and b != 1 for a, b in zip(x.sizes, like.sizes, strict=True))     # else a row's mean
 
 
 def _op_cost(node: Node) -> int:

@@ -14,11 +14,12 @@ from typing import Any
 from ..graph.ir import State, Value
 from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 from ..kernel.levels import relevel
-from ..shapes import Dim, Size
+from ..shapes import Dim, num_elements
 from .fuse import CONTRACTIONS
 from .lower import Lowering, kernel_dtype
 
 MAX_BUFFERS = 8
+SHORT_ROW, LONG_ROW = 64, 4096  # elements that one invocation walks: always, and where a sum walks as many
 
 
 @dataclass(eq=False)
@@ -162,7 +163,7 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
         if (
             x.args != (source.index,)
             or source.valid is not None
-            or source.loops != root.loops
+            or source.loops not in ((), root.loops)  # stored once per row, or at this very step along it
             or x.dtype != source.expr.dtype
         ):
             return None
@@ -206,7 +207,8 @@ def _as_rows(group: Group, root: Root, ir: Builder) -> tuple[tuple[Axis, ...], l
         return None
     longer = group.roots if len(group.axes) > rows else [root]
     shorter = [root] if longer is group.roots else group.roots
-    if any(_tiles_badly(r, rows) for r in longer) or not any(_has_fold(r) for r in shorter):
+    walked = _fold_length(shorter)
+    if not walked or any(_tiles_badly(r, rows, walked) for r in longer):
         return None
     moved = root.moved(dict(zip(root.axes[:rows], group.axes[:rows], strict=True)), ir)
     moved = replace(moved, axes=moved.axes[:rows], loops=moved.axes[rows:] + moved.loops)
@@ -240,12 +242,23 @@ def _has_fold(root: Root) -> bool:
     return any(x.op == "fold" for x in walk([root.expr]))
 
 
-def _tiles_badly(root: Root, rows: int) -> bool:
-    """Whether running this root row by row would lose much parallelism: long rows with nothing shared along them."""
-    total: Size = 1
-    for a in root.axes[rows:]:
-        total = total * a.extent
-    return not isinstance(total, int) or total > 64
+def _fold_length(roots: Sequence[Root]) -> int:
+    """How long the longest walk along a row is that these roots take anyway; 1 if its length is not known, 0 for none."""
+    longest = 0
+    for r in roots:
+        for x in walk([r.expr]):
+            if x.op == "fold":
+                total = num_elements(a.extent for a in x.attr.axes)
+                longest = max(longest, total if isinstance(total, int) else 1)
+    return longest
+
+
+def _tiles_badly(root: Root, rows: int, walked: int) -> bool:
+    """Whether running this root row by row would lose much parallelism: its rows are long, and longer than those that
+    are walked anyway.
+    """
+    total = num_elements(a.extent for a in root.axes[rows:])
+    return not isinstance(total, int) or total > max(SHORT_ROW, min(walked, LONG_ROW))
 
 
 def _share_loops(group: Group, root: Root, ir: Builder) -> Root:

@@ -86,11 +86,10 @@ class Call:
 def compute_outputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a layer gives for symbolic tensors: its `call`, traced for shapes alone. The layer is built if it is not."""
     if not layer.built:
-        layer._build(
-            map_structure(lambda x: tuple(x.shape.as_list()) if isinstance(x, KerasTensor) else None, args[0])
-            if args
-            else None
+        shapes, more = layer._build_shapes(
+            args, kwargs, lambda x: tuple(x.shape.as_list()) if isinstance(x, KerasTensor) else None
         )
+        layer._build(shapes, **more)
     if "training" in kwargs and not layer._takes("training"):
         kwargs = {k: v for k, v in kwargs.items() if k != "training"}
     recorder = Recorder(layer.name)

@@ -34,7 +34,20 @@ CASES = {
     "dropout_noise_shape": (lambda: L.Dropout(0.4, noise_shape=(None, 1)), (4,), 0),
     "batch_norm": (lambda: L.BatchNormalization(momentum=0.9, gamma_regularizer="l1"), (4, 4, 3), 0),
     "batch_norm_axis": (lambda: L.BatchNormalization(axis=1), (4, 3), 0),
-    "layer_norm": (lambda: L.LayerNormalization(), (4, 3), 0),
+    "layer_norm": (lambda: L.LayerNormalization(gamma_constraint="non_neg"), (4, 3), 0),
+    "layer_norm_axes": (lambda: L.LayerNormalization(axis=[1], center=False), (4, 3), 0),
+    "group_norm": (lambda: L.GroupNormalization(2), (3, 3, 4), 0),
+    "group_norm_first": (lambda: L.GroupNormalization(-1, axis=1, scale=False), (4, 3), 0),
+    "rms_norm": (lambda: L.RMSNormalization(), (4, 3), 0),
+    "unit_norm": (lambda: L.UnitNormalization(), (4, 3), 0),
+    "embedding": (lambda: L.Embedding(5, 3, embeddings_regularizer="l2"), (4,), 0),
+    "embedding_masked": (lambda: L.Embedding(5, 3, mask_zero=True), (4,), 0),
+    "masking": (lambda: L.Masking(), (4, 3), 0),
+    "einsum_dense": (lambda: L.EinsumDense("abc,cde->abde", (None, 2, 3), "relu", "de"), (4, 5), 0),
+    "heads": (lambda: L.MultiHeadAttention(2, 3, dropout=0.2), (5, 4), 0),
+    "heads_cross": (
+        lambda: L.MultiHeadAttention(2, 3, value_dim=2, output_shape=6, use_bias=False, use_gate=True, seed=1), (5, 4), 2
+    ),
     "add": (lambda: L.Add(), (4,), 2),
     "subtract": (lambda: L.Subtract(), (4,), 2),
     "multiply": (lambda: L.Multiply(), (4,), 3),
@@ -43,6 +56,13 @@ CASES = {
     "minimum": (lambda: L.Minimum(), (4,), 2),
     "concatenate": (lambda: L.Concatenate(), (4,), 2),
 }
+
+
+def call_layer(layer, x):
+    """A layer called on a list of inputs, in the way that its class wants them."""
+    if isinstance(layer, L.MultiHeadAttention):
+        return layer(x[0], x[-1])
+    return layer(x if len(x) > 1 else x[0])
 
 
 def run_layer_check(make, shape, several, tmp_path):
@@ -54,13 +74,16 @@ def run_layer_check(make, shape, several, tmp_path):
 
     rng = np.random.default_rng(4)
     x = [rng.standard_normal((6, *shape)).astype(np.float32) for _ in range(max(1, several))]
-    inputs = [L.Input(shape) for _ in x]
-    symbolic = layer(inputs if several else inputs[0])
-    real = layer(list(map(tf.constant, x)) if several else tf.constant(x[0]))
+    if isinstance(layer, L.Embedding):
+        x = [rng.integers(0, 5, (6, *shape)).astype(np.int32)]
+    inputs = [L.Input(shape, dtype=v.dtype.name) for v in x]
+    symbolic = call_layer(layer, inputs)
+    real = call_layer(layer, list(map(tf.constant, x)))
     assert symbolic.shape[0] is None and tuple(symbolic.shape)[1:] == tuple(real.shape)[1:]
     assert symbolic.dtype == real.dtype
     many = [(None, *shape)] * len(x)
-    assert tuple(layer.compute_output_shape(many if several else many[0])) == tuple(symbolic.shape)
+    given = many if isinstance(layer, L.MultiHeadAttention) else [many if several else many[0]]
+    assert tuple(layer.compute_output_shape(*given)) == tuple(symbolic.shape)
 
     outputs = L.Dense(2)(L.Flatten()(symbolic))
     model = tf.keras.Model(inputs, outputs)

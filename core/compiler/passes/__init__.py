@@ -9,12 +9,14 @@ from ...graph.verify import verify
 from .cse import merge_equal
 from .dce import drop_unused
 from .expand import expand_composites
+from .flatten import flatten_sums
 from .fold import fold_constants
 from .simplify import simplify
 
 PASSES: dict[str, Pass] = {
     "expand": expand_composites,
     "fold": fold_constants,
+    "flatten": flatten_sums,
     "simplify": simplify,
     "cse": merge_equal,
     "dce": drop_unused,

@@ -64,3 +64,12 @@ def features(inputs: Any, size: int | None, axis: int, owner: Any) -> None:
             f'Input 0 of layer "{owner.name}" is incompatible with the layer: expected axis {axis} of input '
             f"shape to have value {size}, but received input with shape {shape}"
         )
+
+
+def at_least_rank(shape: Any, wanted: int, owner: Any) -> None:
+    """Raises ValueError if an input has fewer axes."""
+    if len(shape) < wanted:
+        raise ValueError(
+            f'Input 0 of layer "{owner.name}" is incompatible with the layer: expected min_ndim={wanted}, found '
+            f"ndim={len(shape)}. Full shape received: {tuple(shape)}"
+        )

@@ -17,7 +17,7 @@ from ...function.trace import flatten, map_structure
 from ...ops.dispatch import Value as AnyValue
 from ...ops.dispatch import apply, replaced
 from ...ops.movement import dimension
-from .. import constraints, initializers, registry, regularizers
+from .. import constraints, initializers, masking, registry, regularizers
 from ..naming import snake_case, unique_name
 from ..symbolic import KerasTensor, compute_outputs
 
@@ -42,6 +42,7 @@ class Layer:
     """
 
     stateless: ClassVar[bool] = False
+    supports_masking = False  # whether the outputs have the masks of the inputs
     _given: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +75,6 @@ class Layer:
         self._dtype = as_dtype(dtype or "float32").name
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.built = False
-        self.supports_masking = False
         self._weights: list[Variable] = []
         self._declared: list[str] = []
         self._built_shape: Any = None
@@ -320,14 +320,25 @@ class Layer:
         outer = _under_way.get()
         if outer is None:
             self._clear_losses()
+            with masking.scope():
+                return self._call_inside(outer, args, kwargs)
+        return self._call_inside(outer, args, kwargs)
+
+    def _call_inside(self, outer: tuple[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`call` with what belongs around it: built weights, `training`, masks, the regularizer of the outputs."""
         args = map_structure(self._as_tensor, args)
-        self._maybe_build(args)
+        self._maybe_build(args, kwargs)
         training = self._set_training(outer, args, kwargs)
+        masks = masking.masks_of(args[0]) if args and masking.any_masks() else None
+        if masks is not None and kwargs.get("mask") is None and "mask" in call_parameters(type(self).call)[len(args) :]:
+            kwargs["mask"] = masks
         token = _under_way.set((training,))
         try:
             outputs = self.call(*args, **kwargs)
         finally:
             _under_way.reset(token)
+        if masks is not None or type(self).compute_mask is not Layer.compute_mask:
+            masking.attach(outputs, self.compute_mask(args[0] if args else None, masks))
         if self.activity_regularizer is not None:
             for out in flatten(outputs):
                 penalty = self.activity_regularizer(out)
@@ -335,6 +346,10 @@ class Layer:
                     penalty = apply("divide_no_nan", penalty, dimension(out.sizes[0], out.dtype))
                 self.add_loss(penalty)
         return outputs
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the outputs, given the inputs and theirs."""
+        return previous_mask if self.supports_masking else None
 
     def _set_training(self, outer: tuple[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Layers inside a call get its `training`, unless they are given their own.
@@ -361,16 +376,30 @@ class Layer:
             return apply("cast", tensor, dtype=self._dtype)
         return tensor
 
-    def _maybe_build(self, args: tuple[Any, ...]) -> None:
+    def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         if self.built:
             return
-        shapes = map_structure(lambda x: None if x is None else shape_of(x), args[0] if args else None)
-        self._build(shapes)
+        shapes, more = self._build_shapes(args, kwargs or {}, lambda x: None if x is None else shape_of(x))
+        self._build(shapes, **more)
 
-    def _build(self, shapes: Any) -> None:
+    def _build_shapes(self, args: tuple[Any, ...], kwargs: dict[str, Any], shape: Any) -> tuple[Any, dict[str, Any]]:
+        """What `build` is given: the shape of the first argument; a `build` that takes more names them, as
+        `value_shape` for the argument `value`.
+        """
+        named = dict(zip(call_parameters(type(self).call), args, strict=False)) | kwargs
+        names = call_parameters(type(self).build)
+        first = args[0] if args else named.get(names[0].removesuffix("_shape")) if names else None
+        more = {
+            n: map_structure(shape, named[n.removesuffix("_shape")])
+            for n in names[1:]
+            if n.endswith("_shape") and named.get(n.removesuffix("_shape")) is not None
+        }
+        return map_structure(shape, first), more
+
+    def _build(self, shapes: Any, **more: Any) -> None:
         """`build` outside any trace, so that what it makes are real variables with values."""
         with replaced(()):
-            self.build(shapes)
+            self.build(shapes, **more)
         self.built = True
         self._built_shape = shapes
 

@@ -1,4 +1,4 @@
-"""Normalization by the statistics of a batch or of a sample."""
+"""Normalization by the statistics of a batch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 from ...ops.dispatch import apply
 from ...ops.normalize import batch_norm
-from ...ops.reduce import reduce_mean
 from .checks import known_size
 from .layer import Layer
 
-__all__ = ["BatchNormalization", "LayerNormalization"]
+__all__ = ["BatchNormalization"]
 
 
 class BatchNormalization(Layer):
@@ -95,59 +94,4 @@ class BatchNormalization(Layer):
             "center": self.center,
             "scale": self.scale,
             "synchronized": self.synchronized,
-        }
-
-
-class LayerNormalization(Layer):
-    """Normalizes each sample over some axes (the last by default)."""
-
-    def __init__(
-        self,
-        axis: Any = -1,
-        epsilon: float = 0.001,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
-        self.epsilon, self.center, self.scale = float(epsilon), center, scale
-        self.declare_weight("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
-        self.declare_weight("beta", beta_initializer, beta_regularizer, beta_constraint)
-        self.gamma: Any = None
-        self.beta: Any = None
-
-    def build(self, input_shape: Any = None) -> None:
-        self._axes = tuple(sorted(a % len(input_shape) for a in self.axis))
-        shape = tuple(known_size(input_shape, a, self) for a in self._axes)
-        if self.scale:
-            self.gamma = self.make_weight("gamma", shape)
-        if self.center:
-            self.beta = self.make_weight("beta", shape)
-
-    def call(self, inputs: Any) -> Any:
-        rank = len(inputs.sizes)
-        centered = inputs - reduce_mean(inputs, self._axes, True)
-        outputs = centered * apply("rsqrt", reduce_mean(centered * centered, self._axes, True) + self.epsilon)
-        for weight, combine in ((self.gamma, "multiply"), (self.beta, "add")):
-            if weight is not None:
-                shape = tuple(inputs.sizes[i] if i in self._axes else 1 for i in range(rank))
-                outputs = apply(
-                    combine, outputs, weight if self._axes == (rank - 1,) else apply("reshape", weight, shape=shape)
-                )
-        return outputs
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "axis": list(self.axis),
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
         }
