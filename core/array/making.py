@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import as_dtype
+from ..dtypes import as_dtype, int32
 from ..eager.tensor import constant, convert_to_tensor
 from ..errors import InvalidArgumentError
 from ..ops import elementwise as elementwise_ops
@@ -130,6 +130,8 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
     """
     if limit is None:
         start, limit = 0, start
+    if dtype is None and all(v.__class__ is int and -(2**31) <= v < 2**31 for v in (start, limit, delta)):
+        return _counted(start, limit, delta, int32)
     sizes = [_traced_size(v) for v in (start, limit, delta)]
     if any(isinstance(s, Dim) for s in sizes):
         first, last, step = sizes
@@ -141,7 +143,11 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
     start, limit, delta = (v if s is None else s for v, s in zip((start, limit, delta), sizes, strict=True))
     parts = [constant(v) for v in (start, limit, delta)]
     kind = as_dtype(dtype) if dtype is not None else max((p.dtype for p in parts), key=_precedence)
-    low, high, step = (p.host().reshape(()).astype(kind.numpy).item() for p in parts)
+    return _counted(*(p.host().reshape(()).astype(kind.numpy).item() for p in parts), kind)
+
+
+def _counted(low: Any, high: Any, step: Any, kind: Any) -> Any:
+    """The range of these numbers."""
     if step == 0:
         raise InvalidArgumentError("range: Requires delta != 0: 0 never reaches the limit.")
     if (high - low) * step < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..ops.dispatch import apply, pushed
+from ..ops.dispatch import _STACK, _stack, apply, pushed
 from ..ops.op import NoGradient, Op
 from ..shapes import unbroadcast_axes
 
@@ -34,31 +34,31 @@ def gradients(
     collected: dict[Any, Any] = {}
     for target, seed in zip(targets, seeds, strict=True):
         _accumulate(collected, target, full(target.sizes, 1, target.dtype) if seed is None else seed)
-    wanted = {key(s) for s in sources}
-    needed = _needed(entries, wanted)
-    for entry in reversed(entries):
-        if not any(key(v) in needed for v in entry.inputs if v is not None):
-            continue
-        dys = tuple(collected.get(key(v)) if key(v) in collected else None for v in entry.outputs)
+    needed, path = _path(entries, {key(s) for s in sources})
+    for entry in reversed(path):
+        dys = tuple([collected.get(key(v)) for v in entry.outputs])
         if all(d is None for d in dys):
             continue
-        made = _op_gradient(entry, dys, needed)
+        made = _op_gradient(entry, dys)
         for v, g in zip(entry.inputs, made, strict=True):
             if v is not None and g is not None and key(v) in needed:
                 _accumulate(collected, v, unbroadcast(g, v))
     return [collected.get(key(s)) for s in sources]
 
 
-def _needed(entries: Sequence[Entry], wanted: set[Any]) -> set[Any]:
-    """Values on a path from a source."""
-    found = set(wanted)
+def _path(entries: Sequence[Entry], wanted: set[Any]) -> tuple[set[Any], list[Entry]]:
+    """The values on a path from a source, and the ops on it."""
+    found, path = set(wanted), []
     for entry in entries:
-        if any(v is not None and key(v) in found for v in entry.inputs):
-            found.update(key(v) for v in entry.outputs)
-    return found
+        for v in entry.inputs:
+            if v is not None and key(v) in found:
+                path.append(entry)
+                found.update([key(o) for o in entry.outputs])
+                break
+    return found, path
 
 
-def _op_gradient(entry: Entry, dys: tuple[Any, ...], needed: set[Any]) -> Sequence[Any]:
+def _op_gradient(entry: Entry, dys: tuple[Any, ...]) -> Sequence[Any]:
     """The gradients of one op's inputs, by its rule or by that of its expansion."""
     op = entry.op
     if op.kind == "composite" and isinstance(op.grad, NoGradient):
@@ -114,9 +114,11 @@ class Recording:
 
     def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Runs the op and records it."""
-        from ..ops.dispatch import below
-
-        with below(self):
+        stack = _stack()
+        token = _STACK.set(stack[: stack.index(self)])
+        try:
             out = apply(op, *inputs, **attrs)
+        finally:
+            _STACK.reset(token)
         self.entries.append(Entry(op, inputs, attrs, out if isinstance(out, tuple) else (out,)))
         return out

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import InvalidArgumentError
-from ..ops.dispatch import _STACK, apply, below, interpreters
+from ..ops.dispatch import _STACK, _stack, apply, below
 from ..ops.op import Op, find_op
 from .gradients import Entry, gradients, key
 
@@ -46,7 +46,6 @@ class GradientTape:
         self._variables: dict[Any, Any] = {}
         self._recording = False
         self._used = False
-        self._token: Any = None
 
     # -- recording -----------------------------------------------------------------------------------------------------
 
@@ -54,28 +53,33 @@ class GradientTape:
         if self._recording:
             raise ValueError("Tape is already recording.")
         self._recording = True
-        self._token = _STACK.set((*interpreters(), self))
+        _STACK.set((*_stack(), self))
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._recording = False
-        _STACK.set(tuple(i for i in interpreters() if i is not self))
+        _STACK.set(tuple([i for i in _stack() if i is not self]))
 
     def run(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Runs an op below the tape, and records it if a watched value goes in."""
-        if op.name != "identity":
+        states = [getattr(v, "state", None) for v in inputs]
+        if op.name != "identity" and any(s is not None for s in states):
             inputs = [self._value_now(v) for v in inputs]
-        with below(self):
+            states = [getattr(v, "state", None) for v in inputs]
+        stack = _stack()
+        token = _STACK.set(stack[: stack.index(self)])
+        try:
             out = apply(op, *inputs, **attrs)
-        touched = False
-        for v in inputs:
-            if v is None:
-                continue
-            k = key(v)
-            if k in self._watched:
+        finally:
+            _STACK.reset(token)
+        touched, watched = False, self._watched
+        for v, state in zip(inputs, states, strict=True):
+            if state is None:                   # a tensor
+                touched = touched or id(v) in watched
+            elif id(state) in watched:
                 touched = True
                 if hasattr(v, "assign") and v.trainable:
-                    self._variables.setdefault(k, v)
+                    self._variables.setdefault(id(state), v)
             elif self._watch_variables and getattr(v, "trainable", False):
                 self._watch(v)
                 touched = True
@@ -84,7 +88,7 @@ class GradientTape:
             self._entries.append(Entry(op, inputs, attrs, outputs))
             for o in outputs:
                 if o.dtype.is_floating:
-                    self._watched.add(key(o))
+                    watched.add(id(o))          # an output is no state
         return out
 
     def _value_now(self, value: Any) -> Any:

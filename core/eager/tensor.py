@@ -80,6 +80,16 @@ def _matmul(a: Any, b: Any) -> Any:
     return np.matmul(a, b) if a.ndim == 2 == b.ndim and a.itemsize > 2 else None
 
 
+def _basic(key: Any) -> bool:
+    """Whether numpy and TensorFlow agree on an index: ints, slices of ints, `...`, None, tuples of these."""
+    if key.__class__ is tuple:
+        return all(_basic(k) for k in key if k.__class__ is not int)
+    if key.__class__ is slice:
+        return ((key.start is None or key.start.__class__ is int) and (key.stop is None or key.stop.__class__ is int)
+                and (key.step is None or key.step.__class__ is int))
+    return key.__class__ is int or key is None or key is Ellipsis
+
+
 class EagerTensor(Tensor):
     """A tensor with a value. Immutable; `numpy()` gives the array, fetching it from the device first if it is there."""
 
@@ -117,6 +127,17 @@ class EagerTensor(Tensor):
         return True if other is None else self._differs(other)
 
     __hash__ = Tensor.__hash__
+
+    def __getitem__(self, key: Any) -> Any:
+        a = self._array
+        if a is not None and not _stack() and a.dtype.kind != "O" and (key.__class__ is int or _basic(key)):
+            try:
+                made = a[key]
+            except (IndexError, ValueError):
+                pass                                    # out of range, a step of 0: the op explains it
+            else:
+                return EagerTensor(made if made.__class__ is np.ndarray else np.asarray(made), self.dtype)
+        return super().__getitem__(key)
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ import numpy as np
 from ..dtypes import DType, as_dtype
 from ..errors import InvalidArgumentError, OperatorNotAllowedInGraphError
 from ..graph.ir import State
-from ..ops.dispatch import apply, convert, interpreters, replaced
+from ..ops.common import quiet
+from ..ops.dispatch import _stack, apply, convert, replaced
 from ..ops.operators import Operators, Reference, Tensor
 from ..shapes import TensorShape
 from .tensor import EagerTensor, constant, convert_to_tensor, shown
@@ -182,13 +183,26 @@ class Variable(Operators):
         if recorder is not None and self.state.host_owned:
             recorder.advance(self.state, int(delta))
             return self
+        if self._moved(np.add, delta):
+            return self
         return self.assign(apply("add", self, self._same_shape(delta)))
 
     def assign_sub(
         self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
     ) -> Any:
         """Subtracts from the value."""
+        if self._moved(np.subtract, delta):
+            return self
         return self.assign(apply("subtract", self, self._same_shape(delta)))
+
+    def _moved(self, function: Any, delta: Any) -> bool:
+        """Moves on at once where nothing watches and the change is a tensor that fits; says whether it did."""
+        state = self.state
+        fits = delta.__class__ is EagerTensor and delta.dtype is state.dtype and delta.sizes == state.shape
+        if not fits or _stack() or state.dtype.numpy.kind not in "fiu":
+            return False
+        state.write(quiet(function, state.read(), delta.host()))
+        return True
 
     def _same_shape(self, delta: Any) -> Any:
         """The change as a tensor: it does not broadcast, as in TensorFlow."""
@@ -251,7 +265,7 @@ class Variable(Operators):
 
 def _recorder() -> Any:
     """The trace that is under way, if any: the nearest interpreter that records states."""
-    for interpreter in reversed(interpreters()):
+    for interpreter in reversed(_stack()):
         if hasattr(interpreter, "advances"):
             return interpreter
     return None

@@ -20,6 +20,7 @@ MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 MASK = 0xFFFFFFFF
 CHUNK = 1 << 13       # blocks at a time: the eight arrays of a chunk fit into a second-level cache
+FEW = 8               # so many blocks are made faster by Python's integers than by numpy's arrays
 
 
 def philox4x32(ir: Builder, key: Sequence[Expr], counter: Sequence[Expr]) -> tuple[Expr, Expr, Expr, Expr]:
@@ -56,6 +57,8 @@ def philox_numpy(key: tuple[int, int], counter: Sequence[Any]) -> np.ndarray[Any
 
 def philox_blocks(key: tuple[int, int], counter: int, steps: int | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The blocks at `counter` (128 bits) plus each of `steps` (a number n means 0 .. n-1); uint32, [len(steps), 4]."""
+    if isinstance(steps, int) and steps <= FEW:
+        return np.array([_block(key, counter + i) for i in range(steps)], np.uint32).reshape(steps, 4)
     steps = np.arange(steps, dtype=np.uint64) if isinstance(steps, int) else np.asarray(steps, np.uint64)
     low, high = np.uint64(counter & (1 << 64) - 1), np.uint64(counter >> 64 & (1 << 64) - 1)
     made = np.empty((len(steps), 4), np.uint32)
@@ -65,3 +68,14 @@ def philox_blocks(key: tuple[int, int], counter: int, steps: int | np.ndarray[An
         words = (lower & np.uint64(MASK), lower >> np.uint64(32), upper & np.uint64(MASK), upper >> np.uint64(32))
         made[start : start + CHUNK] = philox_numpy(key, words)
     return made
+
+
+def _block(key: tuple[int, int], counter: int) -> tuple[int, int, int, int]:
+    """One block, by Python's integers."""
+    c0, c1, c2, c3 = (counter >> shift & MASK for shift in (0, 32, 64, 96))
+    k0, k1 = int(key[0]), int(key[1])
+    for _ in range(ROUNDS):
+        first, second = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
+        c0, c1, c2, c3 = second >> 32 ^ c1 ^ k0, second & MASK, first >> 32 ^ c3 ^ k1, first & MASK
+        k0, k1 = (k0 + WEYL_0) & MASK, (k1 + WEYL_1) & MASK
+    return c0, c1, c2, c3

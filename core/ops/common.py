@@ -74,7 +74,7 @@ def check_dtypes(op: Op, *specs: Spec) -> None:
 
 def normalise_axis(axis: Any, rank: int, op: str) -> int:
     """An axis as a number from 0 to rank-1. Raises InvalidArgumentError if it is outside [-rank, rank)."""
-    axis = as_index(axis, op)
+    axis = axis if axis.__class__ is int else as_index(axis, op)
     if not -rank <= axis < rank:
         raise InvalidArgumentError(
             f"{op}: axis {axis} is out of range for a tensor of rank {rank}: expected {-rank} <= axis < {rank}."
@@ -86,6 +86,8 @@ def normalise_axes(axis: Any, rank: int, op: str) -> tuple[int, ...] | None:
     """Axes as a sorted tuple of numbers from 0 to rank-1; None (all axes) stays None."""
     if axis is None:
         return None
+    if axis.__class__ is int and -rank <= axis < rank:
+        return (axis + rank if axis < 0 else axis,)
     if isinstance(axis, np.ndarray) or hasattr(axis, "numpy"):
         axis = np.asarray(axis.numpy() if hasattr(axis, "numpy") else axis).reshape(-1).tolist()
     axes = [normalise_axis(a, rank, op) for a in (axis if isinstance(axis, list | tuple | range) else [axis])]

@@ -96,14 +96,19 @@ def on_host(function: Callable[..., Any], arrays: Sequence[Any]) -> Any:
 
 def converted(op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
     """The inputs as Values: plain ones become constants of the dtype that their siblings have; None stays (absent)."""
-    if all(isinstance(x, Value) or x is None for x in inputs):
+    same, like, plain = op.same, None, False
+    for i, x in enumerate(inputs):
+        if isinstance(x, Value):
+            if like is None and (same is None or i in same):
+                like = x.dtype
+        elif x is not None:
+            plain = True
+    if not plain:
         return inputs
-    same = range(len(inputs)) if op.same is None else op.same
-    like = next((x.dtype for i, x in enumerate(inputs) if isinstance(x, Value) and i in same), None)
-    return tuple(
-        x if x is None or isinstance(x, Value) else _convert(x, like if i in same else None)
+    return tuple([
+        x if x is None or isinstance(x, Value) else _convert(x, like if same is None or i in same else None)
         for i, x in enumerate(inputs)
-    )
+    ])
 
 
 def apply(name: str | Op, *inputs: Any, **attrs: Any) -> Any:

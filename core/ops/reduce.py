@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -176,13 +177,9 @@ class ReduceSum(Reduction):
     name, version, dtypes, combine = "reduce_sum", 1, NUMERIC, "sum"
 
     def numpy(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
-        wide = np.float32 if x.dtype == np.float16 else x.dtype
-        return quiet(
-            lambda a: np.asarray(np.add.reduce(a, axis=axis, keepdims=keepdims, dtype=wide)).astype(
-                x.dtype, copy=False
-            ),
-            x,
-        )
+        if x.dtype != np.float16:
+            return quiet(lambda a: np.add.reduce(a, axis, a.dtype, None, keepdims), x)
+        return quiet(lambda a: np.asarray(np.add.reduce(a, axis, np.float32, None, keepdims)).astype(a.dtype), x)
 
     def grad(self, dy: Any, x: Any, *, out: Any, axis: Any, keepdims: bool) -> Any:
         return (apply("broadcast_to", _expanded(dy, x, axis, keepdims), shape=tuple(x.sizes)),)
@@ -316,6 +313,12 @@ class ReduceMean(Composite):
         check_dtypes(self, x)
         return Spec(reduced_shape(x.shape, axis, keepdims), x.dtype)
 
+    def numpy(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
+        if x.dtype.kind != "f" or x.dtype == np.float16:
+            return super().numpy(x, axis=axis, keepdims=keepdims)
+        count = x.dtype.type(x.size if axis is None else math.prod([x.shape[a] for a in axis]))
+        return quiet(lambda a: np.true_divide(np.add.reduce(a, axis, a.dtype, None, keepdims), count), x)
+
     def expand(self, x: Any, *, axis: Any, keepdims: bool) -> Any:
         axes = range(len(x.sizes)) if axis is None else axis
         count = num_elements(x.sizes[a] for a in axes)
@@ -393,7 +396,7 @@ class ArgReduction(Pattern, abstract=True):
     def find(self, x: Any, axis: int, output_type: str, function: Callable[..., Any], worst: float) -> Any:
         """numpy's answer, with NaN passed over."""
         found = np.asarray(function(x, axis=axis))
-        if x.dtype.kind == "f" and np.isnan(np.take_along_axis(x, np.expand_dims(found, axis), axis)).any():
+        if x.dtype.kind == "f" and x.size and np.isnan(np.minimum.reduce(x, None)):
             found = np.asarray(function(np.where(np.isnan(x), worst, x), axis=axis))
         return found.astype(as_dtype(output_type).numpy)
 

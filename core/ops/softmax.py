@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import FLOATING
 from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
+from .common import quiet
 from .dispatch import apply
 from .movement import transpose
 from .op import Case, Pattern, Spec, case
@@ -59,6 +60,12 @@ def log_sum_exp_rows(x: Array) -> tuple[Array, Array]:
         return shifted, np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def _softmax(x: Array) -> Array:
+    y = np.exp(x - np.maximum.reduce(x, -1, None, None, True, -np.inf))
+    y /= np.add.reduce(y, -1, None, None, True)
+    return y
+
+
 class _RowWise(Pattern, abstract=True):
     version, dtypes = 1, FLOATING
 
@@ -82,10 +89,7 @@ class Softmax(_RowWise):
     name = "softmax"
 
     def numpy(self, x: Array) -> Array:
-        with np.errstate(all="ignore"):
-            y = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
-            y /= y.sum(axis=-1, keepdims=True)
-        return y
+        return quiet(_softmax, x)
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return ((dy - reduce_sum(dy * out, (-1,), True)) * out,)
