@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 from ..kernel.contract import Contract, find_contract
 from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots
-from ..kernel.mathlib import expand
 from ..shapes import Size
 from . import encode, gemm
 from .encode import Code
-from .lanes import choose_lane, loop_lane
+from .functions import expand
+from .lanes import choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
 from .reuse import reuse
@@ -28,6 +29,9 @@ from .tile import tile
 from .unroll import unroll_folds
 
 __all__ = ["StepCode", "emit_module", "workspace"]
+
+_LIGHT = 24  # nodes of an element up to which two blocks of it are computed together
+_LARGE = 1 << 10  # elements from which four blocks of heavier ones are, at the price of longer code
 
 
 class StepCode(NamedTuple):
@@ -189,7 +193,7 @@ def emit_stores(
     phases = [targets[: len(early)], targets[len(early) :]] if early else [targets]
     needed = [root for t in phases[0] for root in _roots(t)]  # what later phases read may not exist before
     mark = f.enter()
-    f.nest(order, needed, lambda: _phases(f, phases), lane, _unroll(f, lane, nodes), bounds)
+    f.nest(order, needed, lambda: _phases(f, phases), lane, _unroll(f, order, lane, nodes), bounds)
     f.leave(mark)
 
 
@@ -207,8 +211,10 @@ def _roots(target: Target) -> list[Root]:
     return found if target.valid is None else [*found, (target.valid, CONDITION)]
 
 
-def _unroll(f: Nests, lane: Axis | None, nodes: Sequence[Expr]) -> int:
-    """Blocks of four lanes per round: several where folds run inside, so that whole cache lines are used."""
+def _unroll(f: Nests, axes: Sequence[Axis], lane: Axis | None, nodes: Sequence[Expr]) -> int:
+    """Blocks of four lanes per round: several where folds run inside, so that whole cache lines are used, and where
+    long computations of many elements gain from being interleaved.
+    """
     if lane is None:
         return 1
     lanes = f.lane_of(lane)
@@ -218,9 +224,10 @@ def _unroll(f: Nests, lane: Axis | None, nodes: Sequence[Expr]) -> int:
     if lanes.wrapped or any(s is None for s in steps):
         return 1
     accumulators = sum(len(x.attr.accumulators) for x in nodes if x.op == "fold" and lane in x.axes)
-    blocks = (
-        (4 if accumulators <= 2 else 2 if accumulators <= 4 else 1) if accumulators else (2 if len(nodes) <= 24 else 1)
-    )
+    if accumulators:
+        blocks = 4 if accumulators <= 2 else 2 if accumulators <= 4 else 1
+    else:
+        blocks = 2 if len(nodes) <= _LIGHT else 4 if prod(map(known_extent, axes)) >= _LARGE else 1
     while isinstance(lane.extent, int) and lane.extent < 4 * blocks:
         blocks //= 2
     return max(1, blocks)
@@ -237,8 +244,9 @@ def _body(f: Nests, targets: Sequence[Target]) -> None:
     for loops, group in by_loops.items():
         roots = [root for t in group for root in _roots(t)]
         inner = None if f.lane is not None else loop_lane(loops, [e for e, _ in roots], may_reorder=False)
+        unroll = _unroll(f, loops, inner, nodes_of([e for e, _ in roots]))
         mark = f.enter()
-        f.nest(loops, roots, partial(_body, f, [replace(t, loops=()) for t in group]), inner)
+        f.nest(loops, roots, partial(_body, f, [replace(t, loops=()) for t in group]), inner, unroll)
         f.leave(mark)
     for t, locals_ in zip(single, values, strict=True):
         for part, local in enumerate(locals_):

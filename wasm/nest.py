@@ -21,7 +21,6 @@ Root = tuple[Expr, str]
 _Need = tuple[Expr, bool]  # (expression, as a vector)
 Bound = int | Callable[[], object]  # a constant, or code that pushes it
 
-
 class Nests(Vectors):
     """Emits loop nests over expressions."""
 
@@ -61,6 +60,7 @@ class Nests(Vectors):
             self.nest(rest, roots, body, lane, unroll, bounds)
 
         if axis is lane:
+            self.hoist(roots)  # folds that are the same in all lanes, once for whole vectors and the rest
             self._vector_loop(axis, start, stop, roots, body, unroll)
         else:
             self.hoist(roots)
@@ -235,13 +235,14 @@ class Nests(Vectors):
             self._vector_fold(group)
             return
         values = [v for f in group for v in f.args[len(f.attr.accumulators) :]]
-        inner = None if self.lane is not None or _custom(x) else loop_lane(spec.axes, values, may_reorder=True)
-        outer, self.lane = self.lane, None
+        inner = None if _custom(x) else loop_lane(spec.axes, values, may_reorder=True)
+        outer = self.lane, self.parts
+        self.lane, self.parts = None, 1
         if inner is None:
             self._scalar_fold(group, values)
         else:
             self._lane_fold(group, values, inner)
-        self.lane = outer
+        self.lane, self.parts = outer
 
     def _scalar_fold(self, group: list[Expr], values: list[Expr]) -> None:
         for f in group:

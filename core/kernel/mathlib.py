@@ -9,7 +9,7 @@ few of the smallest steps. Polynomials are minimax fits (Lawson iteration) of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .ir import F32, I32, U32, Builder, Expr, Store, rebuild, store_roots, walk
@@ -74,8 +74,11 @@ _ERFCX = (
 )  # exp(x^2) erfc(x) in (x - 3) / (x + 3)
 
 
-def expand(stores: Sequence[Store]) -> tuple[Store, ...]:
-    """The stores with every `call` replaced by its operations."""
+def expand(
+    stores: Sequence[Store], functions: Mapping[str, Callable[..., Expr]] | None = None
+) -> tuple[Store, ...]:
+    """The stores with every `call` replaced by its operations, those of `functions` (FUNCTIONS if None)."""
+    functions = FUNCTIONS if functions is None else functions
     roots = store_roots(list(stores))
     nodes = walk(roots)
     if not any(x.op == "call" for x in nodes):
@@ -84,7 +87,7 @@ def expand(stores: Sequence[Store]) -> tuple[Store, ...]:
     for x in nodes:
         args = tuple(done[a] for a in x.args)
         if x.op == "call":
-            done[x] = FUNCTIONS[x.attr](x.ir, *args)
+            done[x] = functions[x.attr](x.ir, *args)
         else:
             done[x] = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
     return tuple(

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("wasmtime", reason="needs wasmtime")
 from tideflow.kernel.ir import CALLS, F32, Buffer, Builder, Store
-from tideflow.kernel.mathlib import FUNCTIONS, MAX_ERROR
+from tideflow.wasm.functions import FUNCTIONS, MAX_ERROR
 from wasm_runner import axes_of, close, run_wasm
 
 N = 20000

@@ -1,0 +1,82 @@
+"""The functions that kernels spend most of their time in, for processors without fast conversions and divisions.
+
+`kernel/mathlib.py` holds every function in a form that all graphics drivers leave alone. What SIMD128 is slow at it
+uses freely: float to integer saturates in six instructions, rounding takes eight cycles. Here a number is rounded by
+adding and subtracting 1.5 * 2^23, whose last bits then are the integer. A driver may simplify that away;
+WebAssembly's arithmetic is exact by definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..kernel import mathlib
+from ..kernel.ir import F32, U32, Builder, Expr, Store
+from ..kernel.mathlib import polynomial
+
+__all__ = ["FUNCTIONS", "MAX_ERROR", "expand"]
+
+MAX_ERROR = mathlib.MAX_ERROR | {"erf": 8.0}  # ulp
+
+_LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4  # high + low = ln 2; high has 9 bits
+_SHIFTER = 12582912.0 + 127  # 1.5 * 2^23: numbers beside it are integers; 127 is the exponent of 1
+# e^r = 1 + r + r^2 (...), over 0 .. ln 2 and over -ln 2 / 2 .. ln 2 / 2
+_EXP = (1.0, 1.0, 0.500002319, 0.166631495, 0.0418567167, 0.00786548773, 0.00191423918)
+_EXPM1 = (1.0, 0.499999932, 0.166665173, 0.0416684272, 0.00836911812, 0.00138137674)
+# erf(x) = x top(x^2) / bottom(x^2) up to 3.93, from where it is 1
+_ERF_TOP = (1.12837915, 0.190783572, 0.0527902542, 0.00377959895, 0.00028480851, 2.04197444e-06)
+_ERF_BOTTOM = (1.0, 0.502410258, 0.114257417, 0.0149974165, 0.00116521049, 3.80041083e-05)
+
+
+def _clamp(x: Expr, low: float, high: float) -> Expr:
+    return x.ir.binary("min", x.ir.binary("max", x, low), high)
+
+
+def _split(x: Expr, offset: float) -> tuple[Expr, Expr]:
+    """2^n and x - n ln 2, for the integer n nearest to x / ln 2 + offset; 0 for n = -127, infinity for n = 128."""
+    ir = x.ir
+    scaled = x * _LOG2E
+    shifted = (scaled + offset if offset else scaled) + _SHIFTER
+    n = shifted - _SHIFTER
+    power = ir.bitcast(ir.bitcast(shifted, U32) << ir.const(23, U32), F32)
+    return power, x - n * _LN2_HIGH - n * _LN2_LOW
+
+
+def _two_chains(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """c0 + c1 x + c2 x^2 ..., even and odd powers apart: one multiplication more, half as long to wait."""
+    square = x * x
+    return polynomial(square, coefficients[0::2]) + polynomial(square, coefficients[1::2]) * x
+
+
+def exp(ir: Builder, x: Expr) -> Expr:
+    """e^x; results below the smallest normal number are 0. Rounded down, n spans exactly the exponents of f32."""
+    power, r = _split(_clamp(x, -88.0, 89.0), -0.5)
+    return _two_chains(r, _EXP) * power
+
+
+def sigmoid(ir: Builder, x: Expr) -> Expr:
+    """1 / (1 + e^-x)"""
+    return ir.binary("truediv", ir.const(1.0), exp(ir, -x) + 1.0)
+
+
+def tanh(ir: Builder, x: Expr) -> Expr:
+    """The hyperbolic tangent: t / (t + 2) with t = e^(2 |x|) - 1"""
+    power, r = _split(ir.binary("min", ir.unary("abs", x), 9.5) * 2.0, 0.0)
+    t = polynomial(r, _EXPM1) * r * power + (power - 1.0)
+    sign = ir.bitcast(x, U32) & ir.const(0x80000000, U32)
+    return ir.bitcast(ir.bitcast(t / (t + 2.0), U32) | sign, F32)
+
+
+def erf(ir: Builder, x: Expr) -> Expr:
+    """The error function"""
+    near = _clamp(x, -3.93, 3.93)
+    square = near * near
+    return _clamp(near * polynomial(square, _ERF_TOP) / polynomial(square, _ERF_BOTTOM), -1.0, 1.0)
+
+
+FUNCTIONS: dict[str, Callable[..., Expr]] = mathlib.FUNCTIONS | {f.__name__: f for f in (exp, sigmoid, tanh, erf)}
+
+
+def expand(stores: Sequence[Store]) -> tuple[Store, ...]:
+    """The stores with every `call` replaced by its operations."""
+    return mathlib.expand(stores, FUNCTIONS)
