@@ -1,7 +1,8 @@
 """GPU:0 in Pyodide: drives the WebGPU device of the JavaScript runtime (`runtime/python.js`) from the same worker.
 
 Buffers, programs and bindings are whole numbers here; a run is one call whose table lies in Python's memory and is read
-there. At most two runs are under way. A lost GPU device is replaced by the runtime, which repeats the last run.
+there. At most two runs are under way. A lost GPU device is replaced by the runtime, which repeats the last run; a
+`GuardedExecutor` notices by `restores`, and makes the state what it was.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class BrowserGpu:
         self.features = frozenset(about["features"])
         self._limits: dict[str, int] = about["limits"]
         self._stats = Stats()
+        self.guarded = False                # an executor puts the state right after a loss, and says what happened
+        self._note = ""
 
     def limits(self) -> Mapping[str, int]:
         return self._limits
@@ -79,8 +82,28 @@ class BrowserGpu:
 
     def _wait(self, method: str, *arguments: Any, what: str) -> Any:
         result = bridge.wait(lambda: getattr(self._device, method)(*arguments), what)
-        bridge.warn(self._device.takeNotes())
+        note = self._device.takeNotes()
+        if self.guarded:
+            self._note = note or self._note
+        else:
+            bridge.warn(note)
         return result
+
+    # loss
+
+    @property
+    def restores(self) -> int:
+        """How often a lost GPU device was replaced by another one: buffers then hold what a snapshot held."""
+        return int(self._device.generation)
+
+    def settle(self) -> None:
+        """Waits for a replacement that is under way. Raises DeviceLostError if there is none."""
+        if self._device.restoring is not None:
+            self._wait("restored", what="restoring the GPU")
+
+    def reason(self) -> str:
+        """Why the GPU device was lost last, in the browser's words."""
+        return (self._note or str(self._device.takeNotes())).split(" A new device continues")[0]
 
     # memory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,15 @@ class DeviceModel:
         }
         self._known = {s: s.version for s in self.states}
 
-    def run(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        """One run; the outputs stay on the device until they are read."""
+    def run(self, signature: str, inputs: dict[str, Any], again: Callable[[], Any] | None = None) -> dict[str, Any]:
+        """One run; the outputs stay on the device until they are read. `again`: see `Executor.run`."""
         if _dropped:
             close_dropped()
         for state in self.used[signature]:
             if state.owner is not self and (state.owner is not None or state.version != self._known[state]):
                 self.executor.write(self.states[state], state.read())
                 self._known[state] = state.version
-        outputs = self.executor.run(signature, inputs)
+        outputs = self.executor.run(signature, inputs, again)
         for state in self.moved[signature]:
             state.owner = self
         return outputs  # type: ignore[no-any-return]

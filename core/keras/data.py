@@ -3,16 +3,24 @@ batches."""
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..function.trace import TensorSpec, flatten, map_structure
 from ..ops.dispatch import Value
 
-__all__ = ["ArrayData", "IterableData", "make_data", "split_validation", "unpack_x_y_sample_weight"]
+__all__ = ["ArrayData", "Batch", "IterableData", "make_data", "split_validation", "unpack_x_y_sample_weight"]
+
+
+class Batch(NamedTuple):
+    """(x, y, sample_weight) of one batch, absent parts None; and how to make it anew, None if it comes only once."""
+
+    parts: tuple[Any, ...]
+    again: Callable[[], tuple[Any, ...]] | None
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
@@ -89,16 +97,20 @@ class ArrayData:
         """Batches of one pass, or the number of steps that was asked for."""
         return self.steps or -(-self.count // self.batch_size)
 
-    def batches(self, shuffle: bool = False, generator: np.random.Generator | None = None) -> Iterator[tuple[Any, ...]]:
-        """(x, y, sample_weight) for each batch of one pass; parts that are absent are None."""
+    def batches(self, shuffle: bool = False, generator: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Each batch of one pass."""
         left = self.num_batches
         while left > 0:
             order = (generator or np.random.default_rng()).permutation(self.count) if shuffle else None
             for start in range(0, self.count, self.batch_size)[:left]:
                 end = start + self.batch_size
                 pick: Any = slice(start, end) if order is None else order[start:end]
-                yield tuple(None if p is None else map_structure(operator.itemgetter(pick), p) for p in self.parts)
+                again = functools.partial(self._take, operator.itemgetter(pick))
+                yield Batch(again(), again)
                 left -= 1
+
+    def _take(self, pick: Callable[[Any], Any]) -> tuple[Any, ...]:
+        return tuple(None if p is None else map_structure(pick, p) for p in self.parts)
 
     def specs(self) -> tuple[Any, ...]:
         """Structures of TensorSpec, the batch axis free."""
@@ -124,7 +136,7 @@ class IterableData:
             return self.steps
         return len(self.source) if hasattr(self.source, "__len__") else None
 
-    def batches(self, shuffle: bool = False, generator: Any = None) -> Iterator[tuple[Any, ...]]:
+    def batches(self, shuffle: bool = False, generator: Any = None) -> Iterator[Batch]:
         """One pass; with `steps`, that many batches, going on where the last pass ended."""
         if self._iterator is None or self.steps is None:
             self._iterator = self._chain(iter(self.source))
@@ -141,7 +153,7 @@ class IterableData:
                     "`steps_per_epoch`"
                 ) from None
             taken += 1
-            yield batch
+            yield Batch(batch, None)
 
     def _chain(self, iterator: Iterator[Any]) -> Iterator[Any]:
         if self._first is not None:

@@ -101,15 +101,20 @@ class Engine:
         """Whether a signature was traced."""
         return name in self.sources
 
-    def run(self, name: str, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
-        """Runs a prepared signature. Results on a device are fetched when they are looked at."""
+    def run(
+        self, name: str, inputs: dict[str, np.ndarray[Any, Any]], again: Callable[[], Any] | None = None
+    ) -> dict[str, EagerTensor]:
+        """Runs a prepared signature. Results on a device are fetched when they are looked at.
+
+        `again` makes the inputs anew, should the device be lost.
+        """
         source = self.sources[name]
         device = function_device()
         compiled = None if device == "cpu" else self._on(device, name)
         dtypes = [v.dtype for v in source.graph.outputs]
         if compiled is None:
             return self._on_host(source, inputs)
-        outputs = compiled.run(name, inputs)
+        outputs = compiled.run(name, inputs, again)
         return {n: lazy(outputs[n], d, compiled) for n, d in zip(source.outputs, dtypes, strict=True)}
 
     def _on(self, device: str, name: str) -> DeviceModel | None:

@@ -17,7 +17,7 @@ from . import initializers, optimizers
 from . import metrics as metrics_module
 from .callbacks import CallbackList, History, LazyLogs
 from .compiled import CompiledLosses, CompiledMetrics, CompileMetrics
-from .data import explain_loss, make_data, split_validation, unpack_x_y_sample_weight
+from .data import Batch, explain_loss, make_data, split_validation, unpack_x_y_sample_weight
 from .engine import METHODS, Engine, StepSpec, number_leaves, output_names
 
 __all__ = ["Trainer"]
@@ -189,14 +189,19 @@ class Trainer:
 
     # -- running steps ------------------------------------------------------------------------------------------------
 
-    def _run(self, name: str, parts: tuple[Any, ...]) -> dict[str, Any]:
-        """One step on arrays."""
+    def _run(self, name: str, batch: Batch) -> dict[str, Any]:
+        """One step on a batch."""
         if self.run_eagerly:
-            return self._run_eagerly(name, parts)
-        inputs = StepSpec.inputs(parts)
+            return self._run_eagerly(name, batch.parts)
+        settings = {}
         if name == "train_step" and not self.optimizer.scheduled:
-            inputs["learning_rate"] = self.optimizer.learning_rate_variable.host()
-        return self.engine.run(name, inputs)
+            settings["learning_rate"] = self.optimizer.learning_rate_variable.host()
+        again = batch.again
+        if again is None:
+            return self.engine.run(name, {**StepSpec.inputs(batch.parts), **settings})
+        return self.engine.run(
+            name, {**StepSpec.inputs(batch.parts), **settings}, lambda: {**StepSpec.inputs(again()), **settings}
+        )
 
     def _run_eagerly(self, name: str, parts: tuple[Any, ...]) -> dict[str, Any]:
         data = tuple(None if p is None else map_structure(convert_to_tensor, p) for p in parts)
@@ -245,7 +250,7 @@ class Trainer:
         data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
         self._prepare(name, data.specs())
         self.reset_metrics()
-        return self._answer(to_numbers(self._run(name, next(iter(data.batches())))), return_dict)
+        return self._answer(to_numbers(self._run(name, Batch(next(iter(data.batches())).parts, None))), return_dict)
 
     def _answer(self, logs: dict[str, Any], return_dict: bool) -> Any:
         """What `evaluate` returns: a dict, or a list in the order of the metrics, or the one number."""
@@ -372,9 +377,9 @@ class Trainer:
             self.reset_metrics()
             history.on_epoch_begin(epoch)
             outputs: dict[str, Any] = {}
-            for step, parts in enumerate(data.batches(shuffle, shuffler)):
+            for step, batch in enumerate(data.batches(shuffle, shuffler)):
                 history.on_train_batch_begin(step)
-                outputs = self._run("train_step", parts)
+                outputs = self._run("train_step", batch)
                 history.on_train_batch_end(step, LazyLogs(outputs))
                 yield
                 if self.stop_training:
@@ -400,9 +405,9 @@ class Trainer:
         self.reset_metrics()
         callbacks.on_test_begin()
         outputs: dict[str, Any] = {}
-        for step, parts in enumerate(data.batches()):
+        for step, batch in enumerate(data.batches()):
             callbacks.on_test_batch_begin(step)
-            outputs = self._run("evaluate", parts)
+            outputs = self._run("evaluate", batch)
             callbacks.on_test_batch_end(step, LazyLogs(outputs))
             yield None
         if not outputs:
@@ -449,9 +454,9 @@ class Trainer:
         )
         history.on_predict_begin()
         collected: list[list[Any]] = []
-        for step, parts in enumerate(data.batches()):
+        for step, batch in enumerate(data.batches()):
             history.on_predict_batch_begin(step)
-            outputs = self._run("predict", (parts[0], None, None))
+            outputs = self._run("predict", batch if batch.again else Batch((batch.parts[0], None, None), None))
             collected.append([t.host() for t in outputs.values()])
             history.on_predict_batch_end(step, {})
         history.on_predict_end()

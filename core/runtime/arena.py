@@ -161,6 +161,12 @@ class StateArena:
             values[key] = part.view(types[placed.storage]).copy()
         return values
 
+    def wait(self) -> None:
+        """Returns when the device has done what was submitted."""
+        for placed in self._places.values():
+            self.device.download(placed.chunk.buffer, 0, 4)
+            break
+
     def forget(self, key: Hashable) -> None:
         """Drops a variable; its chunk is released with the last variable in it. No loaded program may still use it."""
         self.host.pop(key, None)

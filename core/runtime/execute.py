@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,7 +30,9 @@ from .discover import device_name, open_device
 from .state import ModelState
 from .values import Output, host_words, numpy_dtype, to_storage
 
-__all__ = ["Executor", "load"]
+__all__ = ["Executor", "Inputs", "load"]
+
+Inputs = Mapping[str, Any] | None
 
 KEPT_SIZES = 4
 SPARE_BUFFERS = 8
@@ -110,6 +112,7 @@ class Executor:
         self._pool: dict[tuple[Hashable, ...], Any] = {}            # grow-only buffers for scratch, inputs and outputs
         self._garbage: list[Any] = []                               # buffers of outputs dropped since the last run
         self._spare: list[Any] = []
+        self._lent: set[Any] = set()        # buffers of unread outputs: a collector must not finalize them with these
         self._moved: weakref.WeakSet[Output] = weakref.WeakSet()        # outputs with buffers of their own
         self._closed = False
 
@@ -134,8 +137,10 @@ class Executor:
 
     # running
 
-    def run(self, name: str, inputs: Mapping[str, Any] | None = None) -> dict[str, Output]:
+    def run(self, name: str, inputs: Inputs = None, again: Callable[[], Inputs] | None = None) -> dict[str, Output]:
         """Runs a signature once. Outputs stay on the device until they are read.
+
+        `again` makes the same inputs anew, at any later time: with it a run can be repeated after the device was lost.
 
         Raises:
             InvalidArgumentError: for a missing or unknown input, a wrong dtype, shape or value.
@@ -155,7 +160,7 @@ class Executor:
             self._state.advance(tensor, by)
         return outputs
 
-    def prepare(self, name: str, inputs: Mapping[str, Any] | None = None) -> None:
+    def prepare(self, name: str, inputs: Inputs = None) -> None:
         """Compiles and binds a signature for the sizes of these inputs without running it."""
         entry = self._entry(name)
         self._bound(entry, entry.ports.arrays(inputs or {}))
@@ -292,13 +297,31 @@ class Executor:
                 continue
             size = max(4, source.size)
             target = Span(self._spare_buffer(size), 0, source.size)
+            self._lent.add(target.buffer)
             output.move(target, self._garbage)
             self._moved.add(output)
             if source.size:
                 copies.append(Copy(source, target))
         return copies
 
-    def _download(self, span: Span) -> np.ndarray:
+    def _unread(self) -> list[Output]:
+        """Every output that somebody holds and that has not been read."""
+        unread = [ref() for entry in self._entries.values() for ref in entry.unread]
+        return [output for output in [*unread, *self._moved] if output is not None]
+
+    def exchange(self, name: str, made: Output, held: Output) -> None:
+        """`held` takes the place of an output that the last run of a signature has `made`."""
+        entry = self._entry(name)
+        entry.unread = [weakref.ref(held) if ref() is made else ref for ref in entry.unread]
+        if made in self._moved:
+            self._moved.discard(made)
+            self._moved.add(held)
+        held.become(made)
+
+    def _download(self, output: Output) -> np.ndarray:
+        span = output.span
+        if span is None:
+            raise InternalError(f"output {output.name!r} has no place on the device")
         return self.device.download(span.buffer, span.offset, span.size)
 
     def _spare_buffer(self, size: int) -> Any:
@@ -312,6 +335,7 @@ class Executor:
         """Keeps a few buffers of dropped outputs for the next ones, so that a training loop allocates nothing."""
         while self._garbage:
             buffer = self._garbage.pop()
+            self._lent.discard(buffer)
             if buffer.size <= SPARE_BYTES:
                 self._spare.append(buffer)
             else:
@@ -341,10 +365,8 @@ class Executor:
         if self._closed:
             return
         self._closed = True
-        unread = [ref() for entry in self._entries.values() for ref in entry.unread]
-        for output in [*unread, *self._moved]:
-            if output is not None:
-                output.discard()
+        for output in self._unread():
+            output.discard()
         for loaded in self._loaded.values():
             for bound in loaded.bounds.values():
                 self.device.unbind(bound.handle)
@@ -411,7 +433,13 @@ def load(model: Model, device: str | Device | None = None, arena: StateArena | N
     if arena is not None and arena.device is not device:
         raise InvalidArgumentError(f"the arena belongs to {arena.device.name}, the model is to run on {device.name}.")
     load_model = getattr(device, "load_model", None)        # a device that executes whole models by itself
-    return load_model(model, arena, state_keys) if load_model else Executor(model, device, arena, state_keys)
+    if load_model:
+        return load_model(model, arena, state_keys)
+    if arena is None and device.target == Target.WGSL:      # its memory may vanish
+        from .recovery import GuardedExecutor
+
+        return GuardedExecutor(model, device, state_keys)
+    return Executor(model, device, arena, state_keys)
 
 
 def _open_for(model: Model, name: str | None) -> Device:

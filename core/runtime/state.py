@@ -193,11 +193,14 @@ class ModelState:
         placed = self.arena.place(self.key(tensor))
         return from_storage(value.view(np.uint8), placed.storage, entry.dtype, self._shape(tensor))
 
+    def tensors(self) -> list[int]:
+        """The state that the programs use, host-owned values included, in ascending order."""
+        return sorted(self._state_tensors | self._used_host)
+
     def read_all(self) -> dict[int, np.ndarray]:
         """All state of the model by tensor index, with one download per chunk."""
         values = self.arena.read_all()
-        tensors = sorted(self._state_tensors | self._used_host)
-        return {tensor: self._shaped(tensor, values[self.key(tensor)]) for tensor in tensors}
+        return {tensor: self._shaped(tensor, values[self.key(tensor)]) for tensor in self.tensors()}
 
     def write(self, tensor: int, value: Any) -> None:
         self._check(tensor)

@@ -131,15 +131,16 @@ _FAR_FROM_WRAPPING = 1 << 30
 class Output:
     """A result of a run that stays on the device until somebody looks: `numpy()`, `float()`, `np.asarray`."""
 
-    __slots__ = ("__weakref__", "_download", "_held", "_span", "_storage", "_value", "dtype", "name", "shape")
+    __slots__ = ("__weakref__", "_download", "_held", "_span", "_storage", "_value", "dtype", "gone", "name", "shape")
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: DType, storage: DType, span: Span,
-                 download: Callable[[Span], np.ndarray]) -> None:
+                 download: Callable[[Output], np.ndarray]) -> None:
         self.name, self.shape, self.dtype = name, shape, numpy_dtype(dtype)
         self._storage = (storage, dtype)
         self._span: Span | None = span
-        self._download: Callable[[Span], np.ndarray] | None = download
+        self._download: Callable[[Output], np.ndarray] | None = download
         self._value: np.ndarray | None = None
+        self.gone: Exception | None = None                      # why it can no longer be read, if so
         self._held: tuple[list[Any], Any] | None = None          # a buffer of its own, and where to leave it
 
     @classmethod
@@ -167,17 +168,32 @@ class Output:
 
     def discard(self) -> None:
         """The device is closing: reading raises from now on."""
-        if self._value is None:
-            self._span, self._download = None, None
+        self.lose(FailedPreconditionError(
+            f"output {self.name!r} was not read before its model was closed. Call numpy() before close()."))
+
+    def lose(self, error: Exception) -> None:
+        """Reading raises this error from now on, unless the value is known already."""
+        if self._value is None and self.gone is None:
+            self._span = self._download = None
+            self.gone = error
             self.__del__()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the host has the value."""
+        return self._value is not None
+
+    def become(self, other: Output) -> None:
+        """Takes the place of another output, which is not to be used any more."""
+        self._span, self._download, self._value, self.gone = other._span, other._download, other._value, other.gone
+        self._held, other._held = other._held, None
 
     def numpy(self) -> np.ndarray:
         """The value; waits for the device the first time."""
         if self._value is None:
-            if self._span is None or self._download is None:
-                raise FailedPreconditionError(
-                    f"output {self.name!r} was not read before its model was closed. Call numpy() before close().")
-            self._value = from_storage(self._download(self._span), *self._storage, self.shape)
+            if self.gone is not None or self._download is None:
+                raise self.gone or InternalError(f"output {self.name!r} has no place")
+            self._value = from_storage(self._download(self), *self._storage, self.shape)
             self._span = self._download = None
             self.__del__()
         return self._value
@@ -200,5 +216,5 @@ class Output:
         return f"<Output {self.name!r} shape={self.shape} dtype={self.dtype}: {place}>"
 
 
-def _no_download(span: Span) -> np.ndarray:
+def _no_download(output: Output) -> np.ndarray:
     raise InternalError("an output that the host knows has nothing to download")

@@ -13,6 +13,7 @@ from tideflow.errors import (
 from tideflow.gpu_wgsl import native
 from tideflow.program.format import Limit, Target
 from tideflow.runtime import discover, execute
+from tideflow.runtime.arena import StateArena
 
 pytestmark = pytest.mark.gpu
 
@@ -112,19 +113,33 @@ def test_download_of_part_of_a_buffer(gpu):
         gpu.release(buffer)
 
 
-def test_a_lost_device_says_so_and_is_replaced(hand, gpu, monkeypatch):
+def test_a_lost_device_is_replaced_and_nothing_is_lost(hand, gpu, monkeypatch):
     doomed = native.open_device()
     monkeypatch.setattr(discover, "_open", {("GPU:0", (), frozenset()): doomed})
     executor = execute.load(hand.model(Target.WGSL), "gpu")
     x = np.ones((2, 4), np.float32)
-    output = executor.run("step", {"x": x})["y"]
+    for _ in range(2):
+        output = executor.run("step", {"x": x}, lambda: {"x": np.ones((2, 4), np.float32)})["y"]
     doomed._device.destroy()                    # what the tests of the browser do to simulate a loss
+    with pytest.warns(RuntimeWarning, match="GPU:0 was lost .*2 steps since then were repeated, nothing is lost"):
+        third = executor.run("step", {"x": x})["y"]
+    assert executor.device is not doomed and doomed.lost
+    np.testing.assert_array_equal(output, x * (hand.START + 1) * 0.5 + 3)
+    np.testing.assert_array_equal(third, x * (hand.START + 2) * 0.5 + 6)
+    np.testing.assert_array_equal(executor.run("peek")["w_now"], hand.START + 3)
+    executor.close()
+    assert executor.device.stats().live_buffers == 0
+    executor.device.close()
+
+
+def test_a_lost_device_says_so_to_models_that_share_state(hand, gpu):
+    doomed = native.open_device()
+    executor = execute.load(hand.model(Target.WGSL), doomed, arena=StateArena(doomed))
+    x = np.ones((2, 4), np.float32)
+    output = executor.run("step", {"x": x})["y"]
+    doomed._device.destroy()
     with pytest.raises(DeviceLostError, match="Load the model again"):
         executor.run("step", {"x": x})
     with pytest.raises((DeviceLostError, FailedPreconditionError)):
         output.numpy()
     executor.close()
-    with execute.load(hand.model(Target.WGSL), "gpu") as again:
-        assert again.device is not doomed
-        np.testing.assert_array_equal(again.run("step", {"x": x})["y"], x * hand.START * 0.5)
-    again.device.close()

@@ -26,6 +26,7 @@ class Recorder:
 
     dispatches = 7
     restoring = None
+    generation = 0
 
     def __init__(self):
         self.calls, self.failure, self.notes = [], None, ""
@@ -153,6 +154,19 @@ def test_a_call_refused_while_the_device_is_restored_is_made_again(gpu, tab):
     with pytest.warns(RuntimeWarning, match="lost"):
         gpu.allocate(4)
     assert [call[0] for call in tab.device.calls] == ["allocate", "restored", "allocate"]
+
+
+def test_who_guards_the_device_is_told_instead_of_the_user(gpu, tab):
+    gpu.guarded, tab.device.restoring = True, "promise"
+    tab.device.notes = "the driver was reset. A new device continues from the state after step 3: 2 steps are lost."
+    assert gpu.restores == 0
+    tab.device.generation = 1
+    gpu.settle()
+    assert (gpu.restores, gpu.reason()) == (1, "the driver was reset.")
+    tab.device.restoring = None
+    calls = len(tab.device.calls)
+    gpu.settle()
+    assert len(tab.device.calls) == calls
 
 
 def test_a_tab_without_a_gpu_says_why(tab):
