@@ -1,7 +1,7 @@
-"""Transcendental functions in WGSL: those of mathlib, written as functions once per kernel that calls them.
+"""Transcendental functions in WGSL: those of functions.py, written once per kernel that calls them.
 
 Builtins are not used: their accuracy, and what they do with NaN, infinities and large operands, differs between drivers
-(tanh of a large x, pow of a negative base, sin beyond one turn); mathlib gives the same numbers on every device.
+(tanh of a large x, pow of a negative base, sin beyond one turn); these give the same numbers on every adapter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from ..kernel.ir import F32, Axis, Buffer, Builder, Store
-from ..kernel.mathlib import FUNCTIONS
+from .functions import FUNCTIONS
 from .text import Helpers, type_name
 
 PARAMETERS = ("x", "y")

@@ -9,12 +9,13 @@ into y.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from ..kernel.ir import BOOL, F32, I32, U32, Axis, Kernel, Scalar, store_roots, walk
 from ..shapes import Dim, Size, ceil_div, smaller
 from . import text
 from .body import Block, Body
-from .schedule import Options, Plan, schedule
+from .schedule import SIDE, Options, Plan, schedule
 
 __all__ = ["Emitted", "Options", "emit"]
 
@@ -52,6 +53,10 @@ def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
     """The sizes of the kernel, then those that the schedule adds."""
     found: dict[Dim, None] = dict.fromkeys(kernel.sizes)
     loops: list[Axis] = [*plan.axes, *(a for s in plan.stores for a in s.loops)]
+    for axis in plan.square or ():
+        blocks = ceil_div(axis.extent, SIDE)
+        if isinstance(blocks, Dim):
+            found.setdefault(blocks)
     for x in walk(store_roots(plan.stores)):
         if x.op == "size":
             found.setdefault(x.attr)
@@ -124,7 +129,7 @@ def _main(body: Body, plan: Plan) -> list[str]:
     body.write_stores(inner)
     content = [*decode, *inner.lines, *inner.tail]
     lines = _points(body, plan)
-    exact = isinstance(plan.points, int) and plan.points % (plan.workgroup * plan.elements) == 0
+    exact = _exact(plan)
     if plan.elements == 1:
         end = [] if exact else ["if (p >= points) { return; }"]
         return [*lines, "let p = first;", *end, *outer.lines, *content]
@@ -134,15 +139,31 @@ def _main(body: Body, plan: Plan) -> list[str]:
     return [*lines, *outer.lines, head, *("  " + line for line in loop), "}"]
 
 
+def _exact(plan: Plan) -> bool:
+    """Whether the grid has as many invocations as there are points."""
+    if not isinstance(plan.points, int):
+        return False
+    groups, rest = divmod(plan.points, plan.workgroup * plan.elements)
+    return rest == 0 and prod(_grid(groups)) == groups  # type: ignore[arg-type]
+
+
 def _points(body: Body, plan: Plan) -> list[str]:
-    factors = [body.extent(a.extent) for a in plan.axes] or ["1i"]
+    square = plan.square or ()
+    factors = [_blocks(body, a) + f" * {SIDE}i" if a in square else body.extent(a.extent) for a in plan.axes] or ["1i"]
     if isinstance(plan.points, int):
         factors = [f"{plan.points}i"]
     return [f"let points = {' * '.join(factors)};"]
 
 
+def _blocks(body: Body, axis: Axis) -> str:
+    """How many times SIDE an axis has points, rounded up."""
+    return body.extent(ceil_div(axis.extent, SIDE))
+
+
 def _decode(body: Body, plan: Plan, block: Block) -> list[str]:
     """Axis values from the number of the point, the last axis fastest."""
+    if plan.square is not None:
+        return _decode_square(body, plan, block)
     lines: list[str] = []
     rest = "p"
     for number, axis in reversed(list(enumerate(plan.axes))):
@@ -153,5 +174,25 @@ def _decode(body: Body, plan: Plan, block: Block) -> list[str]:
         extent = body.extent(axis.extent)
         lines.append(f"let {name} = {rest} % {extent};")
         lines.append(f"let q{number} = {rest} / {extent};")
+        rest = f"q{number}"
+    return lines
+
+
+def _decode_square(body: Body, plan: Plan, block: Block) -> list[str]:
+    """The same where a workgroup is SIDE x SIDE points of two axes; points past the end of these return."""
+    down, across = plan.square  # type: ignore[misc]
+    lines = [f"let square = p / {SIDE * SIDE}i;"]
+    rest = "square"
+    for number, axis in reversed(list(enumerate(plan.axes))):
+        name, extent = f"i{number}", body.extent(axis.extent)
+        block.axes[axis] = name
+        if axis is not down and axis is not across:
+            lines += [f"let {name} = {rest} % {extent};", f"let q{number} = {rest} / {extent};"]
+        else:
+            blocks = _blocks(body, axis)
+            within = f"(p / {SIDE}i) % {SIDE}i" if axis is down else f"p % {SIDE}i"
+            lines += [f"let {name} = ({rest} % {blocks}) * {SIDE}i + {within};", f"let q{number} = {rest} / {blocks};"]
+            if not isinstance(axis.extent, int) or axis.extent % SIDE:
+                lines.append(f"if ({name} >= {extent}) {{ return; }}")
         rest = f"q{number}"
     return lines

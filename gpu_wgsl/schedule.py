@@ -7,17 +7,19 @@ invocation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from ..kernel.index import linear
 from ..kernel.ir import Axis, Kernel, Store, store_roots, walk
 from ..kernel.split import guess
-from ..shapes import Size, num_elements
+from ..shapes import Size, ceil_div, num_elements
+from .coalesce import coalesce
 from .lanes import LANES, multiple_of, unroll, vectorise
 from .unfold import unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
+SIDE = 8                        # of a square workgroup
 TILES = (8, 7, 6, 5, 4, 3, 2, 1)
 
 
@@ -26,6 +28,7 @@ class Options:
     """What a target wants. The defaults suit software adapters and are correct everywhere."""
 
     workgroup: int = 64
+    wide_workgroup: int = 256           # of an elementwise kernel on large arrays
     min_invocations: int = 384          # tiles are not made larger than this leaves
     max_tile: int = 64                  # outputs per invocation
     elements: int = 4                   # steps of an invocation of an elementwise kernel
@@ -34,46 +37,66 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """A scheduled kernel: one invocation runs `stores` for `elements` points of `axes`."""
+    """A scheduled kernel: one invocation runs `stores` for `elements` points of `axes`.
+
+    `square`: a workgroup takes SIDE x SIDE points of these two axes, so that its invocations share what they load.
+    """
 
     axes: tuple[Axis, ...]
     stores: tuple[Store, ...]
     lane: Axis | None
     elements: int
     workgroup: int
+    square: tuple[Axis, Axis] | None = None
 
     @property
     def points(self) -> Size:
-        """How many points the axes have."""
-        return num_elements(a.extent for a in self.axes)
+        """How many points the axes have, those of a square's edge past the end included."""
+        square = self.square or ()
+        return num_elements(ceil_div(a.extent, SIDE) * SIDE if a in square else a.extent for a in self.axes)
 
 
 def schedule(kernel: Kernel, options: Options) -> Plan:
     """Chooses and applies the schedule of a kernel."""
+    if not any(s.loops for s in kernel.stores):
+        joined, changed = coalesce(kernel.axes, kernel.stores)
+        kernel = replace(kernel, axes=tuple(joined), stores=changed)
     shape = _Shape(kernel, options)
     axes, stores, lane = list(kernel.axes), kernel.stores, None
     rows, columns = shape.tile()
     stores = unfold(stores, rows * columns // (LANES if shape.vector else 1))
     if shape.row is not None:
         stores, _, lane = vectorise(stores, shape.row)
+    across = down = None
     if shape.inner is not None:
-        at = axes.index(shape.inner)
+        at = across = axes.index(shape.inner)
         if shape.vector and columns % LANES == 0:
             stores, axes[at], lane = vectorise(stores, shape.inner)
             columns //= LANES
         if columns > 1:
             stores, axes[at] = unroll(stores, axes[at], columns, lane=lane)
     if shape.outer is not None and rows > 1:
-        at = axes.index(shape.outer)
-        stores, axes[at] = unroll(stores, shape.outer, rows, lane=lane)
+        down = axes.index(shape.outer)
+        stores, axes[down] = unroll(stores, shape.outer, rows, lane=lane)
     kept = tuple(a for a in axes if a.extent != 1)
     points = guess(num_elements(a.extent for a in kept))
     single = bool(shape.folds) or any(s.loops for s in stores)
     elements = 1 if single else max(1, min(options.elements, points // (options.workgroup * 16)))
-    workgroup = options.workgroup
+    workgroup = options.workgroup if elements == 1 else options.wide_workgroup
     while workgroup > 8 and workgroup >= 2 * points:
         workgroup //= 2
-    return Plan(kept, tuple(stores), lane, elements, workgroup)
+    square = None
+    if down is not None and across is not None and workgroup == SIDE * SIDE and _worth_square(axes[down], axes[across]):
+        square = (axes[down], axes[across])
+    return Plan(kept, tuple(stores), lane, elements, workgroup, square)
+
+
+def _worth_square(down: Axis, across: Axis) -> bool:
+    """Whether a workgroup would else lie along one row, and squares waste little at the edges."""
+    if not isinstance(across.extent, int) or across.extent % SIDE or across.extent == SIDE:
+        return False
+    rows = guess(down.extent)
+    return (rows >= SIDE and rows % SIDE == 0) or rows >= 8 * SIDE
 
 
 class _Shape:

@@ -239,6 +239,16 @@ def special() -> Iterator[Sample]:
         yield Sample(f"constants_{n}", kernel("constants", [n], "fffff", constants), [a, *out])
 
 
+def matmul(m: Size, n: int, k: int) -> Kernel:
+    """A matrix product with bias and relu: a, b, bias, result."""
+
+    def body(ir, i, j):
+        out = ir.sum([k], lambda r: ir.load(0, F32, i * k + r) * ir.load(1, F32, r * n + j))
+        return [(3, i * n + j, ir.call("max", out + ir.load(2, F32, j), ir.const(0.0)))]
+
+    return kernel("matmul", [m, n], "ffff", body, sizes=[m] if isinstance(m, Dim) else [])
+
+
 def folds() -> Iterator[Sample]:
     """Reductions, contractions, row kernels and custom folds."""
     yield Sample(
@@ -315,13 +325,6 @@ def folds() -> Iterator[Sample]:
         {"batch": 13},
     )
 
-    def matmul(m: Size, n: int, k: int):
-        def body(ir, i, j):
-            out = ir.sum([k], lambda r: ir.load(0, F32, i * k + r) * ir.load(1, F32, r * n + j))
-            return [(3, i * n + j, ir.call("max", out + ir.load(2, F32, j), ir.const(0.0)))]
-
-        return kernel("matmul", [m, n], "ffff", body, sizes=[m] if isinstance(m, Dim) else [])
-
     for m, n, k in ((64, 64, 16), (5, 10, 8), (33, 20, 7), (128, 10, 4)):
         yield Sample(f"matmul_{m}_{n}_{k}", matmul(m, n, k), [floats(m, k), floats(k, n), floats(n), floats(m, n)])
     for m in (1, 20):
@@ -363,7 +366,36 @@ def folds() -> Iterator[Sample]:
 
 def all_samples() -> list[Sample]:
     """Every sample."""
-    return [s for make in (elementwise, integers, special, folds, masked) for s in make()]
+    return [s for make in (elementwise, integers, special, folds, masked, wide) for s in make()]
+
+
+def wide() -> Iterator[Sample]:
+    """Large enough that a workgroup is a square of tiles; and axes that join, wholly or in part."""
+    for m, n, k in ((136, 256, 5), (100, 256, 3), (64, 160, 9)):
+        yield Sample(f"square_{m}_{n}_{k}", matmul(m, n, k), [floats(m, k), floats(k, n), floats(n), floats(m, n)])
+    for m in (3, 300):
+        arrays = [floats(m, 4), floats(4, 320), floats(320), floats(m, 320)]
+        yield Sample(f"square_symbolic_{m}", matmul(BATCH, 320, 4), arrays, {"batch": m})
+
+    def pointwise(ir, n, y, x, c):
+        at = (n * 5 + y) * 6 + x
+        out = ir.sum([7], lambda k: ir.load(0, F32, at * 7 + k) * ir.load(1, F32, k * 8 + c))
+        return [(2, at * 8 + c, out), (3, at * 8 + c, ir.cast(y, F32))]
+
+    def swapped(ir, n, y, x, c):
+        at = ((n * 4 + y) * 3 + x) * 8 + c
+        return [(2, at, ir.load(0, F32, at) + ir.load(1, F32, ((n * 3 + x) * 4 + y) * 8 + c))]
+
+    batch = [floats(2 * 30 * 7), floats(56), floats(2 * 30 * 8), floats(2 * 30 * 8)]
+    yield Sample("pointwise", kernel("p", [BATCH, 5, 6, 8], "ffff", pointwise, sizes=[BATCH]), batch, {"batch": 2})
+    three = [floats(288), floats(288), floats(288)]
+    yield Sample("swapped", kernel("s", [BATCH, 4, 3, 8], "fff", swapped, sizes=[BATCH]), three, {"batch": 3})
+
+    def batched(ir, b, i, j):
+        out = ir.sum([6], lambda k: ir.load(0, F32, (b * 9 + i) * 6 + k) * ir.load(1, F32, (b * 12 + j) * 6 + k))
+        return [(2, (b * 9 + i) * 12 + j, out)]
+
+    yield Sample("batched", kernel("b", [5, 9, 12], "fff", batched), [floats(270), floats(360), floats(540)])
 
 
 def masked() -> Iterator[Sample]:
