@@ -243,7 +243,7 @@ def _has_fold(root: Root) -> bool:
 
 
 def _fold_length(roots: Sequence[Root]) -> int:
-    """How long the longest walk along a row is that these roots take anyway; 1 if its length is not known, 0 for none."""
+    """How long the longest walk is that these roots take anyway; 1 if its length is not known, 0 for none."""
     longest = 0
     for r in roots:
         for x in walk([r.expr]):

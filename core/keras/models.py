@@ -103,9 +103,9 @@ class Model(Trainer, Layer):
         self.built = True
         compute_outputs(self, (tensors[0] if len(tensors) == 1 else tensors,), {})
 
-    def _build(self, shapes: Any) -> None:
+    def _build(self, shapes: Any, **more: Any) -> None:
         if type(self).build is not Model.build:
-            super()._build(shapes)
+            super()._build(shapes, **more)
         self._built_shape = shapes
         self.built = True  # layers inside build themselves when they are called
 
@@ -308,7 +308,7 @@ class Sequential(Model):
             self.inputs, self.outputs = self._functional.inputs, self._functional.outputs
             self.built = True
 
-    def _build(self, shapes: Any) -> None:
+    def _build(self, shapes: Any, **more: Any) -> None:
         self.build(shapes)
 
     def build(self, input_shape: Any = None) -> None:

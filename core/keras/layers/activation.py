@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...ops.dispatch import apply
+from ...ops.elementwise import select
+from ...ops.reduce import reduce_logsumexp
 from .. import activations
+from .checks import known_size
 from .layer import Layer
 
-__all__ = ["ELU", "LeakyReLU", "ReLU", "Softmax"]
+__all__ = ["ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"]
+
+MASKED = -1e9  # the score of what a mask leaves out
 
 
 class ReLU(Layer):
     """max(x, 0), with a slope below the threshold and a largest value."""
+
+    supports_masking = True
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
@@ -38,6 +46,8 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """x, times `negative_slope` where negative."""
 
+    supports_masking = True
+
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         if "alpha" in kwargs:
             negative_slope = kwargs.pop("alpha")
@@ -60,6 +70,8 @@ class LeakyReLU(Layer):
 class ELU(Layer):
     """x, or alpha * (exp(x) - 1) where negative."""
 
+    supports_masking = True
+
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
@@ -72,16 +84,56 @@ class ELU(Layer):
         return {**super().get_config(), "alpha": self.alpha}
 
 
-class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along an axis."""
+class PReLU(Layer):
+    """x, times a learned slope where negative. Axes in `shared_axes` (counted with the batch) share their slopes."""
 
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+    supports_masking = True
+
+    def __init__(
+        self,
+        alpha_initializer: Any = "Zeros",
+        alpha_regularizer: Any = None,
+        alpha_constraint: Any = None,
+        shared_axes: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
-        self.built = True
+        self.declare_weight("alpha", alpha_initializer, alpha_regularizer, alpha_constraint)
+        self.shared_axes = (
+            None if shared_axes is None else [shared_axes] if isinstance(shared_axes, int) else list(shared_axes)
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        shared = self.shared_axes or []
+        axes = range(1, len(input_shape))
+        self.alpha = self.make_weight("alpha", [1 if i in shared else known_size(input_shape, i, self) for i in axes])
 
     def call(self, inputs: Any) -> Any:
-        return activations.softmax(inputs, self.axis)
+        return activations.relu(inputs) - self.alpha * activations.relu(-inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shared_axes": self.shared_axes}
+
+
+class Softmax(Layer):
+    """exp(x) / sum(exp(x)) along an axis, or several; where a `mask` is False the result is 0."""
+
+    supports_masking = True
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis if isinstance(axis, int) else list(axis)
+        self.built = True
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is not None:
+            mask = mask if mask.dtype.name == "bool" else mask > 0.5
+            inputs = select(mask, inputs, MASKED)
+        if isinstance(self.axis, int) or len(self.axis) == 1:
+            outputs = activations.softmax(inputs, self.axis if isinstance(self.axis, int) else self.axis[0])
+        else:
+            outputs = apply("exp", inputs - reduce_logsumexp(inputs, self.axis, True))
+        return outputs if mask is None else select(mask, outputs, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

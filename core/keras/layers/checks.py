@@ -37,11 +37,12 @@ def rank(shape: Any, wanted: int, owner: Any) -> None:
         )
 
 
-def pair(value: Any, name: str) -> tuple[int, int]:
-    """Two positive ints from one or two."""
-    made = (value, value) if isinstance(value, int) else tuple(value)
-    if len(made) != 2 or any(not isinstance(v, int) or v <= 0 for v in made):
-        raise ValueError(f"The `{name}` argument must be a tuple of 2 positive integers. Received: {name}={value}")
+def per_axis(value: Any, count: int, name: str, least: int = 1) -> tuple[int, ...]:
+    """`count` ints of at least `least`, from one or from as many. Raises ValueError."""
+    made = (value,) * count if isinstance(value, int) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(made) != count or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in made):
+        kind = "positive integers" if least else "integers that are not negative"
+        raise ValueError(f"The `{name}` argument must be a tuple of {count} {kind}. Received: {name}={value}")
     return made
 
 

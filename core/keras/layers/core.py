@@ -66,6 +66,8 @@ def Input(
 class Dense(Layer):
     """A fully connected layer: ``activation(inputs @ kernel + bias)`` over the last axis."""
 
+    supports_masking = True
+
     def __init__(
         self,
         units: int,
@@ -117,6 +119,8 @@ class Dense(Layer):
 class Activation(Layer):
     """Applies an activation function."""
 
+    supports_masking = True
+
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
@@ -131,6 +135,8 @@ class Activation(Layer):
 
 class Identity(Layer):
     """Gives its inputs."""
+
+    supports_masking = True
 
     def call(self, inputs: Any) -> Any:
         return apply("identity", inputs)

@@ -48,12 +48,13 @@ class EinsumDense(Layer):
 
     def build(self, input_shape: Any = None) -> None:
         shapes = weight_shapes(self.equation, self.bias_axes, input_shape, self.partial_output_shape)
+        initializer, regularizer, constraint = self.declared("kernel")
         self.kernel = self.add_weight(
             shapes.kernel,
-            _by_fans(self.kernel_initializer, shapes),
+            _by_fans(initializer, shapes),
             name="kernel",
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
+            regularizer=regularizer,
+            constraint=constraint,
         )
         if shapes.bias is not None:
             self.bias = self.make_weight("bias", shapes.bias)

@@ -272,15 +272,24 @@ class Layer:
             setattr(self, f"{name}_{part}", given[part])
             self._declared.append(f"{name}_{part}")
 
-    def make_weight(self, name: str, shape: Any, trainable: bool = True) -> Variable:
-        """The weight that was declared."""
+    def declared(self, name: str) -> tuple[Any, Any, Any]:
+        """Initializer, regularizer and constraint that were declared for a weight."""
+        return (
+            getattr(self, f"{name}_initializer"),
+            getattr(self, f"{name}_regularizer", None),
+            getattr(self, f"{name}_constraint", None),
+        )
+
+    def make_weight(self, name: str, shape: Any, trainable: bool = True, called: str | None = None) -> Variable:
+        """The weight that was declared; `called` something else if need be."""
+        initializer, regularizer, constraint = self.declared(name)
         return self.add_weight(
             shape,
-            getattr(self, f"{name}_initializer"),
-            name=name,
+            initializer,
+            name=called or name,
             trainable=trainable,
-            regularizer=getattr(self, f"{name}_regularizer", None),
-            constraint=getattr(self, f"{name}_constraint", None),
+            regularizer=regularizer,
+            constraint=constraint,
         )
 
     # -- losses -------------------------------------------------------------------------------------------------------

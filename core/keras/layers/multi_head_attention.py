@@ -125,19 +125,16 @@ class MultiHeadAttention(Layer):
         return made
 
     def _dense(self, name: str, equation: str, shape: Any, bias_axes: str, activation: Any = None) -> EinsumDense:
-        # initializers without a seed draw one when they are made: each kernel needs an initializer of its own
-        kernel = self.kernel_initializer
+        (kernel, *of_kernel), (bias, *of_bias) = self.declared("kernel"), self.declared("bias")
         return EinsumDense(
             equation,
             shape,
             activation,
             bias_axes if self.use_bias else None,
+            # an initializer draws its seed when it is made: each kernel needs one of its own
             kernel.clone() if hasattr(kernel, "clone") else kernel,
-            self.bias_initializer,
-            self.kernel_regularizer,
-            self.bias_regularizer,
-            self.kernel_constraint,
-            self.bias_constraint,
+            bias,
+            *(x for pair in zip(of_kernel, of_bias, strict=True) for x in pair),
             dtype=self._dtype,
             name=name,
         )

@@ -15,6 +15,8 @@ __all__ = ["BatchNormalization"]
 class BatchNormalization(Layer):
     """Normalizes each channel by mean and variance of the batch in training, by moving averages of them otherwise."""
 
+    supports_masking = True
+
     def __init__(
         self,
         axis: int = -1,

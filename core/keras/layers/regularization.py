@@ -18,6 +18,8 @@ __all__ = ["Dropout"]
 class Dropout(Layer):
     """Sets a fraction `rate` of its inputs to 0 in training and scales the rest by 1 / (1 - rate)."""
 
+    supports_masking = True
+
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate <= 1:
