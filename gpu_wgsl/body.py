@@ -137,6 +137,8 @@ class Body:
             return self.slots[x.attr]
         if op == "scalar":
             return self.slots[x.attr]
+        if op == "iteration":
+            return self.slots[("iteration", x.attr)]
         if op == "acc":
             return block.find("accumulators", x.attr)
         home = block.home(x.axes - self.lanes)

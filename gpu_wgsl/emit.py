@@ -39,6 +39,7 @@ def emit(kernel: Kernel, options: Options | None = None) -> Emitted:
     plan = schedule(kernel, options or Options())
     sizes = _sizes(kernel, plan)
     slots, declared, unpacked = _slots(sizes, kernel)
+    declared += _iterations(kernel, slots, unpacked)
     body = Body(plan.stores, kernel.buffers, plan.lane, slots)
     groups = ceil_div(plan.points, plan.workgroup * plan.elements)
     lines = _main(body, plan)
@@ -84,6 +85,18 @@ def _slots(sizes: tuple[Dim, ...], kernel: Kernel) -> tuple[dict[object, str], s
     fields = ", ".join(f"{name}: u32" for name in slots.values())
     binding = len(kernel.buffers)
     return slots, f"struct Slot {{ {fields} }}\n@group(0) @binding({binding}) var<uniform> slot: Slot;\n", unpacked
+
+
+def _iterations(kernel: Kernel, slots: dict[object, str], unpacked: list[str]) -> str:
+    """The declarations of the numbers of iterations that the kernel uses: uniforms from binding n + 1 on."""
+    depths = sorted({x.attr for x in walk(store_roots(kernel.stores)) if x.op == "iteration"})
+    lines = []
+    for depth in depths:
+        slots[("iteration", depth)] = f"n{depth}"
+        unpacked.append(f"let n{depth} = i32(iteration{depth});")
+        binding = len(kernel.buffers) + 1 + depth
+        lines.append(f"@group(0) @binding({binding}) var<uniform> iteration{depth}: u32;\n")
+    return "".join(lines)
 
 
 def _bindings(kernel: Kernel, body: Body) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..kernel.contract import Contract, find_contract
 from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots
@@ -27,18 +27,12 @@ from .scalar import wasm_type
 from .structure import structure
 from .tile import tile
 from .unroll import unroll_folds
+from .walk import Entry, StepCode, walk
 
 __all__ = ["StepCode", "emit_module", "workspace"]
 
 _LIGHT = 24  # nodes of an element up to which two blocks of it are computed together
 _LARGE = 1 << 10  # elements from which four blocks of heavier ones are, at the price of longer code
-
-
-class StepCode(NamedTuple):
-    """One step of a program: which kernel, and the number of the region behind each of its buffers, workspace last."""
-
-    kernel: int
-    regions: Sequence[int]
 
 
 def workspace(kernel: Kernel) -> Size:
@@ -53,7 +47,9 @@ def _contract(kernel: Kernel) -> Contract | None:
     return found if found is not None and gemm.pays(found) else None
 
 
-def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[int]]], num_regions: int) -> bytes:
+def emit_module(
+    kernels: Sequence[Kernel], steps: Sequence[Entry | tuple[int, Sequence[int]]], num_regions: int
+) -> bytes:
     """The module of a program. Kernels of equal structure become one function."""
     keys = [structure(kernel) for kernel in kernels]
     different = dict(zip(reversed(keys), reversed(kernels), strict=True))
@@ -69,7 +65,7 @@ def emit_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, Sequence[i
             params, body = emit_kernel(different[key], contracts[key] is not None)
             functions.append((params, False, body))
     of_kernel = [numbers[key] for key in keys]
-    functions.append((3, True, _run(kernels, steps, of_kernel, [f[0] for f in functions], num_regions)))
+    functions.append((3, True, walk(kernels, steps, of_kernel, [f[0] for f in functions], num_regions)))
     return encode.module(functions, ("run", len(functions) - 1))
 
 
@@ -287,37 +283,3 @@ def _store_scalar(f: Nests, t: Target, local: int) -> None:
     f.leave(inside)
     if t.valid is not None:
         code.end()
-
-
-# -- run ------------------------------------------------------------------------------------------------------------
-
-
-def _run(
-    kernels: Sequence[Kernel],
-    steps: Sequence[tuple[int, Sequence[int]]],
-    of_kernel: Sequence[int],
-    params: Sequence[int],
-    num_regions: int,
-) -> bytes:
-    table, first, last = 0, 1, 2
-    code = Code(3)
-    word = num_regions
-    for i, (number, regions) in enumerate(steps):
-        kernel, function = kernels[number], of_kernel[number]
-        if len(regions) != params[function] - 1:
-            raise ValueError(
-                f"step {i} runs kernel {kernel.name!r} with {len(regions)} regions, its function takes "
-                f"{params[function] - 1}: one per buffer ({len(kernel.buffers)}), and one more if workspace(kernel) "
-                "is not 0."
-            )
-        code.get(first).i32(i).op("i32.le_s")
-        code.i32(i).get(last).op("i32.lt_s").op("i32.and")
-        code.if_()
-        for region in regions:
-            code.get(table).memory("i32.load", 4 * region)
-        code.get(table).i32(4 * word).op("i32.add")
-        code.call(function)
-        code.end()
-        word += len(kernel.sizes) + sum(s.words for s in kernel.scalars)
-    code.get(last)
-    return code.body()

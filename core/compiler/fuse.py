@@ -36,6 +36,11 @@ def is_step(node: Node) -> bool:
     return node.op.name.endswith("_step")
 
 
+def is_control(node: Node) -> bool:
+    """Whether this is a loop: its inputs and outputs are in memory, except what its carried values start from."""
+    return node.op.kind == "control"
+
+
 def is_heavy(node: Node) -> bool:
     """Whether an output element needs a loop."""
     return node.op.kind == "pattern" and not getattr(node.op, "cheap", False)
@@ -87,14 +92,14 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
             behind[v] = [h for c in consumers for h in ([c] if is_heavy(c) else _behind_movement(c, behind))]
             roots: set[Value] = set()
             same_index = True
-            place = v in results or is_step(node)
+            place = v in results or is_step(node) or is_control(node)
             for c in consumers:
                 for w in c.outputs:
                     if w in fusion.placed:
                         roots.add(w)
                     elif w in fusion.roots:
                         roots |= fusion.roots[w]
-                place = place or (is_step(c) and c.inputs[len(c.outputs)] is v)
+                place = place or (is_step(c) and c.inputs[len(c.outputs)] is v) or _in_memory(v, c)
                 same_index = (
                     same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
                 )
@@ -117,6 +122,14 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
     return fusion
 
 
+def _in_memory(v: Value, consumer: Node) -> bool:
+    """Whether a loop reads v from memory: slices and constants, and what it starts from if that is computed."""
+    if not is_control(consumer):
+        return False
+    reads = any(x is v for x in consumer.inputs[consumer.attrs["carried"] :])
+    return reads or not is_movement(v.node)  # type: ignore[arg-type]
+
+
 def _behind_movement(consumer: Node, behind: dict[Value, list[Node]]) -> list[Node]:
     return [h for w in consumer.outputs for h in behind.get(w, ())] if is_movement(consumer) else []
 
@@ -130,7 +143,7 @@ def _limit_loads(graph: Graph, fusion: Fusion) -> None:
         for node in graph.nodes:
             inputs = [v for v in node.inputs if v is not None]
             together = _reads(inputs, loads, fusion)
-            while len(together) > MAX_LOADS and not is_step(node):
+            while len(together) > MAX_LOADS and not (is_step(node) or is_control(node)):
                 widest = max(inputs, key=lambda v: len(_reads([v], loads, fusion)))
                 if len(_reads([widest], loads, fusion)) == 1:
                     break  # an op of too many inputs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..autodiff.bodies import Body
 from ..dtypes import ALL
 from ..errors import ModelError
 from ..graph.ir import Graph, Node, State, Value
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {d.code: d for d in ALL}
 _SIZES, _EMPTY = ":sizes", ":empty"  # suffixes of attribute names: a tuple of sizes; a tuple of nothing
+DEEPEST = 8  # bodies in bodies
 _NESTED = ":pairs"  # a tuple of tuples of ints, flattened; the first number is the length of each
 
 
@@ -26,7 +29,13 @@ def store_graph(assembly: Assembly, source: Source, graph: Graph) -> int:
     """Adds a graph of primitives to the model; returns its index. Its outputs are those of the signature, then the new
     values of
     the written states in the order of `Signature.writes`."""
-    made = fmt.Graph(source.name, [], [])
+    written = sorted(graph.writes, key=lambda item: assembly.state(item[0]))
+    return _add_graph(assembly, source.name, graph, (*graph.outputs, *(v for _, v in written)))
+
+
+def _add_graph(assembly: Assembly, name: str, graph: Graph, outputs: tuple[Value, ...]) -> int:
+    """Bodies come before the graph that names them."""
+    made = fmt.Graph(name, [], [])
     numbers: dict[Value, int] = {}
 
     def number(value: Value | None) -> int:
@@ -36,16 +45,15 @@ def store_graph(assembly: Assembly, source: Source, graph: Graph) -> int:
             if value.constant is not None:
                 numbers[value] = assembly.constant(value)
             else:
-                numbers[value] = assembly.tensor(value, f"{source.name}/{value.label or 'v'}")
+                numbers[value] = assembly.tensor(value, f"{name}/{value.label or 'v'}")
         return numbers[value]
 
     made.inputs = [number(v) for v in graph.inputs]
     for node in graph.nodes:
         inputs = [number(v) for v in node.inputs]
-        attrs = [_attr(assembly, name, value) for name, value in sorted(node.attrs.items())]
+        attrs = [_attr(assembly, attribute, value, name) for attribute, value in sorted(node.attrs.items())]
         made.nodes.append(fmt.Node(_opcode(assembly, node), inputs, [number(v) for v in node.outputs], attrs))
-    written = sorted(graph.writes, key=lambda item: assembly.state(item[0]))
-    made.outputs = [number(v) for v in (*graph.outputs, *(v for _, v in written))]
+    made.outputs = [number(v) for v in outputs]
     assembly.model.graphs.append(made)
     return len(assembly.model.graphs) - 1
 
@@ -59,7 +67,10 @@ def _opcode(assembly: Assembly, node: Node) -> int:
     return len(codes) - 1
 
 
-def _attr(assembly: Assembly, name: str, value: Any) -> fmt.NamedAttr:
+def _attr(assembly: Assembly, name: str, value: Any, inside: str) -> fmt.NamedAttr:
+    if isinstance(value, Body):
+        graph = value.graph
+        return fmt.NamedAttr(name, fmt.GraphRef(_add_graph(assembly, f"{inside}/{name}", graph, graph.outputs)))
     if value is None:
         return fmt.NamedAttr(name + ":none", [0])
     if isinstance(value, bool | str):
@@ -103,40 +114,8 @@ def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, Sta
             f"signatures[{signature.name}]",
             "the file holds no graph for it (it was written without graphs)",
         )
-    stored = model.graphs[signature.graph]
     sizes = load_sizes(model)
-    values: dict[int, Value] = {}
-
-    def value(i: int, needed: bool = True) -> Value | None:
-        if i < 0:
-            return None
-        if i not in values:
-            t = model.tensors[i]
-            fixed = i in states or (t.role == fmt.Role.CONSTANT and t.data is not None)
-            if needed and not fixed:
-                raise ModelError(
-                    "G05-order", f"graphs[{signature.graph}]", f"reads tensor {i} before anything makes it"
-                )
-            if t.dtype.name not in _DTYPES:
-                raise ModelError("G03-shape", f"tensors[{i}]", f"no graph can compute with {t.dtype.name}")
-            shape, dtype = tuple(sizes[d] for d in t.shape), _DTYPES[t.dtype.name]
-            array = None
-            if t.role == fmt.Role.CONSTANT and t.data is not None:
-                array = np.frombuffer(bytes(t.data), dtype.numpy).reshape(shape)
-            values[i] = Value(shape, dtype, label=t.name, constant=array, state=states.get(i))
-        return values[i]
-
-    inputs = tuple(value(i, needed=False) for i in stored.inputs)
-    nodes = []
-    for n in stored.nodes:
-        node = _load_node(model, n, [value(i) for i in n.inputs], sizes, [model.tensors[i] for i in n.outputs])
-        nodes.append(node)
-        if any(i in values or i in states for i in n.outputs) or len(set(n.outputs)) != len(n.outputs):
-            raise ModelError(
-                "G05-order", f"graphs[{signature.graph}]", f"op {node.op.name} makes a tensor of {n.outputs} again"
-            )
-        values.update(zip(n.outputs, node.outputs, strict=True))
-    outputs = [value(i) for i in stored.outputs]
+    inputs, nodes, outputs = _load_nodes(_Loading(model, sizes), signature.graph, states)
     count = len(signature.outputs)
     held = [states.get(t) for t in (*signature.writes, *(a.tensor for a in signature.advance))]
     if (
@@ -154,9 +133,77 @@ def load_graph(model: fmt.Model, signature: fmt.Signature, states: dict[int, Sta
     return Graph(signature.name, inputs, tuple(nodes), tuple(outputs[:count]), writes, advances)
 
 
+@dataclass
+class _Loading:
+    """A model whose graphs are read: its sizes, the bodies known so far, and the graphs that are being read."""
+
+    model: fmt.Model
+    sizes: list[Size]
+    bodies: dict[int, Body] = field(default_factory=dict)
+    open: list[int] = field(default_factory=list)
+
+    def body(self, number: int) -> Body:
+        """A graph that is an attribute: it comes before the one that names it, and touches no state."""
+        if number not in self.bodies:
+            where = f"graphs[{self.open[-1]}]"
+            if number >= self.open[-1]:
+                raise ModelError("G04-attribute", where, f"names graph {number}, only earlier ones may be used")
+            if len(self.open) > DEEPEST:
+                raise ModelError("G04-attribute", where, f"bodies nest more than {DEEPEST} deep")
+            inputs, nodes, outputs = _load_nodes(self, number, {})
+            if None in inputs or None in outputs:
+                raise ModelError("G05-order", f"graphs[{number}]", "an input or output is absent")
+            self.bodies[number] = Body(Graph(self.model.graphs[number].name, inputs, tuple(nodes), tuple(outputs)))
+        return self.bodies[number]
+
+
+def _load_nodes(
+    loading: _Loading, number: int, states: dict[int, State]
+) -> tuple[tuple[Any, ...], list[Node], list[Any]]:
+    """Inputs, nodes and outputs of a stored graph."""
+    model, sizes = loading.model, loading.sizes
+    stored = model.graphs[number]
+    loading.open.append(number)
+    values: dict[int, Value] = {}
+
+    def value(i: int, needed: bool = True) -> Value | None:
+        if i < 0:
+            return None
+        if i not in values:
+            t = model.tensors[i]
+            fixed = i in states or (t.role == fmt.Role.CONSTANT and t.data is not None)
+            if needed and not fixed:
+                raise ModelError(
+                    "G05-order", f"graphs[{number}]", f"reads tensor {i} before anything makes it"
+                )
+            if t.dtype.name not in _DTYPES:
+                raise ModelError("G03-shape", f"tensors[{i}]", f"no graph can compute with {t.dtype.name}")
+            shape, dtype = tuple(sizes[d] for d in t.shape), _DTYPES[t.dtype.name]
+            array = None
+            if t.role == fmt.Role.CONSTANT and t.data is not None:
+                array = np.frombuffer(bytes(t.data), dtype.numpy).reshape(shape)
+            values[i] = Value(shape, dtype, label=t.name, constant=array, state=states.get(i))
+        return values[i]
+
+    inputs = tuple(value(i, needed=False) for i in stored.inputs)
+    nodes = []
+    for n in stored.nodes:
+        node = _load_node(loading, n, [value(i) for i in n.inputs], [model.tensors[i] for i in n.outputs])
+        nodes.append(node)
+        if any(i in values or i in states for i in n.outputs) or len(set(n.outputs)) != len(n.outputs):
+            raise ModelError(
+                "G05-order", f"graphs[{number}]", f"op {node.op.name} makes a tensor of {n.outputs} again"
+            )
+        values.update(zip(n.outputs, node.outputs, strict=True))
+    outputs = [value(i) for i in stored.outputs]
+    loading.open.pop()
+    return inputs, nodes, outputs
+
+
 def _load_node(
-    model: fmt.Model, stored: fmt.Node, inputs: list[Value | None], sizes: list[Size], outputs: list[fmt.Tensor]
+    loading: _Loading, stored: fmt.Node, inputs: list[Value | None], outputs: list[fmt.Tensor]
 ) -> Node:
+    model, sizes = loading.model, loading.sizes
     code = model.opcodes[stored.op]
     try:
         op = find_op(code.name)
@@ -169,7 +216,7 @@ def _load_node(
             f"op {code.name} has version {code.version}; this release knows {op.version}",
         )
     try:
-        attrs = dict(_load_attr(a, sizes) for a in stored.attrs)
+        attrs = dict(_load_attr(loading, a) for a in stored.attrs)
     except (IndexError, TypeError, ValueError) as error:
         raise ModelError("G04-attribute", f"op {code.name}", f"an attribute has no such value: {error}") from None
     try:
@@ -187,9 +234,12 @@ def _load_node(
     return Node(op, inputs, attrs, specs)
 
 
-def _load_attr(attr: fmt.NamedAttr, sizes: list[Size]) -> tuple[str, Any]:
+def _load_attr(loading: _Loading, attr: fmt.NamedAttr) -> tuple[str, Any]:
     name, _, kind = attr.name.partition(":")
     value: Any = attr.value
+    sizes = loading.sizes
+    if isinstance(value, fmt.GraphRef):
+        return name, loading.body(value.v)
     if not kind:
         return name, value[0] if isinstance(value, list) else value
     convert: dict[str, Callable[[], Any]] = {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..graph.ir import Graph, Value
 from ..kernel.ir import Kernel
 from ..kernel.split import Scratch
 from ..program import format as fmt
-from ..shapes import Size, num_elements
+from ..shapes import Dim, Size, num_elements
 from . import targets
 from .kernels import Closed
 from .layout import Chunk, Layout
+from .loops import Part, Repeat, dims_of, shifted
 from .schedule import Place, Schedule
 
 if TYPE_CHECKING:
@@ -57,43 +59,87 @@ class _Builder:
     def emit_wasm(self, plan: Schedule) -> None:
         """One module for all kernels; a kernel's workspace is a scratch region bound last."""
         kernels: list[Kernel] = []
-        codes: list[tuple[int, list[int]]] = []
-        for closed in plan.kernels:
-            regions = self._regions(closed)
-            size = targets.wasm_workspace(closed.kernel)
-            if size != 0:
-                regions.append(self._add(fmt.Place.SCRATCH, size, fmt.DType.F32))
-            kernels.append(closed.kernel)
-            codes.append((len(kernels) - 1, regions))
-            self.program.kernels.append(fmt.Kernel(closed.kernel.name, f"k{len(kernels) - 1}", None, b"", len(regions)))
-            self._step(closed.kernel, len(kernels) - 1, regions, (1,), closed.kernel.sizes)
+        codes = self._wasm_entries(plan.kernels, kernels, [])
         self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions))
+
+    def _wasm_entries(self, entries: Sequence[Any], kernels: list[Kernel], needed: list[Dim]) -> list[Any]:
+        """Steps for the program, and for the module. `needed`: sizes that the first kernel must bring besides."""
+        codes: list[Any] = []
+        for entry in entries:
+            if isinstance(entry, Repeat):
+                step = self._loop(entry)
+                inside = self._wasm_entries(entry.body, kernels, [*needed, *dims_of(entry.count, [])])
+                codes.append(targets.wasm_loop(entry.count, inside))
+                self._end(step)
+            else:
+                codes.append(self._wasm_step(entry, kernels, needed))
+            needed = []
+        return codes
+
+    def _wasm_step(self, closed: Closed, kernels: list[Kernel], needed: Sequence[Dim]) -> Any:
+        own = closed.kernel.sizes
+        more = dict.fromkeys(d for d in (*needed, *dims_of(0, [closed])) if d not in own)
+        kernel = replace(closed.kernel, sizes=(*own, *more)) if more else closed.kernel
+        places = [v.place if isinstance(v, Part) else v for v in closed.values]
+        regions = [self._region(p, b.dtype) for p, b in zip(places, kernel.buffers, strict=True)]
+        bound: dict[int, bool] = {}  # parts of one region are one binding
+        for r, b in zip(regions, kernel.buffers, strict=True):
+            bound[r] = bound.get(r, False) or b.written
+        moving: list[Any] = [targets.wasm_moving(r, v.shifts) if isinstance(v, Part) else r
+                             for r, v in zip(regions, closed.values, strict=True)]
+        size = targets.wasm_workspace(kernel)
+        if size != 0:
+            moving.append(self._add(fmt.Place.SCRATCH, size, fmt.DType.F32))
+            bound[moving[-1]] = True
+        number = len(kernels)
+        kernels.append(kernel)
+        self.program.kernels.append(fmt.Kernel(kernel.name, f"k{number}", None, b"", len(bound)))
+        self._step(kernel, number, list(bound), (1,), kernel.sizes, list(bound.values()))
+        return number, moving
 
     def emit_wgsl(self, plan: Schedule) -> None:
         """One shader per distinct text."""
+        self._wgsl_entries(plan.kernels, {})
+
+    def _wgsl_entries(self, entries: Sequence[Any], known: dict[str, int]) -> None:
+        for entry in entries:
+            if isinstance(entry, Repeat):
+                step = self._loop(entry)
+                self._wgsl_entries(entry.body, known)
+                self._end(step)
+                continue
+            closed = shifted(entry)
+            for kernel, places in targets.wgsl_stages(closed.kernel, closed.values):
+                self._wgsl_step(kernel, places, known)
+
+    def _wgsl_step(self, kernel: Kernel, places: Sequence[Any], known: dict[str, int]) -> None:
         from hashlib import sha256
 
-        known: dict[str, int] = {}
-        for closed in plan.kernels:
-            for kernel, places in targets.wgsl_stages(closed.kernel, closed.values):
-                emitted = targets.wgsl(kernel)
-                regions = [self._region(p, kernel.buffers[i].dtype) for i, p in enumerate(places)]
-                number = known.get(emitted.code)
-                if number is None:
-                    code = emitted.code.encode()
-                    number = known[emitted.code] = len(self.program.kernels)
-                    self.program.kernels.append(
-                        fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions))
-                    )
-                self._step(kernel, number, regions, emitted.grid, emitted.sizes)
+        emitted = targets.wgsl(kernel)
+        regions = [self._region(p, kernel.buffers[i].dtype) for i, p in enumerate(places)]
+        number = known.get(emitted.code)
+        if number is None:
+            code = emitted.code.encode()
+            number = known[emitted.code] = len(self.program.kernels)
+            self.program.kernels.append(
+                fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions))
+            )
+        self._step(kernel, number, regions, emitted.grid, emitted.sizes, [b.written for b in kernel.buffers])
+
+    def _loop(self, loop: Repeat) -> int:
+        """Opens a LOOP; `_end` says how long its body is."""
+        self.program.steps.append(fmt.Step(fmt.StepKind.LOOP, count=self.assembly.dims.index(loop.count)))
+        return len(self.program.steps) - 1
+
+    def _end(self, number: int) -> None:
+        self.program.steps[number].body = len(self.program.steps) - 1 - number
 
     def _step(
-        self, kernel: Kernel, number: int, regions: list[int], grid: Sequence[Size], sizes: Sequence[Size]
+        self, kernel: Kernel, number: int, regions: list[int], grid: Sequence[Size], sizes: Sequence[Size],
+        written: Sequence[bool],
     ) -> None:
         dims = self.assembly.dims
-        writes = sum(1 << i for i, b in enumerate(kernel.buffers) if b.written)
-        if len(regions) > len(kernel.buffers):
-            writes |= 1 << (len(regions) - 1)
+        writes = sum(1 << i for i, w in enumerate(written) if w)
         scalars = [self._scalar_tensor(s.key) for s in kernel.scalars]
         self.program.steps.append(
             fmt.Step(fmt.StepKind.DISPATCH, number, regions, dims.all(grid), dims.all(sizes), scalars, writes=writes)
@@ -105,9 +151,6 @@ class _Builder:
         return self.assembly.state(key)
 
     # -- regions -------------------------------------------------------------------------------------------------------
-
-    def _regions(self, closed: Closed) -> list[int]:
-        return [self._region(p, b.dtype) for p, b in zip(closed.values, closed.kernel.buffers, strict=True)]
 
     def _region(self, place: Any, dtype: str) -> int:
         found = self.places.get(place)

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..graph.ir import Graph, State, Value
+from ..errors import UnimplementedError
+from ..graph.ir import Graph, Node, State, Value
 from ..kernel.ir import Axis, Builder, Store, rewrite, store_roots, walk
-from .fuse import Fusion, choose_placed
-from .kernels import MAX_BUFFERS, Closed, Group, close, make_root, merge_roots, name_of
+from ..shapes import num_elements
+from .fuse import Fusion, choose_placed, is_control
+from .kernels import MAX_BUFFERS, Closed, Group, Root, close, make_root, merge_roots, name_of
 from .layout import StepGroup
+from .loops import MAX_DEPTH, START, LoopGroup, Part, Repeat, Shift, copies_of, loop_group, parts_of, tied
 from .lower import Lowering
 
 LANES = 64  # elements of one aligned block: what a row of a merged optimizer step covers
@@ -40,9 +43,9 @@ class Place:
 
 @dataclass
 class Schedule:
-    """Closed kernels in order; each buffer is a Place."""
+    """Closed kernels and loops of them, in order; each buffer is a Place, or a Part of one inside a loop."""
 
-    kernels: list[Closed] = field(default_factory=list)
+    kernels: list[Any] = field(default_factory=list)
 
 
 def schedule(graph: Graph, steps: Sequence[StepGroup], fuse: bool = True) -> Schedule:
@@ -52,11 +55,17 @@ def schedule(graph: Graph, steps: Sequence[StepGroup], fuse: bool = True) -> Sch
 
 
 class _Scheduler:
-    def __init__(self, graph: Graph, fusion: Fusion, steps: Sequence[StepGroup], fuse: bool) -> None:
-        self.graph, self.fusion, self.steps, self.fuse = graph, fusion, steps, fuse
-        self.ir = Builder()
-        self.lowering = Lowering(self.ir, fusion.placed)
-        self.stepped = {v for s in steps for n in s.nodes for v in n.outputs}
+    def __init__(
+        self, graph: Graph, fusion: Fusion, steps: Sequence[StepGroup], fuse: bool, ir: Builder | None = None,
+        depth: int = 0,
+    ) -> None:
+        self.graph, self.fusion, self.steps, self.fuse, self.depth = graph, fusion, steps, fuse, depth
+        self.ir = ir or Builder()
+        inputs = graph.inputs if depth else ()  # those of a loop's body are in memory, scalars too
+        self.lowering = Lowering(self.ir, {**fusion.placed, **dict.fromkeys(inputs)})
+        self.loops = [n for n in graph.nodes if is_control(n)]
+        stepped = [n for s in steps for n in s.nodes]
+        self.stepped = {v for n in (*stepped, *self.loops) for v in n.outputs}
         self._start([])
 
     def _start(self, groups: list[Group]) -> None:
@@ -81,22 +90,24 @@ class _Scheduler:
         written = {v: s for s, v in self.graph.writes}
         alone: set[Value] = set()
         while True:
-            steps = [self._step_group(s) for s in self.steps]
+            steps = [*(self._step_group(s) for s in self.steps), *(self._loop_group(n) for n in self.loops)]
             groups = merge_roots(roots, self.ir, written, self.fuse, steps=steps, alone=alone)
             self._start([*groups, *steps])
             self._choose_homes()
             # a value with several places, or not stored in place after all, takes more bindings than merging assumed
             full = [g for g in groups if len(g.roots) > 1 and self._bindings(g) > MAX_BUFFERS]
             if not full:
-                return Schedule([self._close(g) for g in self._order()])
+                return Schedule([k for g in self._order() for k in self._close(g)])
             alone |= {g.roots[-1].value for g in full}
 
     # -- places --------------------------------------------------------------------------------------------------------
 
     def _choose_homes(self) -> None:
         """Where each stored value lives, and where else it must go."""
-        for group in [g for g in self.groups if g.special is not None]:
+        for group in [g for g in self.groups if isinstance(g.special, StepGroup)]:
             self._choose_step_homes(group)
+        for group in [g for g in self.groups if isinstance(g.special, LoopGroup)]:
+            self._place_given(group)
         for step in self.steps:
             for node in step.nodes:
                 gradient = node.inputs[len(node.outputs)]
@@ -270,8 +281,10 @@ class _Scheduler:
             return Place("constant", value)
         return Place("state", value.state) if value.state is not None else Place("input", value)
 
-    def _close(self, group: Group) -> Closed:
+    def _close(self, group: Group) -> list[Any]:
         stores: list[tuple[Any, Store]] = []
+        if isinstance(group.special, LoopGroup):
+            return self._close_loop(group.special)
         if isinstance(group.special, StepGroup):
             stores = self._step_stores(group.special, group.axes)
             name = group.special.nodes[0].op.name
@@ -283,7 +296,7 @@ class _Scheduler:
                     stores.append((place, Store(0, r.index, r.expr, r.valid, r.loops)))
         # what a kernel overwrites in place is stored last: everything that reads the old element has read it by then
         stores.sort(key=lambda item: item[0].kind in ("state", "chunk"))
-        return self._resolve(name, axes, stores)
+        return [self._resolve(name, axes, stores)]
 
     def _resolve(self, name: str, axes: Sequence[Any], stores: Sequence[tuple[Place, Store]]) -> Closed:
         loads = [x for x in walk(store_roots([s for _, s in stores])) if x.op == "load"]
@@ -309,6 +322,72 @@ class _Scheduler:
         group = Group([], axes, special=step)
         group.reads = reads
         return group
+
+    # -- loops ---------------------------------------------------------------------------------------------------------
+
+    def _loop_group(self, node: Node) -> Group:
+        if self.depth == MAX_DEPTH:
+            raise UnimplementedError(f"loops nest more than {MAX_DEPTH} deep: they run on the host")
+        loop = loop_group(node)
+        group = Group([], (), special=loop)
+        group.reads = {v for v in loop.given if v is not None}
+        for v in node.inputs[: node.attrs["carried"]]:
+            group.reads |= self._start_of(v).loads()
+        return group
+
+    def _start_of(self, value: Any) -> Root:
+        """The copy of a value that a loop starts from."""
+        return make_root(self.lowering, Value(value.sizes, value.dtype, label="start"), expr_of=value)
+
+    def _place_given(self, group: Group) -> None:
+        """Scalars and host-owned words get memory of their own: a loop's kernels read constants from there."""
+        loop: LoopGroup = group.special
+        for i, v in enumerate(loop.given):
+            bare = v.node is None and v.constant is None and v not in self.lowering.placed
+            if bare and (v.state.host_owned if v.state is not None else v.sizes == ()):
+                loop.given[i] = self._copy(v)
+                group.reads.add(loop.given[i])
+
+    def _close_loop(self, loop: LoopGroup) -> list[Any]:
+        """Copies of what it starts from, the loop, and copies of last values that no history holds."""
+        node, attrs = loop.node, loop.node.attrs
+        length = attrs["length"]
+        for v in loop.buffers:
+            self.homes.setdefault(v, Place("scratch", v))
+        starts = [(self._start_of(v), self._place_of(b)) for v, b in zip(node.inputs, loop.buffers, strict=False)]
+        inner = _Scheduler(loop.graph, choose_placed(loop.graph, self.fuse), (), self.fuse, self.ir, self.depth + 1)
+        parts = parts_of(loop, self.depth, self._place_of)
+        translated = {Place(kind, what): part for (kind, what), part in parts.items()}
+        body = [tied(k, translated) for k in inner.run().kernels]
+        ends = []
+        for j, (buffer, h) in enumerate(zip(loop.buffers, attrs["history"], strict=True)):
+            if not h and self.lasting(node.outputs[j]):
+                stand_in = Value(node.outputs[j].sizes, node.outputs[j].dtype, label="last")
+                last = Shift("fixed", num_elements(stand_in.sizes), self.depth, length % 2)
+                ends.append((self._start_of(stand_in), self._place_of(node.outputs[j]), stand_in,
+                             Part(self._place_of(buffer), (last,))))
+        made = [*self._copies(starts, START), Repeat(length, body)]
+        for root, place, stand_in, part in ends:
+            closed = self._copies([(root, place)], "last")[0]
+            swap = {Place("input", stand_in): part}
+            made.append(tied(closed, swap))
+        return made
+
+    def lasting(self, value: Value) -> bool:
+        """Whether a last value is used."""
+        return any(value in g.reads for g in self.groups) or any(value is v for v in self.graph.results)
+
+    def _copies(self, pairs: Sequence[tuple[Root, Place]], name: str) -> list[Closed]:
+        made = []
+        for numbers in copies_of(pairs):
+            axes = pairs[numbers[0]][0].axes
+            stores: list[tuple[Any, Store]] = []
+            for i in numbers:
+                root, place = pairs[i]
+                moved = root.moved(dict(zip(root.axes, axes, strict=True)), self.ir)
+                stores.append((place, Store(0, moved.index, moved.expr, moved.valid, moved.loops)))
+            made.append(self._resolve(name, axes, stores))
+        return made
 
     def _step_stores(self, step: StepGroup, axes: Sequence[Axis]) -> list[tuple[Place, Store]]:
         """One update of whole chunks: block after block, parameters, gradients and slots at the same position."""

@@ -17,8 +17,22 @@ def wasm_workspace(kernel: Kernel) -> Size:
     return emit.workspace(kernel)
 
 
-def wasm_module(kernels: Sequence[Kernel], steps: Sequence[tuple[int, list[int]]], num_regions: int) -> bytes:
-    """The module that runs the steps: (kernel, regions) each."""
+def wasm_loop(count: Size, body: Sequence[Any]) -> Any:
+    """Steps that are repeated."""
+    from ..wasm.walk import LoopCode
+
+    return LoopCode(count, body)
+
+
+def wasm_moving(region: int, shifts: Sequence[Any]) -> Any:
+    """A region that begins somewhere else in each iteration; `shifts` as in loops.Shift."""
+    from ..wasm.walk import Move, Moving
+
+    return Moving(region, [Move(s.kind, s.stride, s.depth, s.length) for s in shifts])
+
+
+def wasm_module(kernels: Sequence[Kernel], steps: Sequence[Any], num_regions: int) -> bytes:
+    """The module that runs the steps: (kernel, regions) each, or what `wasm_loop` gives."""
     from ..wasm import emit
 
     return emit.emit_module(kernels, steps, num_regions)

@@ -22,6 +22,7 @@ from ..kernel.ir import Expr, Kernel, Store, store_roots, walk
 from ..kernel.split import Scratch
 from ..shapes import evaluate
 from .layout import Layout, lay_out
+from .loops import START, Part, Repeat, flat, shifted
 from .passes import run_passes
 from .schedule import Place, Schedule, schedule
 from .targets import wgsl_stages
@@ -85,10 +86,7 @@ def validate(
     layout = lay_out([lowered])
     plan = schedule(lowered, layout.steps[0], fuse)
     run = _Run(lowered, layout, arrays, rtol, atol)
-    for closed in plan.kernels:
-        pairs = wgsl_stages(closed.kernel, closed.values) if stages else [(closed.kernel, closed.values)]
-        for kernel, places in pairs:
-            run.kernel(kernel, places)
+    run.entries(plan.kernels, stages, ())
     run.compare_results(graph, plan)
     return run.report
 
@@ -126,22 +124,48 @@ class _Run:
 
     # one kernel
 
-    def kernel(self, kernel: Kernel, places: Sequence[Any]) -> None:
-        """Runs it and compares what it stored."""
+    def entries(self, entries: Sequence[Any], stages: bool, iterations: tuple[int, ...]) -> None:
+        """Kernels and loops of them, in order."""
+        for entry in entries:
+            if isinstance(entry, Repeat):
+                for n in range(evaluate(entry.count, self.symbols)):
+                    self.entries(entry.body, stages, (*iterations, n))
+                if not iterations:
+                    self._compare_stacks(entry)
+                continue
+            closed = shifted(entry)
+            pairs = wgsl_stages(closed.kernel, closed.values) if stages else [(closed.kernel, closed.values)]
+            for kernel, places in pairs:
+                self.kernel(kernel, places, iterations)
+
+    def kernel(self, kernel: Kernel, places: Sequence[Any], iterations: tuple[int, ...] = ()) -> None:
+        """Runs it and compares what it stored; inside a loop what it leads to will show."""
         made = KernelReport(kernel.name, len(kernel.buffers))
-        self.report.kernels.append(made)
+        if not any(iterations):  # in the first iteration: a kernel of a loop is reported once
+            self.report.kernels.append(made)
         if len(kernel.buffers) > MAX_BUFFERS:
             made.problems.append(f"binds {len(kernel.buffers)} buffers, devices allow {MAX_BUFFERS}")
         arrays = [self._memory(p, b.dtype) for p, b in zip(places, kernel.buffers, strict=True)]
-        made.problems += [*_overlaps(places, arrays), *hazards(kernel)]
+        made.problems += [*_overlaps(places, arrays), *([] if iterations else hazards(kernel))]
         scalars = {s.key: self._words(s.key).view(_STORAGE[s.dtype]) for s in kernel.scalars}
+        scalars["iterations"] = iterations
         try:
             run_kernel(kernel, arrays, self.symbols, scalars)
         except (IndexError, ValueError) as error:
             made.problems.append(str(error))
             return
         for place, buffer in zip(places, kernel.buffers, strict=True):
-            if buffer.written and isinstance(place, Place):
+            if buffer.written and isinstance(place, Place) and not iterations and kernel.name != START:
+                self._compare(place, made)
+
+    def _compare_stacks(self, loop: Repeat) -> None:
+        """What a loop has stored: its results, and the versions of its carried values."""
+        made = KernelReport("loop", 0)
+        self.report.kernels.append(made)
+        stored = [v.place for k in flat(loop.body) for v, b in zip(k.values, k.kernel.buffers, strict=True)
+                  if b.written and isinstance(v, Part)]
+        for place in dict.fromkeys(stored):
+            if place in self.memory:
                 self._compare(place, made)
 
     def _memory(self, place: Any, dtype: str) -> np.ndarray[Any, Any]:

@@ -171,6 +171,8 @@ def _with_sizes(attr: Any, sizes: dict[str, Any]) -> Any:
     """An attribute with the sizes of a call."""
     if isinstance(attr, tuple):
         return tuple(_with_sizes(a, sizes) for a in attr)
+    if hasattr(attr, "with_sizes"):
+        return attr.with_sizes(sizes)
     return substitute(attr, sizes) if isinstance(attr, Dim) else attr
 
 

@@ -32,7 +32,9 @@ def concrete(attr: Any, symbols: dict[str, int]) -> Any:
     """An attribute with its sizes as ints."""
     if isinstance(attr, Dim):
         return attr.evaluate(symbols)
-    return tuple(concrete(a, symbols) for a in attr) if isinstance(attr, tuple) else attr
+    if isinstance(attr, tuple):
+        return tuple(concrete(a, symbols) for a in attr)
+    return attr.concrete(symbols) if hasattr(attr, "concrete") else attr  # bodies know the sizes around them
 
 
 def interpret(graph: Graph, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[list[Any], list[tuple[State, Any]]]:

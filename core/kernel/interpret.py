@@ -140,6 +140,8 @@ class _Run:
         if x.op == "scalar":
             scalar, word = x.attr
             return self._full(np.ravel(self.scalars[scalar.key])[word], x.dtype)
+        if x.op == "iteration":
+            return self._full(self.scalars["iterations"][x.attr], I32)
         if x.op == "load":
             return self._load(x)
         if x.op == "fold":

@@ -4,7 +4,8 @@ An expression (`Expr`) is an immutable node, interned by its `Builder`: equal ex
 so sharing is what common subexpressions are. Integer expressions carry bounds, by which division and remainder
 simplify.
 
-    leaf     const, axis, size (a uniform, i32), scalar (a host-owned word), load, acc (an accumulator inside its fold)
+    leaf     const, axis, size (a uniform, i32), scalar (a host-owned word), load, acc (an accumulator inside its fold),
+             iteration (of a program's loop around the kernel)
     compute  OPS below; select; call of a mathlib function; cast, bitcast
     loops    fold -> out(fold, i): sequential axes and a tuple of accumulators, reduced together
 
@@ -114,8 +115,8 @@ class Accumulator:
 class Expr:
     """One node. `op` names it, `args` are Exprs, `attr` is what else identifies it. Made by `Builder` only.
 
-    attr by op: const value | axis Axis | size Dim | scalar (name, word) | load buffer number | acc (level, index) |
-    fold FoldSpec | out index | call name | cast and bitcast: none, the dtype tells.
+    attr by op: const value | axis Axis | size Dim | iteration depth | scalar (name, word) | load buffer number |
+    acc (level, index) | fold FoldSpec | out index | call name | cast and bitcast: none, the dtype tells.
     args by op: load (index[, valid]) | fold (inits..., values...) | out (fold,) | select (condition, yes, no).
     A load with `valid` gives 0 where valid is false, and does not touch memory outside the buffer there.
     """
@@ -344,6 +345,10 @@ class Builder:
     def scalar(self, key: Any, dtype: str, word: int = 0, words: int = 1) -> Expr:
         """A word of a host-owned tensor."""
         return self._make("scalar", dtype, (), (Scalar(key, dtype, words), word), None, None, frozenset())
+
+    def iteration(self, depth: int) -> Expr:
+        """The number of the iteration of the program's loop around the kernel, i32; depth 0 is the outermost loop."""
+        return self._make("iteration", I32, (), depth, 0, None, frozenset())
 
     def load(self, buffer: Any, dtype: str, index: Expr) -> Expr:
         """buffer[index]; under `guard`, 0 where the guard is false. `buffer` is any key until the kernel is closed."""
@@ -643,6 +648,8 @@ def show(x: Expr) -> str:
         return f"scalar[{x.attr[0].key}.{x.attr[1]}]"
     if x.op == "acc":
         return f"acc{x.attr[1]}"
+    if x.op == "iteration":
+        return f"n{x.attr}"
     inner = ", ".join(show(a) for a in x.args)
     if x.op == "load":
         return f"load({x.attr}; {inner})"

@@ -109,6 +109,8 @@ def nothing_leaks(devices):
 
 @pytest.mark.parametrize("op, case", SAMPLES)
 def test_interpreted_kernels_equal_numpy(op, case):
+    if reason := excluded(op.name, "interpreter"):
+        pytest.skip(f"excluded: {reason}")
     graph, arrays, _ = one_graph(op, case)
     allowed = tolerance(op.name, "float32", "interpreter", case.tolerance)
     for fuse in (True, False):

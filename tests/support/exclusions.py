@@ -17,7 +17,8 @@ class Exclusion(NamedTuple):
     reason: str
 
 
-EXCLUSIONS: tuple[Exclusion, ...] = ()
+_HOST = "the number of iterations is data: such a loop is a host stage"
+EXCLUSIONS: tuple[Exclusion, ...] = tuple(Exclusion("while", b, _HOST) for b in ("interpreter", "wasm", "wgsl"))
 
 
 def excluded(op: str, backend: str) -> str | None:

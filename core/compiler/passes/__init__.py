@@ -11,9 +11,11 @@ from .dce import drop_unused
 from .expand import expand_composites
 from .flatten import flatten_sums
 from .fold import fold_constants
+from .loops import lower_bodies
 from .simplify import simplify
 
 PASSES: dict[str, Pass] = {
+    "bodies": lambda graph: lower_bodies(graph, run_passes),
     "expand": expand_composites,
     "fold": fold_constants,
     "flatten": flatten_sums,
@@ -21,7 +23,7 @@ PASSES: dict[str, Pass] = {
     "cse": merge_equal,
     "dce": drop_unused,
 }
-REQUIRED = frozenset({"expand"})  # kernels are made of primitives only
+REQUIRED = frozenset({"bodies", "expand"})  # kernels are made of primitives only
 
 
 def run_passes(graph: Graph, skip: Collection[str] = (), check: bool = True) -> Graph:
@@ -33,7 +35,7 @@ def run_passes(graph: Graph, skip: Collection[str] = (), check: bool = True) -> 
         raise ValueError(f"passes to skip: received {sorted(skip)}; may be skipped: {sorted(set(PASSES) - REQUIRED)}")
     for name, function in PASSES.items():
         if name not in skip:
-            graph = function(graph)
+            graph = function(graph) if name != "bodies" else lower_bodies(graph, lambda g: run_passes(g, skip, check))
             if check:
                 verify(graph, after=name)
     return graph

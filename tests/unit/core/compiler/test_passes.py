@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tideflow as tf
-from tideflow.compiler.passes import PASSES, run_passes
+from tideflow.compiler.passes import PASSES, REQUIRED, run_passes
 from tideflow.graph.interpret import interpret
 from tideflow.graph.verify import verify
 
@@ -72,7 +72,7 @@ def test_an_assignment_without_readers_stays_and_an_unread_value_goes():
     assert ops(run_passes(traced(function, tf.TensorSpec([])))) == ["multiply"]
 
 
-@pytest.mark.parametrize("name", sorted(set(PASSES) - {"expand"}))
+@pytest.mark.parametrize("name", sorted(set(PASSES) - REQUIRED))
 def test_each_pass_may_be_skipped(name):
     def function(x):
         y = tf.nn.gelu(tf.identity(x) * 1.0)
@@ -85,7 +85,7 @@ def test_each_pass_may_be_skipped(name):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["expand", "no such pass"])
+@pytest.mark.parametrize("name", ["bodies", "expand", "no such pass"])
 def test_a_pass_that_cannot_be_skipped_is_named(name):
     with pytest.raises(ValueError, match="may be skipped"):
         run_passes(traced(lambda x: x, VECTOR), [name])
