@@ -67,4 +67,19 @@ def _split(stores: Sequence[Store], store: Store, fold: Expr, element: Expr) -> 
     if element in set(nodes_of(values)):
         return [], list(stores)
     first = replace(store, value=element)
+    if _scaled(element):
+        values = [_by_reciprocal(v, stored) for v in values]
     return [first], [replace(s, value=v) for s, v in zip(stores, values, strict=True)]
+
+
+def _scaled(element: Expr) -> bool:
+    """Whether the largest element is 1 (e^(x - max x)), so that one over their sum cannot overflow."""
+    folds = [x for x in nodes_of([element]) if x.op == "fold"]
+    return len(folds) == 1 and [a.combine for a in folds[0].attr.accumulators] == ["max"]
+
+
+def _by_reciprocal(x: Expr, stored: Expr) -> Expr:
+    """stored / sum as stored * (1 / sum): one division for each row."""
+    if x.op != "truediv" or x.args[0] is not stored or x.args[1].op != "out":
+        return x
+    return stored * x.ir.binary("truediv", x.ir.const(1.0), x.args[1])

@@ -199,15 +199,20 @@ class Vectors(Values):
             self._lane_by_lane(op, x, part)
 
     def _clamp(self, op: str, x: Expr, part: int) -> bool:
-        """min or max with a constant: pmin and pmax are one instruction, and keep a NaN in their first operand."""
+        """min or max of floats: pmin and pmax are one instruction, and keep a NaN in their first operand; one in the
+        second, unless that is a constant, is put in.
+        """
         a, b = x.args
         if a.op == "const":
             a, b = b, a
-        if b.op != "const" or b.attr != b.attr:
+        if b.op == "const" and b.attr != b.attr:
             return False
+        second = None if b.op == "const" else self.vector_local(b, part)
         self.vector(a, part)
         self.vector(b, part)
         self.code.op("f32x4.pmin" if op == "min" else "f32x4.pmax")
+        if second is not None:
+            self.code.get(second).get(second).op("f32x4.ne").op("v128.or")
         return True
 
     def _lane_by_lane(self, op: str, x: Expr, part: int) -> None:
