@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..kernel.ir import Kernel
-from ..kernel.split import Scratch, should_split, split_reduction
+from ..kernel.split import Scratch, separate, should_split, split_reduction
 from ..shapes import Size
 
 
@@ -51,6 +51,7 @@ def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, lis
 
     Memory between the stages is a `kernel.split.Scratch`.
     """
+    kernel = separate(kernel)
     chunks = should_split(kernel)
     halves = None if chunks is None else split_reduction(kernel, chunks)
     if halves is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ..shapes import Dim, Size, ceil_div, num_elements
 from .ir import Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 
-__all__ = ["Scratch", "Split", "guess", "renumber", "should_split", "split_reduction"]
+__all__ = ["Scratch", "Split", "guess", "renumber", "separate", "should_split", "split_reduction"]
 
 MIN_PARALLEL = 2048         # invocations below which a GPU idles
 MIN_CHUNKS, MAX_CHUNKS = 4, 64
@@ -47,6 +47,32 @@ def guess(size: Size) -> int:
     if isinstance(size, int):
         return size
     return size.evaluate({s.args[0]: min(max(GUESS, s.args[1]), s.args[2]) for s in size.symbols()})
+
+
+def separate(kernel: Kernel) -> Kernel:
+    """The kernel with a fold of its own for every sum of a shared loop that depends on other axes than its siblings.
+
+    A bias gradient beside a weight gradient is then computed, stored and split once, not for every row of the weights.
+    Emitters write folds of one loop as one loop again.
+    """
+    swap: dict[Expr, Expr] = {}
+    for x in walk(store_roots(kernel.stores)):
+        if x.op == "out" and _is_mixed(x.args[0]):
+            fold, number, count = x.args[0], int(x.attr), len(x.args[0].attr.accumulators)
+            args = (fold.args[number], fold.args[count + number])
+            spec = replace(fold.attr, accumulators=(fold.attr.accumulators[number],))
+            axes = (args[0].axes | args[1].axes) - frozenset(spec.axes)
+            alone = x.ir._make("fold", "tuple", args, spec, None, None, axes, (spec.axes, spec.accumulators, None))
+            swap[x] = x.ir._make("out", x.dtype, (alone,), 0, None, None, axes)
+    return replace(kernel, stores=tuple(_rewritten(s, swap) for s in kernel.stores)) if swap else kernel
+
+
+def _is_mixed(fold: Expr) -> bool:
+    """Whether the accumulators of a fold depend on different axes, and none on another."""
+    count = len(fold.attr.accumulators)
+    if count < 2 or any(a.combine == "custom" for a in fold.attr.accumulators):
+        return False
+    return len({value.axes - frozenset(fold.attr.axes) for value in fold.args[count:]}) > 1
 
 
 def should_split(kernel: Kernel) -> int | None:
