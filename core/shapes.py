@@ -229,6 +229,9 @@ def is_static(shape: Iterable[Size]) -> bool:
 
 def num_elements(shape: Iterable[Size]) -> Size:
     """The product of the sizes."""
+    shape = tuple(shape)
+    if all([isinstance(d, int) for d in shape]):
+        return math.prod(shape)  # type: ignore[arg-type]
     total: Size = 1
     for d in shape:
         total = d * total

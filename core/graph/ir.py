@@ -88,8 +88,7 @@ class Value(Tensor):
     def name(self) -> str:
         return self.label or (f"{self.node.op.name}:{self.index}" if self.node else "value")
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return f"<tf.Tensor {self.name!r} shape={self.shape} dtype={self.dtype.name} (traced)>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ir import BOOL, I32, Builder, Expr
+from .ir import BOOL, I32, Builder, Expr, both_axes
 
 _COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
 
@@ -14,6 +14,10 @@ def simplify(ir: Builder, op: str, a: Expr, b: Expr) -> Expr | None:
     if a.op == b.op == "const" and (op not in ("div", "mod", "quot", "rem") or b.attr != 0):
         return ir.const(_PYTHON[op](a.attr, b.attr), BOOL if op in _COMPARE else I32) if op in _PYTHON else None
     if op == "add" or op == "sub":
+        if b.op == "const" and b.attr == 0:
+            return a
+        if op == "add" and a.op == "const" and a.attr == 0:
+            return b
         return _combine(ir, a, b, 1 if op == "add" else -1)
     if op == "mul":
         return _multiply(ir, a, b)
@@ -96,7 +100,7 @@ def from_linear(ir: Builder, terms: dict[Expr, int], constant: int) -> Expr:
 
 def _raw(ir: Builder, op: str, a: Expr, b: Expr) -> Expr:
     lo, hi = bounds(op, a, b)
-    return ir._make(op, I32, (a, b), None, lo, hi, a.axes | b.axes)
+    return ir._make(op, I32, (a, b), None, lo, hi, both_axes(a, b))
 
 
 def _combine(ir: Builder, a: Expr, b: Expr, sign: int) -> Expr:
@@ -129,6 +133,8 @@ def _multiply(ir: Builder, a: Expr, b: Expr) -> Expr | None:
     if a.op == "const":
         a, b = b, a
     if b.op == "const":
+        if b.attr == 1 or b.attr == 0:
+            return a if b.attr else b
         terms, constant = linear(a)
         return from_linear(ir, {t: f * b.attr for t, f in terms.items() if b.attr}, constant * b.attr)
     if a.number > b.number:  # one order for a product of two variables

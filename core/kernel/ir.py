@@ -16,6 +16,8 @@ stores.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ import numpy as np
 from ..shapes import Dim, Size
 
 F32, I32, U32, BOOL = "f32", "i32", "u32", "bool"
+_PACKED = struct.Struct("<f")
+_NO_AXES: frozenset[Any] = frozenset()
 
 # name -> (number of operands, dtype of the result: "same" as the first operand, or a fixed one)
 OPS: dict[str, tuple[int, str]] = {
@@ -307,14 +311,15 @@ class Builder:
         if dtype is None:
             dtype = BOOL if isinstance(value, bool | np.bool_) else I32 if isinstance(value, int | np.integer) else F32
         if dtype == F32:
-            with np.errstate(over="ignore"):
-                value = float(np.float32(value))
-            key = np.float32(value).tobytes()  # -0.0 and NaN are values of their own
-            return self._make("const", F32, (), value, None, None, frozenset(), key)
+            try:
+                key = _PACKED.pack(value)  # -0.0 and NaN are values of their own
+            except OverflowError:
+                key = _PACKED.pack(math.copysign(math.inf, value))
+            return self._make("const", F32, (), _PACKED.unpack(key)[0], None, None, _NO_AXES, key)
         value = bool(value) if dtype == BOOL else int(value)
         if dtype == U32:
             value &= 0xFFFFFFFF
-        return self._make("const", dtype, (), value, int(value), int(value), frozenset())
+        return self._make("const", dtype, (), value, int(value), int(value), _NO_AXES)
 
     def lift(self, value: Any, dtype: str) -> Expr:
         """An Expr as it is; a Python number as a constant of `dtype`; a Dim as a size."""
@@ -393,10 +398,8 @@ class Builder:
         b = self.lift(b, a.dtype)
         if a.dtype != b.dtype:
             raise TypeError(f"kernel IR: {op} of {a.dtype} and {b.dtype}; cast one of them")
-        if a.dtype in (I32, BOOL):
-            from .index import simplify
-
-            done = simplify(self, op, a, b)
+        if a.dtype == I32 or a.dtype == BOOL:
+            done = _index.simplify(self, op, a, b)
             if done is not None:
                 return done
         elif a.dtype == U32 and a.op == b.op == "const":
@@ -409,10 +412,8 @@ class Builder:
             if op in ("sub", "truediv") and _is(b, 0.0 if op == "sub" else 1.0):
                 return a
         dtype = OPS[op][1]
-        from .index import bounds
-
-        lo, hi = bounds(op, a, b)
-        return self._make(op, a.dtype if dtype == "same" else dtype, (a, b), None, lo, hi, a.axes | b.axes)
+        lo, hi = _index.bounds(op, a, b)
+        return self._make(op, a.dtype if dtype == "same" else dtype, (a, b), None, lo, hi, both_axes(a, b))
 
     def call(self, name: str, *args: Any) -> Expr:
         """A function of mathlib (CALLS) or one of OPS by name; "clamp"(x, lo, hi) is min(max(x, lo), hi)."""
@@ -559,16 +560,21 @@ def rewrite(exprs: Sequence[Expr], swap: dict[Expr, Expr]) -> list[Expr]:
     """The expressions with some nodes exchanged, rebuilt (and simplified) by their builder. Bound axes are never in
     `swap`.
     """
+    if not swap:
+        return list(exprs)
     done = dict(swap)
+    # what does not depend on the axes that are exchanged stays; other nodes may hide their axes inside a fold
+    plain = all(x.op == "axis" or x.op == "acc" for x in swap)
+    axes = frozenset().union(*(x.axes for x in swap)) if plain else _NO_AXES
 
     def visit(x: Expr) -> Expr:
         found = done.get(x)
         if found is None:
-            if not x.args:
+            if not x.args or (plain and axes.isdisjoint(x.axes)):
                 found = x
             else:
-                args = tuple(visit(a) for a in x.args)
-                found = x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
+                args = tuple([visit(a) for a in x.args])
+                found = x if args == x.args else rebuild(x, args)
             done[x] = found
         return found
 
@@ -618,16 +624,17 @@ def rebuild(x: Expr, args: tuple[Expr, ...]) -> Expr:
 def walk(roots: Sequence[Expr]) -> list[Expr]:
     """Every node reachable from the roots, operands first, each once."""
     seen: dict[Expr, None] = {}
-    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
+    stack = list(reversed(roots))
     while stack:
-        x, ready = stack.pop()
-        if x in seen:
-            continue
-        if ready:
+        x = stack[-1]
+        if x not in seen:
+            missing = [a for a in x.args if a not in seen]
+            if missing:
+                missing.reverse()
+                stack += missing
+                continue
             seen[x] = None
-        else:
-            stack.append((x, True))
-            stack.extend((a, False) for a in reversed(x.args) if a not in seen)
+        stack.pop()
     return list(seen)
 
 
@@ -661,7 +668,12 @@ def show(x: Expr) -> str:
 
 
 def _axes(args: Sequence[Expr]) -> frozenset[Axis]:
-    return frozenset().union(*(a.axes for a in args))
+    return _NO_AXES.union(*[a.axes for a in args])
+
+
+def both_axes(a: Expr, b: Expr) -> frozenset[Axis]:
+    """The axes that either depends on."""
+    return a.axes if a.axes is b.axes or not b.axes else a.axes | b.axes
 
 
 def _fold_level(x: Expr) -> int:
@@ -688,3 +700,6 @@ def _fold_u32(op: str, a: int, b: int) -> int | bool | None:
         "lt": lambda: a < b,
     }
     return table[op]() if op in table else None
+
+
+from . import index as _index  # noqa: E402  (index needs the classes above)
