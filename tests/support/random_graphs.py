@@ -17,6 +17,7 @@ from tideflow.function.trace import TensorSpec, input_values, trace
 from tideflow.graph.interpret import bind, interpret
 from tideflow.graph.ir import Graph, Rewriter, Value, reachable
 from tideflow.ops.dispatch import apply
+from tideflow.ops.normalize import layer_norm
 from tideflow.ops.optimizer import adam_step, momentum_step, sgd_step
 from tideflow.runtime import execute
 
@@ -116,6 +117,62 @@ class Maker:
         axes = [self.axis(x)] if self.chance(0.7) else None
         mean = tf.reduce_mean(x, axes, keepdims=True)
         return (x - mean) * tf.math.rsqrt(tf.reduce_mean(tf.square(x - mean), axes, keepdims=True) + 0.3)
+
+    def make_row_norm(self, x, values):
+        """Samples of one or two axes with mean 0 and variance 1, scaled or not; or of root mean square 1."""
+        known = [isinstance(d, int) and d > 0 for d in x.sizes]
+        axes = 2 if len(x.sizes) > 2 and all(known[-2:]) and self.chance(0.3) else 1
+        if len(x.sizes) <= axes or not known[-1]:
+            return x * 0.8
+        shape = tuple(x.sizes[-axes:])
+        if self.chance(0.2):
+            return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), -1, keepdims=True) + 0.1) * self.weight(shape[-1])
+        gamma, beta = (tf.constant(self.weight(*shape)) if self.chance(0.7) else None for _ in range(2))
+        return layer_norm(x, gamma, beta, 0.1, axes)
+
+    def make_residual(self, x, values):
+        """What a block of a transformer does: x beside something made of it, normalised."""
+        size = x.sizes[-1] if len(x.sizes) > 1 else None
+        if not isinstance(size, int) or size == 0:
+            return x
+        hidden = tf.nn.gelu(x @ self.weight(size, 5) + self.weight(5), approximate=self.chance(0.3))
+        total = x + hidden @ self.weight(5, size) + self.weight(size)
+        return layer_norm(total, tf.constant(self.weight(size)), None, 0.1) if self.chance(0.7) else total
+
+    def make_products(self, x, values):
+        """A chain of products of batches of matrices, transposed by a flag or by moving axes."""
+        if len(x.sizes) != 3:
+            return x
+        y = x
+        for _ in range(self.choice([1, 2, 3])):
+            z = tf.matmul(y, x, transpose_a=True) if self.chance(0.5) else tf.matmul(tf.transpose(y, [0, 2, 1]), x)
+            y = tf.matmul(x, z * 0.2, transpose_b=self.chance(0.5)) if self.chance(0.7) else tf.matmul(x, z) * 0.2
+        return y + self.weight(1, 1, 1)
+
+    def make_masked_softmax(self, x, values):
+        """Scores of steps, scaled, those of later steps left out; its shape is that of the scores."""
+        if len(x.sizes) != 3:
+            return x
+        scores = tf.matmul(x * 0.5, x, transpose_b=True)
+        steps = tf.range(tf.shape(scores)[1]) if not isinstance(x.sizes[1], int) else tf.range(x.sizes[1])
+        if self.chance(0.7):
+            scores = tf.where(tf.expand_dims(steps, 1) >= tf.expand_dims(steps, 0), scores, -1e9)
+        return tf.matmul(tf.nn.softmax(scores), x)
+
+    def make_projected_heads(self, x, values):
+        """Attention of two heads, projected in and out."""
+        size = x.sizes[-1] if len(x.sizes) == 3 else None
+        if not isinstance(size, int) or size == 0:
+            return x
+        batch, steps, _ = x.sizes
+
+        def heads():
+            rows = tf.reshape(x, (-1, size)) @ self.weight(size, 6) + self.weight(6)
+            return tf.transpose(tf.reshape(rows, (batch, steps, 2, 3)), [0, 2, 1, 3])
+
+        scores = tf.nn.softmax(tf.matmul(heads(), heads(), transpose_b=True))
+        joined = tf.reshape(tf.transpose(tf.matmul(scores, heads()), [0, 2, 1, 3]), (-1, 6))
+        return tf.reshape(joined @ self.weight(6, size), (batch, steps, size)) + x
 
     def make_reduce(self, x, values):
         if not x.sizes:
