@@ -69,8 +69,9 @@ def _opcode(assembly: Assembly, node: Node) -> int:
 
 def _attr(assembly: Assembly, name: str, value: Any, inside: str) -> fmt.NamedAttr:
     if isinstance(value, Body):
-        graph = value.graph
-        return fmt.NamedAttr(name, fmt.GraphRef(_add_graph(assembly, f"{inside}/{name}", graph, graph.outputs)))
+        graph, number = value.graph, len(assembly.model.graphs)
+        made = _add_graph(assembly, f"{inside}/{name}{number}", graph, graph.outputs)
+        return fmt.NamedAttr(name, fmt.GraphRef(made))
     if value is None:
         return fmt.NamedAttr(name + ":none", [0])
     if isinstance(value, bool | str):
