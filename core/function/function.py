@@ -101,11 +101,7 @@ class ConcreteFunction:
         compiled = self._program(device) if device != "cpu" else None
         if compiled is not None:
             return pack(self.traced.result, compiled.run([t.host() for t in tensors]))
-        outputs, writes = interpret(graph, [t.host() for t in tensors])
-        for state, array in writes:
-            state.write(np.array(array))
-        advance(graph, [t.host() for t in tensors])
-        return pack(self.traced.result, [wrap(a) for a in outputs])
+        return pack(self.traced.result, [wrap(a) for a in run_on_host(graph, [t.host() for t in tensors])])
 
     def _program(self, device: str) -> CompiledGraph | None:
         if device not in self._compiled:
@@ -185,6 +181,17 @@ def _StateReader(state: Any) -> Any:
     return made
 
 
+def run_on_host(graph: Any, arrays: Sequence[Any]) -> list[Any]:
+    """The outputs of a graph, run by numpy; its states have their new values then."""
+    outputs, writes = interpret(graph, arrays)
+    seen = {id(a) for a in (*arrays, *outputs)}
+    for state, array in writes:
+        alone = isinstance(array, np.ndarray) and array.base is None and id(array) not in seen
+        state.write(array if alone else np.array(array))  # others may change what they can see
+    advance(graph, arrays)
+    return outputs
+
+
 def advance(graph: Any, arrays: Sequence[Any]) -> None:
     """Moves the host-owned states on, as an executor would after a run."""
     from ..graph.interpret import bind
@@ -192,7 +199,8 @@ def advance(graph: Any, arrays: Sequence[Any]) -> None:
     from ..shapes import evaluate
 
     if graph.advances:
-        symbols = bind([v.spec for v in graph.inputs], arrays)
+        constant = all(isinstance(by, int) for _, by in graph.advances)
+        symbols = {} if constant else bind([v.spec for v in graph.inputs], arrays)
         for state, by in graph.advances:
             count = None if isinstance(by, int) and by == 0 else evaluate(by, symbols)     # the constant 0: a restart
             state.write(advance_counter(state.read(), count, state.role == "RNG"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..shapes import Dim, evaluate
-from .ir import Graph, State, Value
+from .ir import Graph, State, Value, reachable
+
+KEPT = 4  # sets of input shapes for which a graph keeps its attributes
 
 
 def bind(specs: Sequence[Any], arrays: Sequence[Any], symbols: dict[str, int] | None = None) -> dict[str, int]:
@@ -39,31 +42,79 @@ def concrete(attr: Any, symbols: dict[str, int]) -> Any:
 
 def interpret(graph: Graph, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[list[Any], list[tuple[State, Any]]]:
     """The outputs and the new values of the written states. States are read from their cells; nothing is written."""
-    symbols = bind([v.spec for v in graph.inputs], arrays)
-    values: dict[Value, Any] = dict(zip(graph.inputs, arrays, strict=True))
+    found = graph.__dict__.get("_prepared")
+    if found is None:
+        found = Prepared(graph)
+        object.__setattr__(graph, "_prepared", found)  # lives as long as the graph, which never changes
+    return found.run(arrays)
 
-    def get(v: Value | None) -> Any:
-        if v is None:
-            return None
-        found = values.get(v)
-        if found is None:
-            if v.state is not None:
-                found = v.state.read()
-            elif v.constant is not None:
-                found = v.constant
+
+class Prepared:
+    """A graph as a list of calls on numbered cells, to be run many times. Nodes that nobody needs are left out."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._specs = [v.spec for v in graph.inputs]
+        self._numbers: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
+        self._start: list[Any] = [None] * len(graph.inputs)
+        self._states: list[tuple[int, State]] = []
+        self._attrs: OrderedDict[tuple[Any, ...], list[dict[str, Any]]] = OrderedDict()  # for recent input shapes
+        needed = set(reachable([*graph.results, *(v for n in graph.nodes if n.op.stateful for v in n.outputs)]))
+        self._nodes = [n for n in graph.nodes if n in needed or n.op.stateful]
+        calls = []
+        for node in self._nodes:
+            inputs = tuple(-1 if v is None else self._cell(v) for v in node.inputs)
+            for v in node.outputs:
+                self._numbers[v] = len(self._start)
+                self._start.append(None)
+            calls.append((node.op.numpy, inputs, tuple(self._numbers[v] for v in node.outputs)))
+        self._outputs = [self._cell(v) for v in graph.outputs]
+        self._writes = [(s, self._cell(v)) for s, v in graph.writes]
+        self._start.append(None)  # cell -1: an absent input
+        self._calls = [(*call, free) for call, free in zip(calls, self._last_uses(set(graph.results)), strict=True)]
+
+    def _cell(self, value: Value) -> int:
+        if value not in self._numbers:
+            if value.state is None and value.constant is None:
+                raise ValueError(f"value {value.name!r} is used before it is made")
+            self._numbers[value] = len(self._start)
+            if value.state is not None:
+                self._states.append((len(self._start), value.state))
+            self._start.append(value.constant)
+        return self._numbers[value]
+
+    def _last_uses(self, results: set[Value]) -> list[tuple[int, ...]]:
+        """For each node, the cells that nobody reads after it."""
+        last = {v: i for i, n in enumerate(self._nodes) for v in (*n.inputs, *n.outputs) if v is not None}
+        free: list[list[int]] = [[] for _ in self._nodes]
+        for v, i in last.items():
+            if v.node is not None and v not in results:
+                free[i].append(self._numbers[v])
+        return [tuple(cells) for cells in free]
+
+    def run(self, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[list[Any], list[tuple[State, Any]]]:
+        """One run."""
+        key = tuple([a.shape for a in arrays])
+        attrs = self._attrs.get(key) or self._bind(key, arrays)
+        cells = self._start.copy()
+        cells[: len(arrays)] = arrays
+        for cell, state in self._states:
+            cells[cell] = state.read()
+        for (function, inputs, outputs, free), settings in zip(self._calls, attrs, strict=True):
+            made = function(*[cells[i] for i in inputs], **settings)
+            if len(outputs) == 1 and not isinstance(made, tuple):
+                cells[outputs[0]] = made
             else:
-                raise ValueError(f"value {v.name!r} is used before it is made")
-            values[v] = found
-        return found
+                for cell, array in zip(outputs, made if isinstance(made, tuple) else (made,), strict=True):
+                    cells[cell] = array
+            for cell in free:
+                cells[cell] = None
+        return [cells[i] for i in self._outputs], [(s, cells[i]) for s, i in self._writes]
 
-    last_use: dict[Value, int] = {v: i for i, n in enumerate(graph.nodes) for v in n.inputs if v is not None}
-    results = set(graph.results)
-    for i, node in enumerate(graph.nodes):
-        attrs = {k: concrete(a, symbols) for k, a in node.attrs.items()}
-        out = node.op.numpy(*(get(v) for v in node.inputs), **attrs)
-        for v, array in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
-            values[v] = array
-        for used in node.inputs:
-            if used is not None and last_use[used] == i and used.node is not None and used not in results:
-                values.pop(used, None)
-    return [get(v) for v in graph.outputs], [(s, get(v)) for s, v in graph.writes]
+    def _bind(self, key: tuple[Any, ...], arrays: Sequence[Any]) -> list[dict[str, Any]]:
+        """The attributes of every node for these input shapes."""
+        symbols = bind(self._specs, arrays)
+        made = [{k: concrete(a, symbols) for k, a in node.attrs.items()} for node in self._nodes]
+        self._attrs[key] = made
+        if len(self._attrs) > KEPT:
+            self._attrs.popitem(last=False)
+        return made

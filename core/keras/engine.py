@@ -17,9 +17,8 @@ from ..eager.context import function_device, note_fallback
 from ..eager.tensor import EagerTensor, wrap
 from ..errors import InvalidArgumentError, UnimplementedError
 from ..function.backend import DeviceModel, lazy, target_of
-from ..function.function import advance
+from ..function.function import run_on_host
 from ..function.trace import Slot, TensorSpec, flatten, input_values, map_structure, trace
-from ..graph.interpret import interpret
 from ..graph.ir import Graph, Value
 from ..ops.dispatch import Value as AnyValue
 
@@ -154,10 +153,7 @@ class Engine:
 
     def _on_host(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, EagerTensor]:
         arrays = self._checked(source, inputs)
-        outputs, writes = interpret(source.graph, arrays)
-        for state, array in writes:
-            state.write(np.array(array))
-        advance(source.graph, arrays)
+        outputs = run_on_host(source.graph, arrays)
         return {n: wrap(a) for n, a in zip(source.outputs, outputs, strict=True)}
 
     def _checked(self, source: Source, inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
@@ -251,8 +247,8 @@ def _check_shape(where: str, sizes: Any, shape: tuple[int, ...], symbols: dict[A
 
 def _check_range(where: str, array: np.ndarray[Any, Any], low: int, high: int) -> None:
     """Raises InvalidArgumentError naming the first value out of range."""
-    bad = np.argwhere((array < low) | (array > high) | (array != array))
-    if len(bad):
+    if array.size and not (array.min() >= low and array.max() <= high):  # also for NaN
+        bad = np.argwhere((array < low) | (array > high) | (array != array))
         position = tuple(int(i) for i in bad[0])
         raise InvalidArgumentError(
             f"{where} holds {array[position]} at position {position}, allowed are {low} to {high} "

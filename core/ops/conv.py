@@ -16,13 +16,12 @@ import numpy as np
 from ..dtypes import FLOATING
 from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
+from .columns import chunks, columns, transposed
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case
 from .windows import Padding, Window, both, normal_padding, windows
 
 __all__ = ["conv", "conv2d", "conv_filter_grad", "conv_input_grad", "each_tap", "per_axis", "reads"]
-
-CHUNK = 1 << 20  # elements of the im2col copy made at a time on the host: about what a cache holds
 
 Array = Any
 
@@ -159,8 +158,11 @@ class _Forward(_Conv, abstract=True):
         inside, outside = w.shape[-2], w.shape[-1] // groups
         for g in range(groups):
             matrix = w[..., g * outside : (g + 1) * outside].reshape(-1, outside)
-            for rows, patches in _im2col(x[..., g * inside : (g + 1) * inside], geometry):
-                y[rows, ..., g * outside : (g + 1) * outside] = (patches @ matrix).reshape(-1, *out[1:-1], outside)
+            for rows, patches in columns(x[..., g * inside : (g + 1) * inside], geometry):
+                if groups == 1:
+                    np.matmul(patches, matrix, out=y[rows].reshape(-1, outside))
+                else:
+                    y[rows, ..., g * outside : (g + 1) * outside] = (patches @ matrix).reshape(-1, *out[1:-1], outside)
         return y
 
     def grad(self, dy: Any, x: Any, w: Any, *, out: Any, **attrs: Any) -> Any:
@@ -200,13 +202,23 @@ class _InputGrad(_Conv, abstract=True):
             for k, o, i in each_tap(geometry):
                 dx[i] += (split[o] * w[k].reshape(groups, outside)).sum(-1)
             return dx
+        if inside > 1 and (turned := transposed(geometry)) is not None:
+            for g in range(groups):
+                taps = (slice(None, None, -1),) * self.rank
+                matrix = w[(*taps, slice(None), slice(g * outside, (g + 1) * outside))].swapaxes(-1, -2)
+                matrix = matrix.reshape(-1, inside)
+                for rows, patches in columns(dy[..., g * outside : (g + 1) * outside], turned):
+                    dx[rows, ..., g * inside : (g + 1) * inside] = (patches @ matrix).reshape(
+                        -1, *input_shape[1:-1], inside
+                    )
+            return dx
         for g in range(groups):
             matrix = w[..., g * outside : (g + 1) * outside].reshape(-1, outside).T
-            for rows in _chunks(dy.shape[0], prod(dy.shape[1:-1]) * len(matrix)):
+            for rows in chunks(dy.shape[0], prod(dy.shape[1:-1]) * len(matrix)):
                 flat = dy[rows, ..., g * outside : (g + 1) * outside].reshape(-1, outside)
-                columns = (flat @ matrix).reshape(-1, *dy.shape[1:-1], *w.shape[:-1])
+                spread = (flat @ matrix).reshape(-1, *dy.shape[1:-1], *w.shape[:-1])
                 for k, o, i in each_tap(geometry):
-                    dx[(rows, *i[1:], slice(g * inside, (g + 1) * inside))] += columns[(slice(None), *o[1:], *k)]
+                    dx[(rows, *i[1:], slice(g * inside, (g + 1) * inside))] += spread[(slice(None), *o[1:], *k)]
         return dx
 
     def grad(self, ddx: Any, dy: Any, w: Any, *, out: Any, input_shape: Any, **attrs: Any) -> Any:
@@ -264,7 +276,7 @@ class _FilterGrad(_Conv, abstract=True):
             return dw
         for g in range(groups):
             flat = dy[..., g * outside : (g + 1) * outside]
-            for rows, patches in _im2col(x[..., g * inside : (g + 1) * inside], geometry):
+            for rows, patches in columns(x[..., g * inside : (g + 1) * inside], geometry):
                 product = patches.T @ flat[rows].reshape(-1, outside)
                 dw[..., g * outside : (g + 1) * outside] += product.reshape(*filter_shape[:-1], outside)
         return dw
@@ -348,42 +360,6 @@ def reads(ir: Builder, geometry: Sequence[Window], o: Sequence[Expr], k: Sequenc
         where.append(index)
         valid = both(valid, ok)
     return where, valid
-
-
-def _chunks(batch: int, row: int) -> Iterator[slice]:
-    """Slices of the batch such that `row` elements for each of its members stay below CHUNK."""
-    step = max(1, CHUNK // max(1, row))
-    return (slice(start, min(batch, start + step)) for start in range(0, batch, step))
-
-
-def _im2col(x: Array, geometry: Sequence[Window]) -> Iterator[tuple[slice, Array]]:
-    """Parts of the batch, each with the matrix of its windows: one row per window, its taps and channels as columns."""
-    kernel, out, channels = [g.kernel for g in geometry], [g.out for g in geometry], x.shape[-1]
-    for rows in _chunks(x.shape[0], prod(out) * prod(kernel) * channels):
-        part = _padded(x[rows], geometry)
-        step = part.strides
-        windowed = np.lib.stride_tricks.as_strided(
-            part,
-            (len(part), *out, *kernel, channels),
-            writeable=False,
-            strides=(
-                step[0],
-                *(s * g.stride for s, g in zip(step[1:-1], geometry, strict=True)),
-                *(s * g.dilation for s, g in zip(step[1:-1], geometry, strict=True)),
-                step[-1],
-            ),
-        )
-        yield rows, windowed.reshape(-1, prod(kernel) * channels)
-
-
-def _padded(x: Array, geometry: Sequence[Window]) -> Array:
-    """x with zeros around it, as far as the windows reach."""
-    if not any(g.padded for g in geometry):
-        return x
-    sizes = [max((g.out - 1) * g.stride + g.reach, g.before + g.size) for g in geometry]
-    result = np.zeros((x.shape[0], *sizes, x.shape[-1]), x.dtype)
-    result[(slice(None), *(slice(g.before, g.before + g.size) for g in geometry))] = x
-    return result
 
 
 def each_tap(geometry: Sequence[Window]) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...], tuple[Any, ...]]]:
