@@ -1,53 +1,141 @@
-"""Times a handful of cells on every device here: python -m benchmarks [WORD ...]   (only cells whose name has a word)
+"""Tideflow beside its peers: python -m benchmarks [WORKLOAD ...] [--quick] [--contenders WORD ...] [--parts ...]
 
-Milliseconds per call: the median of repeated calls after a warm-up, the device's compile time apart.
+Without arguments everything is measured: in Chromium (TensorFlow.js, jax-js, onnxruntime-web beside the JavaScript
+runtime; Python and numpy in Pyodide) and natively (numpy; TensorFlow where `TF_PYTHON` names an interpreter that has
+it). A peer that is missing, a cell that fails or takes too long is named and left out. Read the ratios: milliseconds
+belong to the machine and the moment. Writes results.json, table.md and chart.svg.
 """
 
-import statistics
+import argparse
+import json
+import os
+import platform
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
-import tideflow as tf
+from . import browser, native, report, rounds
+from .check import verdict
+from .workloads import BY_NAME, WORKLOADS, Workload
 
-from .cells import CELLS, Cell
-
-DEVICES = {"numpy": "/CPU:0", "wasm": "/WASM:0", "gpu": "/GPU:0"}
-SECONDS_PER_CELL = 1.0
-FEWEST = 3
-
-
-def measure(cell: Cell, device: str) -> tuple[float, float]:
-    """(first call in ms, median of the others in ms)."""
-    with tf.device(device):
-        step = cell.make()
-        begun = time.perf_counter()
-        step()
-        first = time.perf_counter() - begun
-        step()
-        times: list[float] = []
-        while len(times) < FEWEST or sum(times) < SECONDS_PER_CELL:
-            begun = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - begun)
-    return first * 1e3, statistics.median(times) * 1e3
+PARTS = ("browser", "native")
+ASKED_ONLY = ("worker", "threads")      # contenders that only train and infer
 
 
-def main(words: list[str]) -> None:
-    """Prints one line per cell as it is measured."""
-    print(f"{'ms per call (first call)':38}" + "".join(f"{name:>30}" for name in DEVICES))
-    for cell in CELLS:
-        if words and not any(word in cell.name for word in words):
-            continue
-        columns = []
-        for device in DEVICES.values():
-            try:
-                first, median = measure(cell, device)
-                speed = f" {cell.flops / median / 1e6:.0f} GF/s" if cell.flops else ""
-                columns.append(f"{median:.2f} ({first:.0f}){speed}")
-            except tf.errors.OpError as error:
-                columns.append(type(error).__name__)
-        print(f"{cell.name:38}" + "".join(f"{column:>30}" for column in columns), flush=True)
+def main() -> None:
+    """Measures, prints as it goes, writes the results."""
+    arguments = parse()
+    chosen = [w for w in WORKLOADS if not arguments.workloads or w.name in arguments.workloads]
+    budget = rounds.Budget(0.1, 3, 0.1, 15.0) if arguments.quick else rounds.Budget()
+    results: dict[str, Any] = {"machine": machine(), "peaks": {}, "cells": [], "missing": []}
+    begun = time.monotonic()
+    try:
+        for part in arguments.parts:
+            RUNNERS[part](chosen, arguments.contenders, budget, results, arguments)
+    except KeyboardInterrupt:
+        print("stopped: writing what there is", file=sys.stderr)
+    minutes = (time.monotonic() - begun) / 60
+    results["machine"] |= {"load after": f"{os.getloadavg()[0]:.1f}", "minutes": f"{minutes:.1f}"}
+    write(results, arguments.output)
+    print(f"\n{report.table(results)}\nWritten to {arguments.output.name}/: results.json, table.md, chart.svg")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(BY_NAME))
+    parser.add_argument("--contenders", nargs="+", default=[], help="only those whose name has one of these words")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
+    parser.add_argument("--real-gpu", action="store_true", help="let Chromium use the GPU instead of SwiftShader")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("out"))
+    arguments = parser.parse_args()
+    unknown = [w for w in arguments.workloads if w not in BY_NAME]
+    if unknown:
+        parser.error(f"no such workload: {', '.join(unknown)}; there are {', '.join(BY_NAME)}")
+    return arguments
+
+
+def machine() -> dict[str, str]:
+    """What the numbers belong to."""
+    name = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"processor": name, "cores": str(os.cpu_count()), "load before": f"{os.getloadavg()[0]:.1f}"}
+
+
+def takes_part(key: str, w: Workload, words: list[str]) -> bool:
+    """Threads and workers are compared where they are used: in training and inference."""
+    if words and not any(word in key for word in words):
+        return False
+    if key.startswith("tideflow pyodide eager") and not (w.options.get("eager") or w.name == "transformer"):
+        return False
+    if key.startswith("ort") and (w.kind in ("train", "adam") or w.options.get("eager")):
+        return False                    # onnxruntime-web runs compiled inference only
+    return w.kind in ("train", "infer") or not any(word in key for word in ASKED_ONLY)
+
+
+def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
+    """Everything in Chromium."""
+    missing = browser.bundle_peers()
+    results["missing"] += missing
+    absent = {m.split(":")[0] for text in missing for m in text.split(", ")}
+    try:
+        chromium = browser.Chromium(arguments.real_gpu)
+    except Exception as error:
+        results["missing"].append(f"Chromium: {str(error).splitlines()[0]}")
+        return
+    try:
+        results["machine"]["chromium"] = chromium.version
+        results["peaks"] = browser.measure_peaks(chromium, budget)
+        for w in chosen:
+            contenders = [c for c in browser.CONTENDERS if c.library not in absent and takes_part(c.key, w, words)]
+            print(w.title, flush=True)
+            add(results, w, rounds.measure(w, [browser.entrant(chromium, c) for c in contenders], budget, print))
+            write(results, arguments.output)
+    finally:
+        chromium.close()
+
+
+def run_native(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
+    """numpy, TensorFlow and Tideflow without a browser."""
+    missing: list[str] = []
+    for w in chosen:
+        entrants, missing = native.entrants(w)
+        print(f"native: {w.title}", flush=True)
+        add(results, w, rounds.measure(w, [e for e in entrants if takes_part(e[0], w, words)], budget, print))
+        write(results, arguments.output)
+    results["missing"] += missing
+
+
+def add(results: dict[str, Any], w: Workload, cells: list[Any]) -> None:
+    """Judges the answers, keeps the cells and prints them."""
+    for cell in cells:
+        made = cell.finish()
+        if "check" in made:
+            made["right"], made["off"] = verdict(w, made.pop("check"))
+        results["cells"].append(made)
+        if "steadyMs" in made:
+            note = "" if made["right"] else f"  WRONG by {made['off']:.2g}"
+            steady, first = report.number(made["steadyMs"]), report.number(made["firstMs"])
+            print(f"  {made['contender']:22} {steady:>8} ms, first {first} ms{note}", flush=True)
+
+
+RUNNERS = {"browser": run_browser, "native": run_native}
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """results.json, table.md, chart.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "table.md").write_text(report.table(results))
+    (folder / "chart.svg").write_text(report.chart(results))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,0 +1,251 @@
+"""Drives Chromium: a page per contender, all in one isolated browser, measuring in turn, round after round."""
+
+import contextlib
+import http.server
+import importlib
+import io
+import shutil
+import subprocess
+import threading
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import peaks
+from .programs import build
+from .rounds import Budget, Entrant
+from .workloads import Workload
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+WHEELS = ROOT / ".cache" / "wheels"             # numpy for Pyodide and flatbuffers: tools/fetch.py
+FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--enable-unsafe-webgpu", "--disable-gpu-watchdog"]
+SOFTWARE = "--use-webgpu-adapter=swiftshader"
+ONE_THREAD = "delete globalThis.SharedArrayBuffer;"     # every peer then takes its build without threads
+TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".html": "text/html"}
+ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp",
+             "Cross-Origin-Resource-Policy": "same-origin"}
+OPENING = 60.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A library on a device of the browser. `threads` 1: without shared memory; 0: as many as it takes."""
+
+    key: str
+    library: str
+    device: str
+    threads: int = 1
+    worker: bool = False
+    ours: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """For the page."""
+        made: dict[str, Any] = {"library": self.library, "device": self.device, "threads": self.threads}
+        if self.library == "pyodide":
+            wheels = [f"/wheels/{path.name}" for path in sorted(WHEELS.glob("*.whl"))]
+            return made | {"kind": self.key, "wheels": wheels}
+        return made | {"worker": self.worker}
+
+
+CONTENDERS = (
+    Contender("tideflow wasm", "tideflow", "wasm", ours=True),
+    Contender("tfjs wasm", "tfjs", "wasm"),
+    Contender("jax-js wasm", "jax", "wasm"),
+    Contender("ort wasm", "ort", "wasm"),
+    Contender("tideflow webgpu", "tideflow", "webgpu", ours=True),
+    Contender("tfjs webgpu", "tfjs", "webgpu"),
+    Contender("jax-js webgpu", "jax", "webgpu"),
+    Contender("ort webgpu", "ort", "webgpu"),
+    Contender("tideflow pyodide", "pyodide", "wasm", ours=True),
+    Contender("tideflow pyodide eager", "pyodide", "wasm", ours=True),
+    Contender("numpy pyodide", "pyodide", "wasm"),
+    Contender("tideflow wasm worker", "tideflow", "wasm", worker=True, ours=True),
+    Contender("tfjs wasm threads", "tfjs", "wasm", threads=0),
+    Contender("jax-js wasm threads", "jax", "wasm", threads=0),
+    Contender("ort wasm threads", "ort", "wasm", threads=0),
+)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Pages, peers and the programs made for this run; isolated, so that shared memory is allowed."""
+
+    protocol_version = "HTTP/1.1"
+    made: dict[str, bytes] = {}
+    folders = {"/page/": HERE / "page", "/build/": HERE / ".build", "/node_modules/": HERE / "node_modules",
+               "/pyodide/": ROOT / "node_modules" / "pyodide", "/wheels/": WHEELS,
+               "/runtime/": ROOT / "js_bindings" / "runtime"}
+
+    def do_GET(self) -> None:
+        """Answers with a file or with made bytes."""
+        path = self.path.split("?")[0]
+        content = self.made.get(path.removeprefix("/made/")) if path.startswith("/made/") else self.read(path)
+        self.send_response(404 if content is None else 200)
+        headers = ISOLATION | {"Content-Type": TYPES.get(Path(path).suffix, "application/octet-stream"),
+                               "Content-Length": str(len(content or b""))}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(content or b"")
+
+    def read(self, path: str) -> bytes | None:
+        """A file of one of the folders."""
+        for prefix, folder in self.folders.items():
+            if path.startswith(prefix):
+                file = (folder / path.removeprefix(prefix)).resolve()
+                return file.read_bytes() if file.is_file() and folder.resolve() in file.parents else None
+        return None
+
+    def log_message(self, *args: Any) -> None:
+        """Silence."""
+
+
+class Tab:
+    """One page with one contender."""
+
+    def __init__(self, chromium: "Chromium", contender: Contender, file: str | None = None) -> None:
+        self.contender, self.file = contender, file
+        self.context = chromium.context()
+        if contender.threads == 1:
+            self.context.add_init_script(ONE_THREAD)
+        self.page = self.context.new_page()
+        self.page.goto(f"{chromium.address}/page/bench.html", timeout=OPENING * 1e3)
+        self.page.wait_for_function("globalThis.bench", timeout=OPENING * 1e3)
+
+    def open(self) -> dict[str, Any]:
+        """Loads the library and opens its device."""
+        return dict(self.call("open", self.contender.describe()))
+
+    def prepare(self, w: Workload) -> dict[str, Any]:
+        """Builds and checks."""
+        return dict(self.call("prepare", w.describe(), self.file, seconds=w.seconds))
+
+    def call(self, method: str, *args: Any, seconds: float = OPENING) -> Any:
+        """A method of the harness. Raises RuntimeError with what it says, TimeoutError."""
+        from playwright.sync_api import Error
+        try:
+            self.page.evaluate("([method, args]) => bench.start(method, ...args)", [method, list(args)])
+            self.page.wait_for_function("bench.answer", timeout=seconds * 1e3, polling=10)
+            answer = self.page.evaluate("bench.answer")
+        except Error as error:
+            if "Timeout" in str(error):
+                raise TimeoutError(f"{method} took more than {seconds:.0f} s") from None
+            raise RuntimeError(str(error).splitlines()[0]) from None
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["value"]
+
+    def close(self) -> None:
+        """Ends the page, whatever it is doing."""
+        with contextlib.suppress(Exception):
+            self.context.close()
+
+
+class Chromium:
+    """The browser, and the server of its pages."""
+
+    def __init__(self, real_gpu: bool = False) -> None:
+        from playwright.sync_api import sync_playwright
+        executable = shutil.which("chromium") or shutil.which("chromium-browser")
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.playwright = sync_playwright().start()
+        self.flags = FLAGS + ([] if real_gpu else [SOFTWARE])
+        self.executable = executable
+        self.browser = self.playwright.chromium.launch(executable_path=executable, args=self.flags)
+        Handler.made.update(peaks.files() | {"sources.zip": python_sources()})
+
+    @property
+    def version(self) -> str:
+        """Of the browser."""
+        return str(self.browser.version)
+
+    def context(self) -> Any:
+        """A fresh profile; in a fresh browser if the last one crashed."""
+        if not self.browser.is_connected():
+            self.browser = self.playwright.chromium.launch(executable_path=self.executable, args=self.flags)
+        return self.browser.new_context()
+
+    def close(self) -> None:
+        """Ends browser and server."""
+        with contextlib.suppress(Exception):
+            self.browser.close()
+        self.playwright.stop()
+        self.server.shutdown()
+
+
+def bundle_peers() -> list[str]:
+    """Installs and bundles the peers if that was not done; returns what is missing, with the reason."""
+    if not (HERE / "node_modules").is_dir():
+        if not shutil.which("npm"):
+            return ["tfjs, jax, ort: npm is missing, so no peer can be fetched"]
+        done = subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=HERE, capture_output=True, text=True)
+        if done.returncode:
+            return [f"tfjs, jax, ort: `npm ci` failed in benchmarks/: {done.stderr.strip()[-300:]}"]
+    missing = [f"{name}: not in node_modules" for name, folder in
+               (("jax", "@jax-js/jax"), ("ort", "onnxruntime-web"), ("tfjs", "@tensorflow/tfjs-core"))
+               if not (HERE / "node_modules" / folder).is_dir()]
+    command = [str(HERE / "node_modules" / ".bin" / "esbuild"), "peers/tfjs_entry.js", "--bundle", "--minify",
+               "--format=esm", "--target=es2022", "--outfile=.build/tfjs.js", "--log-level=error"]
+    if not (HERE / ".build" / "tfjs.js").exists():
+        try:
+            subprocess.run(command, cwd=HERE, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            missing.append(f"tfjs: bundling failed: {getattr(error, 'stderr', error)}")
+    return missing
+
+
+def python_sources() -> bytes:
+    """Tideflow as it is here and the benchmark's own modules, for Pyodide."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("tideflow", "tideflow.gpu_wgsl", "tideflow.wasm", "tideflow.js_bindings"):
+            folder = Path(str(importlib.import_module(name).__file__)).parent
+            for path in sorted(folder.rglob("*")):
+                target = Path(*name.split(".")) / path.relative_to(folder)
+                if path.is_file() and "__pycache__" not in path.parts and target.as_posix() not in archive.NameToInfo:
+                    archive.write(path, target)
+        for path in sorted(HERE.rglob("*.py")) + [HERE / "reference.json"]:
+            if "node_modules" not in path.parts:
+                archive.write(path, Path("benchmarks") / path.relative_to(HERE))
+    return packed.getvalue()
+
+
+def program_for(w: Workload, contender: Contender) -> str | None:
+    """The address of the file that a contender needs, made at its first use. Raises Missing."""
+    if contender.library == "tideflow":
+        name, make = f"{w.name}.tide", lambda: build(w)
+    elif contender.library == "ort":
+        from .peers.onnx_models import make_model
+        name, make = f"{w.name}.onnx", lambda: make_model(w)
+    else:
+        return None
+    if name not in Handler.made:
+        Handler.made[name] = make()
+    return f"/made/{name}"
+
+
+def entrant(chromium: Chromium, contender: Contender) -> Entrant:
+    """For rounds.measure."""
+    return contender.key, lambda w: Tab(chromium, contender, program_for(w, contender))
+
+
+def measure_peaks(chromium: Chromium, budget: Budget) -> dict[str, float]:
+    """GFLOP/s and GB/s of the peak loops: the best of a few."""
+    found = {}
+    for name, peak in peaks.PEAKS.items():
+        tab = Tab(chromium, Contender(name, "peak", peak["device"]))
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            tab.open()
+            workload = {"name": name, "kind": "compute", "params": [], "inputs": [], "options": peak["options"]}
+            tab.call("prepare", workload, f"/made/{peak['file']}" if "file" in peak else None)
+            known = tab.call("measure", 20, 0)["ms"]
+            times = [tab.call("measure", budget.seconds * 1e3, known)["ms"] for _ in range(3)]
+            found[name] = peak.get("flops", peak.get("bytes", 0.0)) / min(times) / 1e6
+        tab.close()
+    return found

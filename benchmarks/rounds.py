@@ -1,0 +1,129 @@
+"""Measures contenders in turn, round after round, wherever they run: what else the machine does meets all alike."""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .workloads import Workload
+
+PATIENCE = 30.0                 # seconds of one measurement beyond what is expected
+SLOW = 700.0                    # ms per step from which single steps are timed
+
+
+@dataclass
+class Budget:
+    """How long to measure: seconds of a round, rounds, seconds of single steps, seconds of all of one cell."""
+
+    seconds: float = 0.25
+    rounds: int = 5
+    latency: float = 0.2
+    cell: float = 40.0
+
+
+class Session(Protocol):
+    """A contender that waits for calls: a page of the browser or a process."""
+
+    def open(self) -> dict[str, Any]:
+        """Loads the library: {ms, version}."""
+
+    def prepare(self, w: Workload) -> dict[str, Any]:
+        """Builds and checks: {firstMs, stepMs, check}."""
+
+    def call(self, method: str, *args: Any, seconds: float = ...) -> Any:
+        """measure, latency or count."""
+
+    def close(self) -> None:
+        """Ends it, whatever it is doing."""
+
+
+@dataclass
+class Cell:
+    """What one contender did with one workload. Times in milliseconds; `error` says why there are none."""
+
+    contender: str
+    workload: str
+    values: dict[str, Any] = field(default_factory=dict)
+    rounds: list[float] = field(default_factory=list)
+    error: str = ""
+    spent: float = 0.0          # seconds
+    known: float = 0.0          # about how many ms a step takes
+
+    def finish(self) -> dict[str, Any]:
+        """For JSON."""
+        if self.rounds:
+            self.values |= {"steadyMs": statistics.median(self.rounds), "bestMs": min(self.rounds)}
+        made = {"contender": self.contender, "workload": self.workload, **self.values, "rounds": self.rounds}
+        return made | ({"error": self.error} if self.error else {})
+
+
+Entrant = tuple[str, Callable[[Workload], Session]]
+
+
+def measure(w: Workload, entrants: Sequence[Entrant], budget: Budget, say: Callable[[str], None]) -> list[Cell]:
+    """One workload on all contenders, in turn; on huge ones one contender after the other."""
+    groups = [[e] for e in entrants] if w.huge else [list(entrants)]
+    return [cell for group in groups for cell in _measure_group(w, group, budget, say)]
+
+
+def _measure_group(w: Workload, entrants: Sequence[Entrant], budget: Budget, say: Callable[[str], None]) -> list[Cell]:
+    sessions: list[tuple[Cell, Session]] = []
+    cells = [Cell(key, w.name) for key, _ in entrants]
+    for cell, (_, make) in zip(cells, entrants, strict=True):
+        with _noting(cell, say):
+            session = make(w)
+            sessions.append((cell, session))
+            _prepare(cell, session, w)
+    for turn in range(budget.rounds):
+        for cell, session in sessions:
+            if not cell.error and (turn == 0 or cell.spent < budget.cell):
+                with _noting(cell, say):
+                    made = session.call("measure", budget.seconds * 1e3, cell.known, seconds=patience(cell))
+                    cell.rounds.append(made["ms"])
+    for cell, session in sessions:
+        if not cell.error:
+            with _noting(cell, say):
+                _look_closer(cell, session, budget)
+        session.close()
+    return cells
+
+
+def _prepare(cell: Cell, session: Session, w: Workload) -> None:
+    """Opens, builds, checks, warms up."""
+    opened = session.open()
+    cell.values |= {"openMs": opened["ms"], "version": opened["version"]}
+    cell.values |= session.prepare(w)
+    cell.known = cell.values.pop("stepMs")
+    for _ in range(2):
+        if cell.known < SLOW:
+            cell.known = session.call("measure", 60, cell.known, seconds=w.seconds)["ms"]
+
+
+def _look_closer(cell: Cell, session: Session, budget: Budget) -> None:
+    """Single steps with their results read, and what one asks of WebGPU."""
+    slow = cell.known > SLOW
+    times = session.call("latency", 0 if slow else budget.latency * 1e3, seconds=patience(cell))
+    cell.values["latencyMs"] = statistics.median(times)
+    cell.values["perStep"] = session.call("count", 1 if slow else 3, seconds=patience(cell))
+
+
+def patience(cell: Cell) -> float:
+    """Seconds after which a measurement is given up."""
+    return PATIENCE + cell.known / 100
+
+
+@contextlib.contextmanager
+def _noting(cell: Cell, say: Callable[[str], None]) -> Iterator[None]:
+    """A contender that fails or hangs loses its cell, not the run; the time is the cell's."""
+    begun = time.monotonic()
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, RuntimeError | TimeoutError) or type(error).__name__ == "Missing"
+        text = str(error).strip().splitlines()[0][:300] if str(error).strip() else ""
+        cell.error = text if known and text else f"{type(error).__name__}: {text}"
+        say(f"  {cell.contender}: {cell.error[:160]}")
+    finally:
+        cell.spent += time.monotonic() - begun

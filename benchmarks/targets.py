@@ -1,0 +1,62 @@
+"""What is aimed at: ratios in one run (a peer's time over ours), counts per step, times."""
+
+from dataclasses import dataclass
+from typing import Any
+
+WASM, WEBGPU = "tideflow wasm", "tideflow webgpu"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`goal` times faster than the fastest of `against`; or, without peers, at most `goal` of one number of ours."""
+
+    workload: str
+    ours: str
+    goal: float
+    against: tuple[str, ...] = ()
+    measure: str = "steadyMs"
+
+    @property
+    def text(self) -> str:
+        """For the table."""
+        if self.against:
+            return f"{self.goal:g}x {' and '.join(self.against)}"
+        return f"at most {self.goal:g} {self.measure}"
+
+
+def _wasm() -> list[Target]:
+    tfjs, jax, every = "tfjs wasm", "jax-js wasm", ("tfjs wasm", "jax-js wasm", "ort wasm")
+    table: list[tuple[str, float, tuple[str, ...]]] = [
+        ("matmul512", 1.3, (tfjs,)), ("matmul1024", 1.3, (tfjs,)), ("conv3x3", 1.15, (tfjs,)), ("chain4", 3.0, every),
+        ("chain12", 3.0, every), ("softmax1", 1.0, (tfjs,)), ("layernorm1", 1.0, (tfjs,)), ("mlp", 1.3, (jax,)),
+        ("mlp", 7.0, (tfjs,)), ("cnn", 40.0, (tfjs, jax)), ("transformer", 1.5, (jax,)), ("transformer", 6.0, (tfjs,)),
+        ("lstm", 6.0, (jax,)), ("mobilenet", 1.0, (tfjs,))]
+    return [Target(name, WASM, goal, against) for name, goal, against in table]
+
+
+def _webgpu() -> list[Target]:
+    peers = ("tfjs webgpu", "jax-js webgpu")
+    goals = {"matmul512": 1.5, "matmul1024": 1.5, "mlp": 1.6, "cnn": 4.0, "transformer": 3.5, "lstm": 6.0,
+             "chain4": 1.0, "chain12": 1.0}
+    made = [Target(name, WEBGPU, goal, peers) for name, goal in goals.items()]
+    for name, most in {"mlp": 12, "cnn": 22, "transformer": 60, "lstm": 115}.items():
+        made += [Target(name, WEBGPU, most, (), "dispatches"), Target(name, WEBGPU, 1, (), "submits"),
+                 Target(name, WEBGPU, 0, (), "created")]
+    return [*made, Target("cnn", WEBGPU, 1000, (), "firstMs")]
+
+
+TARGETS = (*_wasm(), *_webgpu())
+
+
+def reached(target: Target, cells: dict[tuple[str, str], dict[str, Any]]) -> tuple[float | None, bool]:
+    """What was measured in the target's terms, and whether that is enough; None where something is missing."""
+    ours = cells.get((target.workload, target.ours), {})
+    if not target.against:
+        value = ours.get(target.measure, ours.get("perStep", {}).get(target.measure))
+        return value, value is not None and value <= target.goal
+    peers = [cells.get((target.workload, p), {}).get("steadyMs") for p in target.against]
+    times = [t for t in peers if t]
+    if not ours.get("steadyMs") or not times or not ours.get("right"):
+        return None, False
+    ratio = min(times) / ours["steadyMs"]
+    return ratio, ratio >= target.goal

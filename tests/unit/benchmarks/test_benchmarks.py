@@ -1,0 +1,188 @@
+"""The benchmark measures the same thing for everyone, and refuses wrong answers."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
+try:
+    from benchmarks import check, data, report, rounds
+    from benchmarks.peers import onnx_models
+    from benchmarks.peers.python_steps import Runner
+    from benchmarks.targets import TARGETS, reached
+    from benchmarks.workloads import BY_NAME, WORKLOADS
+finally:
+    sys.path.pop(0)
+
+ARRAYS = [data.Array("a", (3, 5), 21, -0.3, 0.7), data.Array("b", (64,), 0, 2.0, 2.0),
+          data.Array("c", (1000,), 32, 0.0, 10.0, "int32"), data.Array("d", (4097,), 600, -1.0, 1.0)]
+
+
+def test_javascript_makes_the_same_numbers(require, tmp_path):
+    import shutil
+    require("node", None if shutil.which("node") else "node is missing")
+    script = ("import { values, sample } from " + json.dumps((ROOT / "benchmarks/page/data.js").as_uri()) + ";"
+              "for (const spec of JSON.parse(process.argv[2])) { const v = values(spec); console.log(JSON.stringify("
+              "[Array.from(new Uint8Array(v.buffer)), sample(v)])); }")
+    (tmp_path / "make.mjs").write_text(script)
+    command = ["node", str(tmp_path / "make.mjs"), json.dumps([a.describe() for a in ARRAYS])]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    for array, line in zip(ARRAYS, lines, strict=True):
+        raw, spread = json.loads(line)
+        assert bytes(raw) == array.values().tobytes(), array
+        assert spread == data.sample(array.values()).tolist()
+
+
+def test_numbers_are_spread_over_their_range():
+    values = data.Array("a", (10000,), 7, -2.0, 6.0).values()
+    assert -2.0 <= values.min() < -1.99 and 5.99 < values.max() < 6.0 and abs(values.mean() - 2.0) < 0.1
+    assert not np.array_equal(values, data.Array("a", (10000,), 8, -2.0, 6.0).values())
+
+
+@pytest.mark.parametrize("w", WORKLOADS, ids=lambda w: w.name)
+def test_every_workload_has_a_reference_and_a_description(w):
+    expected = check.REFERENCE[w.name]
+    if w.kind == "train":
+        assert len(expected["losses"]) == len(expected["corrected"]) == 10
+        assert expected["losses"][9] < expected["losses"][0]
+    else:
+        assert len(expected["sample"]) in (4, 16) and expected["scale"] > 0
+    assert json.loads(json.dumps(w.describe()))["name"] == w.name
+    assert w.flops or w.bytes or w.name.startswith("adds")
+
+
+@pytest.mark.parametrize("kind", ["tideflow cpu", "numpy"])
+@pytest.mark.parametrize("name", ["mlp", "adam250k", "sum0", "softmax1", "layernorm0", "chain12", "matmul64x64"])
+def test_what_is_measured_is_right(name, kind):
+    made = Runner(kind).prepare(BY_NAME[name])
+    right, off = check.verdict(BY_NAME[name], made["check"])
+    assert right, off
+
+
+@pytest.mark.parametrize("name", ["cnn", "transformer", "mobilenet"])
+def test_tideflow_models_are_right(name):
+    assert check.verdict(BY_NAME[name], Runner("tideflow cpu").prepare(BY_NAME[name])["check"])[0]
+
+
+def test_wrong_answers_are_refused():
+    mlp, sums = BY_NAME["mlp"], BY_NAME["sum0"]
+    losses, sample = check.REFERENCE["mlp"]["losses"], check.REFERENCE["sum0"]["sample"]
+    assert check.verdict(mlp, {"losses": losses})[0] and check.verdict(sums, {"sample": sample})[0]
+    assert check.verdict(mlp, {"losses": losses[:3]})[0], "a slow contender need not take all steps"
+    for wrong in ({"losses": losses[:2]}, {"losses": [*losses[:9], losses[9] * 1.002]}, {"losses": [None] * 10}, {}):
+        assert not check.verdict(mlp, wrong)[0]
+    moved = sample[-1] + check.REFERENCE["sum0"]["scale"] * 2e-4
+    for spoiled in (sample[:-1], [*sample[:-1], None], [*sample[:-1], moved]):
+        assert not check.verdict(sums, {"sample": spoiled})[0]
+
+
+class Fake:
+    """A contender of known speed that notes when it is asked."""
+
+    def __init__(self, name, ms, asked, fails=None):
+        self.name, self.ms, self.asked, self.fails = name, ms, asked, fails
+
+    def open(self):
+        return {"ms": 1.0, "version": "0"}
+
+    def prepare(self, w):
+        if self.fails:
+            raise self.fails
+        return {"firstMs": 5.0, "stepMs": 0.0, "check": {"sample": check.REFERENCE[w.name]["sample"]}}
+
+    def call(self, method, *args, seconds=0.0):
+        self.asked.append((self.name, method))
+        return {"measure": {"ms": self.ms}, "latency": [self.ms], "count": {"dispatches": 1}}[method]
+
+    def close(self):
+        self.asked.append((self.name, "close"))
+
+
+def run_fakes(name="sum0"):
+    """Cells as the command makes them: a fast one of ours, a slower peer, two that fail."""
+    asked = []
+    fakes = [("tideflow wasm", 1.0, None), ("tfjs wasm", 3.0, None),
+             ("jax-js wasm", 1.0, RuntimeError("no such kernel")),
+             ("ort wasm", 1.0, TimeoutError("prepare took more than 120 s"))]
+    entrants = [(n, lambda w, n=n, ms=ms, fails=fails: Fake(n, ms, asked, fails)) for n, ms, fails in fakes]
+    cells = rounds.measure(BY_NAME[name], entrants, rounds.Budget(0.01, 3, 0.01), lambda text: None)
+    made = [cell.finish() for cell in cells]
+    for cell in made:
+        if "check" in cell:
+            cell["right"], cell["off"] = check.verdict(BY_NAME[name], cell.pop("check"))
+    return made, asked
+
+
+def test_contenders_take_turns_and_failures_lose_only_their_cell():
+    cells, asked = run_fakes()
+    turns = [n for n, method in asked if method == "measure"][4:]             # after the warm-ups, two each
+    assert turns == ["tideflow wasm", "tfjs wasm"] * 3
+    assert {n for n, method in asked if method == "close"} == {"jax-js wasm", "ort wasm", "tfjs wasm", "tideflow wasm"}
+    assert [c.get("error", "") for c in cells] == ["", "", "no such kernel", "prepare took more than 120 s"]
+    assert [c.get("steadyMs") for c in cells] == [1.0, 3.0, None, None]
+
+
+def test_table_and_chart_show_ratios_and_problems():
+    cells, _ = run_fakes()
+    results = {"machine": {"cores": "2"}, "peaks": {"wasm copy": 10.0}, "cells": cells, "missing": ["ort: not here"]}
+    text = report.table(results)
+    row = next(line for line in text.splitlines() if line.startswith("| sum of columns"))
+    assert "**3.00**" in row and "42%" in row                                   # 4 MiB in 1 ms of 10 GB/s
+    assert "no such kernel" in text and "ort: not here" in text
+    image = ElementTree.fromstring(report.chart(results))
+    assert len([e for e in image.iter() if e.tag.endswith("title") and e.text == "tfjs wasm: 3.00x"]) == 1
+
+
+def test_a_target_is_met_only_by_right_answers():
+    target = next(t for t in TARGETS if t.workload == "mlp" and t.against == ("jax-js wasm",))
+    cells = {("mlp", "tideflow wasm"): {"steadyMs": 1.0, "right": True}, ("mlp", "jax-js wasm"): {"steadyMs": 1.5}}
+    assert reached(target, cells) == (1.5, True)
+    cells["mlp", "tideflow wasm"]["right"] = False
+    assert reached(target, cells) == (None, False)
+    most = next(t for t in TARGETS if t.workload == "mlp" and t.measure == "dispatches")
+    assert reached(most, {("mlp", "tideflow webgpu"): {"perStep": {"dispatches": 11}}}) == (11, True)
+
+
+def fields(message):
+    """The fields of a protobuf message, read back."""
+    at, found = 0, []
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+    while at < len(message):
+        tag = varint()
+        if tag & 7 == 0:
+            found.append((tag >> 3, varint()))
+        else:
+            size = varint() if tag & 7 == 2 else 4
+            found.append((tag >> 3, message[at:at + size]))
+            at += size
+    return found
+
+
+@pytest.mark.parametrize("name", ["matmul64x64", "chain12", "sum1", "depthwise", "mobilenet"])
+def test_onnx_models_say_what_they_hold(name):
+    model = dict(fields(onnx_models.make_model(BY_NAME[name])))
+    graph = fields(model[7])
+    nodes = [dict(fields(content))[4].decode() for field, content in graph if field == 1]
+    expected = {"matmul64x64": ["MatMul"], "sum1": ["ReduceSum"], "depthwise": ["Conv"],
+                "chain12": ["Mul", "Add", "Tanh", "Mul", "Sub", "Abs", "Add", "Sqrt", "Neg", "Exp", "Mul", "Relu"]}
+    assert nodes == expected.get(name, nodes)
+    assert nodes.count("Conv") == {"mobilenet": 27, "depthwise": 1}.get(name, 0)
+    inputs = [dict(fields(content))[1].decode() for field, content in graph if field == 11]
+    assert inputs == [a.name for a in (BY_NAME[name].inputs or BY_NAME[name].params)]
+    assert fields(model[8])[1] == (2, 17)
