@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..kernel.ir import BOOL, F32, U32, Axis, Buffer, Expr, FoldSpec, Store, store_roots, walk
+from ..kernel.ir import BOOL, F32, I32, U32, Axis, Buffer, Expr, FoldSpec, Store, store_roots, walk
 from ..shapes import Size
 from . import text
 from .calls import call_text
@@ -160,6 +160,10 @@ class Body:
             return self.load(x, block)
         if x.op in ("min", "max") and x.dtype == F32 and any(a.op == "const" and a.attr == a.attr for a in x.args):
             return self._bound(x, block)
+        if x.op == "mod" and x.dtype == I32:
+            rest = self._rest(x, block)
+            if rest:
+                return rest
         operands = [(self.value(a, block), a.dtype, self.vector(a)) for a in x.args]
         vector = self.vector(x)
         if x.op == "select":
@@ -175,6 +179,15 @@ class Body:
         if x.op == "call":
             return call_text(x.attr, [text.spread(t, d, v, vector) for t, d, v in operands], vector, self.helpers)
         return text.operation(x.op, x.dtype, operands, self.helpers)
+
+    def _rest(self, x: Expr, block: Block) -> str | None:
+        """The remainder from the quotient, where the kernel needs that too: one division instead of two."""
+        a, b = x.args
+        quotient = x.ir.nodes.get(("div", I32, x.args, None))
+        if quotient is None or quotient not in self.uses or (b.op == "const" and b.attr & (b.attr - 1) == 0):
+            return None
+        whole = self.value(quotient, block, named=True)
+        return f"({self.value(a, block, named=True)} - {whole} * {self.value(b, block)})"
 
     def _bound(self, x: Expr, block: Block) -> str:
         """Minimum or maximum with a constant: where the comparison is false, as it is for NaN, the operand stays."""

@@ -8,6 +8,7 @@ into y.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -15,6 +16,7 @@ from ..kernel.ir import BOOL, F32, I32, U32, Axis, Kernel, Scalar, store_roots, 
 from ..shapes import Dim, Size, ceil_div, smaller
 from . import text
 from .body import Block, Body
+from .lanes import LANES
 from .schedule import SIDE, Options, Plan, schedule
 
 __all__ = ["Emitted", "Options", "emit"]
@@ -34,8 +36,12 @@ class Emitted:
     scalars: tuple[Scalar, ...]
 
 
-def emit(kernel: Kernel, options: Options | None = None) -> Emitted:
-    """Writes the shader of a kernel."""
+def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int | None] = ()) -> Emitted:
+    """Writes the shader of a kernel. `lengths`: how many elements its buffers have, None or nothing where not known.
+
+    A buffer of known length is declared with it: the browser's check of every index is then against a constant, while
+    a software adapter divides for the length of any other, lane by lane.
+    """
     plan = schedule(kernel, options or Options())
     sizes = _sizes(kernel, plan)
     slots, declared, unpacked = _slots(sizes, kernel)
@@ -43,7 +49,7 @@ def emit(kernel: Kernel, options: Options | None = None) -> Emitted:
     body = Body(plan.stores, kernel.buffers, plan.lane, slots)
     groups = ceil_div(plan.points, plan.workgroup * plan.elements)
     lines = _main(body, plan)
-    parts = [_bindings(kernel, body), declared, body.helpers.text()]
+    parts = [_bindings(kernel, body, lengths), declared, body.helpers.text()]
     parts.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({_arguments(plan, groups)}) {{\n")
     parts += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups), *lines)]
     parts.append("}\n")
@@ -99,11 +105,15 @@ def _iterations(kernel: Kernel, slots: dict[object, str], unpacked: list[str]) -
     return "".join(lines)
 
 
-def _bindings(kernel: Kernel, body: Body) -> str:
+def _bindings(kernel: Kernel, body: Body, lengths: Sequence[int | None]) -> str:
     lines = []
     for i, b in enumerate(kernel.buffers):
-        element = text.type_name(U32 if b.dtype == BOOL else b.dtype, i in body.wide)
-        lines.append(f"@group(0) @binding({i}) var<storage, read_write> b{i}: array<{element}>;\n")
+        wide = i in body.wide
+        element = text.type_name(U32 if b.dtype == BOOL else b.dtype, wide)
+        length = lengths[i] if i < len(lengths) else None
+        whole, rest = divmod(length or 0, LANES if wide else 1)
+        size = f", {whole}" if whole and not rest else ""
+        lines.append(f"@group(0) @binding({i}) var<storage, read_write> b{i}: array<{element}{size}>;\n")
     return "".join(lines)
 
 
@@ -184,27 +194,34 @@ def _decode(body: Body, plan: Plan, block: Block) -> list[str]:
         if number == 0:
             lines.append(f"let {name} = {rest};")
             break
-        extent = body.extent(axis.extent)
-        lines.append(f"let {name} = {rest} % {extent};")
-        lines.append(f"let q{number} = {rest} / {extent};")
+        lines += _divmod(name, f"q{number}", rest, body.extent(axis.extent))
         rest = f"q{number}"
     return lines
+
+
+def _divmod(rest: str, quotient: str, value: str, by: str) -> list[str]:
+    """Two statements: remainder and quotient of a value that is not negative. Software adapters divide lane by lane."""
+    known = by.rstrip("i")
+    if known.isdigit() and int(known) & (int(known) - 1) == 0 and int(known):
+        shift = int(known).bit_length() - 1
+        return [f"let {rest} = {value} & {int(known) - 1}i;", f"let {quotient} = {value} >> {shift}u;"]
+    return [f"let {quotient} = {value} / {by};", f"let {rest} = {value} - {quotient} * {by};"]
 
 
 def _decode_square(body: Body, plan: Plan, block: Block) -> list[str]:
     """The same where a workgroup is SIDE x SIDE points of two axes; points past the end of these return."""
     down, across = plan.square  # type: ignore[misc]
-    lines = [f"let square = p / {SIDE * SIDE}i;"]
+    lines = ["let square = p >> 6u;"]
     rest = "square"
     for number, axis in reversed(list(enumerate(plan.axes))):
         name, extent = f"i{number}", body.extent(axis.extent)
         block.axes[axis] = name
         if axis is not down and axis is not across:
-            lines += [f"let {name} = {rest} % {extent};", f"let q{number} = {rest} / {extent};"]
+            lines += _divmod(name, f"q{number}", rest, extent)
         else:
-            blocks = _blocks(body, axis)
-            within = f"(p / {SIDE}i) % {SIDE}i" if axis is down else f"p % {SIDE}i"
-            lines += [f"let {name} = ({rest} % {blocks}) * {SIDE}i + {within};", f"let q{number} = {rest} / {blocks};"]
+            within = f"((p >> 3u) & {SIDE - 1}i)" if axis is down else f"(p & {SIDE - 1}i)"
+            lines += _divmod(f"g{number}", f"q{number}", rest, _blocks(body, axis))
+            lines.append(f"let {name} = g{number} * {SIDE}i + {within};")
             if not isinstance(axis.extent, int) or axis.extent % SIDE:
                 lines.append(f"if ({name} >= {extent}) {{ return; }}")
         rest = f"q{number}"

@@ -107,6 +107,8 @@ def operation(op: str, dtype: str, operands: list[tuple[str, str, bool]], helper
         return f"({wide[0]} != {wide[1]})" if of != F32 else f"(!({wide[0]} == {wide[1]}))"
     if op == "xor" and of == BOOL:
         return f"({wide[0]} != {wide[1]})"
+    if op in ("div", "mod") and of == I32 and (shifted := _by_power_of_two(op, a, operands[1][0], vector)):
+        return shifted
     if op in INFIX:
         return f"({wide[0]} {INFIX[op]} {wide[1]})"
     if op in ("shl", "shr"):
@@ -131,6 +133,16 @@ def operation(op: str, dtype: str, operands: list[tuple[str, str, bool]], helper
     if op == "abs" and of == U32:
         return a
     return f"{'inverseSqrt' if op == 'rsqrt' else op}({a})"         # abs sqrt floor ceil trunc round
+
+
+def _by_power_of_two(op: str, value: str, by: str, vector: bool) -> str | None:
+    """Quotient or remainder of an index, which is not negative, without a division."""
+    number = int(by.rstrip("i")) if by.rstrip("i").isdigit() else 0
+    if number < 1 or number & (number - 1):
+        return None
+    if op == "mod":
+        return f"({value} & {spread(f'{number - 1}i', I32, False, vector)})"
+    return f"({value} >> {spread(f'{number.bit_length() - 1}u', U32, False, vector)})"
 
 
 def _shift(operand: tuple[str, str, bool], vector: bool) -> str:

@@ -115,8 +115,8 @@ class _Builder:
     def _wgsl_step(self, kernel: Kernel, places: Sequence[Any], known: dict[str, int]) -> None:
         from hashlib import sha256
 
-        emitted = targets.wgsl(kernel)
         regions = [self._region(p, kernel.buffers[i].dtype) for i, p in enumerate(places)]
+        emitted = targets.wgsl(kernel, [self._elements(r) for r in regions])
         number = known.get(emitted.code)
         if number is None:
             code = emitted.code.encode()
@@ -125,6 +125,11 @@ class _Builder:
                 fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions))
             )
         self._step(kernel, number, regions, emitted.grid, emitted.sizes, [b.written for b in kernel.buffers])
+
+    def _elements(self, region: int) -> int | None:
+        """How many elements of 4 bytes a region has, where no size is involved."""
+        dim = self.assembly.model.dims[self.program.regions[region].bytes]
+        return dim.a // 4 if dim.op == fmt.DimOp.CONST else None
 
     def _loop(self, loop: Repeat) -> int:
         """Opens a LOOP; `_end` says how long its body is."""

@@ -36,8 +36,8 @@ def kernels_of(ops, op, case, monkeypatch):
     """(kernel, emitted, arrays) for each launch of the program of a sample."""
     made = []
 
-    def wgsl(kernel):
-        emitted = emit(kernel)
+    def wgsl(kernel, lengths=()):
+        emitted = emit(kernel, lengths)
         made.append((kernel, emitted))
         return emitted
 
