@@ -35,4 +35,17 @@ def report() -> str:
             lines.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             lines.append(f"{name} is not installed" + (f" (for {OPTIONAL[name]})" if name in OPTIONAL else ""))
-    return "\n".join([*lines, "", discover.describe()])
+    return "\n".join([*lines, "", discover.describe(), *self_test()])
+
+
+def self_test() -> list[str]:
+    """What the self-test of GPU:0 says, where there is one to test here."""
+    if discover.IN_PYODIDE or not discover.find("GPU:0").present:
+        return []
+    from .gpu_wgsl.selftest import names
+    from .runtime.trust import check
+
+    wrong = check(discover.open_device("GPU:0"))
+    if not wrong:
+        return [f"self-test of GPU:0: all {len(names())} kernels right"]
+    return ["self-test of GPU:0 FAILED; update the driver, or use device='wasm' or 'cpu'", *(f"  {w}" for w in wrong)]

@@ -1,7 +1,8 @@
 """A self-test of a GPU: a dozen kernels whose answers are known, as one model to run on the user's device.
 
 Drivers differ: wrong tiles of a matrix product on one adapter, flushed NaN on another. `model()` goes to an executor,
-`inputs()` are what to run its signature "selftest" with, `problems(outputs)` says in words which kernels were wrong.
+`inputs()` are what to run its signature "selftest" with, `problems(outputs)` says in words which kernels were wrong;
+`run(device)` does it all.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from ..device import Device, Feed, Launch, Layout, Span
 from ..kernel.interpret import run_kernel
 from ..kernel.ir import F32, I32, U32, Axis, Buffer, Builder, Expr, Kernel, Store
 from ..kernel.philox import philox4x32
 from ..kernel.split import renumber
 from ..program import format as fmt
+from ..program.sizes import evaluate
 from .emit import emit
 
-__all__ = ["inputs", "model", "names", "problems"]
+__all__ = ["fingerprint", "inputs", "model", "names", "problems", "run"]
 
 DTYPES = {F32: (fmt.DType.F32, np.float32), I32: (fmt.DType.I32, np.int32)}
 INPUTS = ("numbers", "special", "words")
@@ -209,3 +212,29 @@ def problems(outputs: Mapping[str, Any]) -> list[str]:
             found.append(f"{case.name}: {int(wrong.sum())} of {wrong.size} values are wrong, for example "
                          f"[{at}] is {actual[at]}, expected {expected[at]}")
     return found
+
+
+def fingerprint() -> str:
+    """Stands for the kernels: a device that passed others is tested again."""
+    return sha256(b"".join(k.hash for k in model().programs[0].kernels)).hexdigest()
+
+
+def run(device: Device) -> list[str]:
+    """Runs every kernel on an open device; what `problems` says. Nothing is left on the device."""
+    made, given = model(), inputs()
+    program, sizes = made.programs[0], evaluate(made.dims, {})
+    spans = [Span(device.allocate(sizes[r.bytes]), 0, sizes[r.bytes]) for r in program.regions]
+    launches = [Launch(step, tuple(sizes[g] for g in step.grid), [], []) for step in program.steps]
+    loaded = device.load(program)
+    bound = device.bind(loaded, Layout(spans, launches))
+    try:
+        feeds = [Feed(number, given[name]) for number, name in enumerate(INPUTS)]
+        device.run(bound, np.zeros(0, np.uint32), feeds, ())
+        outputs = {case.name: device.download(span.buffer, 0, span.size).view(DTYPES[case.dtype][1])
+                   for case, span in zip(CASES, spans[len(INPUTS):], strict=True)}
+    finally:
+        device.unbind(bound)
+        device.unload(loaded)
+        for span in spans:
+            device.release(span.buffer)
+    return problems(outputs)

@@ -35,12 +35,13 @@ _found: dict[str, Found] = {}
 
 @dataclass(frozen=True)
 class Found:
-    """What a look at one device gave: `reason` says why it is absent, or what it is."""
+    """What a look at one device gave: `reason` says why it is absent, or what it is; `wrong` what it computes wrong."""
 
     name: str
     present: bool
     software: bool
     reason: str
+    wrong: tuple[str, ...] = ()
 
 
 def device_name(name: str) -> str:
@@ -78,7 +79,17 @@ def open_device(name: str | None = None, limits: Mapping[str, int] | None = None
     if not _open:
         atexit.register(close_devices)          # engines complain when the interpreter tears them down in any order
     _open[name, tuple(sorted(limits.items())), wanted] = fresh
+    _wrong(fresh)
     return fresh
+
+
+def _wrong(device: Device) -> tuple[str, ...]:
+    """What a native GPU computes wrong. A tab tests its own: reading back needs a promise there."""
+    if device.name != "GPU:0" or IN_PYODIDE:
+        return ()
+    from .trust import problems
+
+    return problems(device)
 
 
 def open_guarded(timeout: float) -> Device:
@@ -119,11 +130,11 @@ def _look(name: str) -> Found:
         device = open_device(name)
     except (NoExecutorError, DeviceLimitError) as error:
         return Found(name, False, False, str(error))
-    return Found(name, True, device.software, device.description)
+    return Found(name, True, device.software, device.description, _wrong(device))
 
 
 def default_device() -> str:
-    """`TIDEFLOW_DEVICE` if set, else GPU:0 if it is a real GPU, else CPU:0.
+    """`TIDEFLOW_DEVICE` if set, else GPU:0 if it is a real GPU that passes its self-test, else CPU:0.
 
     Raises:
         NoExecutorError: if TIDEFLOW_DEVICE names a device that is absent.
@@ -136,7 +147,7 @@ def default_device() -> str:
             raise NoExecutorError(f"{ENVIRONMENT}={asked}, but there is no {name}: {found.reason}")
         return name
     gpu = find("GPU:0")
-    return "GPU:0" if gpu.present and not gpu.software else "CPU:0"
+    return "GPU:0" if gpu.present and not gpu.software and not gpu.wrong else "CPU:0"
 
 
 def describe() -> str:
@@ -145,6 +156,7 @@ def describe() -> str:
     for name in NAMES:
         found = find(name)
         note = " (software: only used when asked for)" if found.software else ""
+        note += " (computes wrong results: only used when asked for)" if found.wrong else ""
         lines.append(f"{name:7} {'yes' if found.present else 'no '}  {found.reason}{note}")
     asked = os.environ.get(ENVIRONMENT)
     why = f"{ENVIRONMENT}={asked}" if asked else "a real GPU, else the CPU"

@@ -25,5 +25,11 @@ def test_device_passes_and_a_wrong_answer_is_named(gpu):
     assert second.startswith("matmul: 1 of 2048")
 
 
+def test_run_does_it_all_and_leaves_nothing(gpu):
+    before = gpu.stats().live_buffers
+    assert selftest.run(gpu) == []
+    assert gpu.stats().live_buffers == before
+
+
 def test_model_is_valid_as_a_file():
     assert len(write_model(selftest.model())) > 4096

@@ -24,6 +24,7 @@ def test_default_is_the_gpu_only_if_it_is_real(monkeypatch):
     monkeypatch.delenv("TIDEFLOW_DEVICE", raising=False)
     for gpu, default in [(Found("GPU:0", True, False, "card"), "GPU:0"),
                          (Found("GPU:0", True, True, "llvmpipe"), "CPU:0"),
+                         (Found("GPU:0", True, False, "bad card", ("matmul: 3 of 9 values are wrong",)), "CPU:0"),
                          (Found("GPU:0", False, False, "no driver"), "CPU:0")]:
         wasm = Found("WASM:0", False, False, "not installed")
         monkeypatch.setattr(discover, "_found", {"GPU:0": gpu, "WASM:0": wasm})
