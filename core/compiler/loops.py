@@ -155,7 +155,11 @@ def shifted(closed: Closed) -> Closed:
         if not isinstance(value, Part):
             return value, index
         for s in value.shifts:
-            index = index + s.number(ir) * ir.size(s.stride)
+            factors, constant = _factors(s.stride)
+            part = s.number(ir)
+            for f in factors:
+                part = part * ir.size(f)
+            index = index + part * constant
         return value.place, index
 
     swap: dict[Expr, Expr] = {}
@@ -173,6 +177,20 @@ def shifted(closed: Closed) -> Closed:
         place, index = moved(s.buffer, index)
         stores.append((place, Store(0, index, value, valid, s.loops)))
     return close(ir, kernel.name, kernel.axes, stores)
+
+
+def _factors(size: Size) -> tuple[list[Size], int]:
+    """A size as symbols and a number to be multiplied, so that a multiple of four is seen as one."""
+    if isinstance(size, int):
+        return [], size
+    if size.kind == "mul":
+        parts = [_factors(x) for x in size.args]
+        return [f for found, _ in parts for f in found], parts[0][1] * parts[1][1]
+    if size.kind == "sum" and len(size.args) == 2 and size.args[1] == 0:
+        (term, factor), _ = size.args
+        factors, constant = _factors(term)
+        return factors, constant * factor
+    return [size], 1
 
 
 def copies_of(pairs: Sequence[tuple[Any, Any]]) -> list[list[int]]:
