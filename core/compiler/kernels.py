@@ -108,28 +108,49 @@ def _has_contraction(value: Value, lowering: Lowering) -> bool:
     return False
 
 
+class Inner:
+    """Which values only their own kernel reads: they need no memory. `kept` are needed elsewhere in any case."""
+
+    def __init__(self, roots: Sequence[Root], kept: Container[Value]) -> None:
+        self.kept = kept
+        self.readers: dict[Value, set[Value]] = {}
+        for r in roots:
+            for v in r.loads():
+                self.readers.setdefault(v, set()).add(r.value)
+
+    def of(self, members: set[Value]) -> set[Value]:
+        """Those among the values of one kernel."""
+        return {v for v in members if v not in self.kept and v in self.readers and self.readers[v] <= members}
+
+
 def merge_roots(roots: Sequence[Root], ir: Builder, written: dict[Value, State], merge: bool = True, *,
-                steps: Sequence[Group] = (), alone: Container[Value] = ()) -> list[Group]:
+                steps: Sequence[Group] = (), alone: Container[Value] = (), kept: Container[Value] = ()) -> list[Group]:
     """The roots in kernels.
 
     `written`: values that become a state's; stored in place, they need no binding beside the old one. `steps`: kernels
     of their own, which stand between what they read and what reads their values. `alone`: values that may not join a
-    kernel that is already there.
+    kernel that is already there. `kept`: values that must be stored even if no other root reads them.
     """
     groups = list(steps)
+    inner = Inner(roots, kept)
     for root in roots:
-        if not (merge and root.value not in alone and _join(groups, root, ir, written)):
+        if not (merge and root.value not in alone and _join(groups, root, ir, written, inner)):
             groups.append(Group([root], root.axes).refresh())
-    return groups[len(steps):]
+    for group in groups[len(steps) :] if merge else ():
+        unread = inner.of(set(group.values))
+        group.roots = [r for r in group.roots if r.value not in unread]
+        group.refresh()
+    return groups[len(steps) :]
 
 
-def _join(groups: list[Group], root: Root, ir: Builder, written: dict[Value, State]) -> bool:
+def _join(groups: list[Group], root: Root, ir: Builder, written: dict[Value, State], inner: Inner) -> bool:
     """Puts the root into the first group that it fits; false if there is none."""
     loads = root.loads()
     for group in groups:
         if group.special is not None or not (loads & (group.reads | set(group.values)) or _tiny(group, root)):
             continue
-        bound = {written.get(v, v.state or v) for v in loads | group.reads | {*group.values, root.value}}
+        members = {*group.values, root.value}
+        bound = {written.get(v, v.state or v) for v in (loads | group.reads | members) - inner.of(members)}
         if len(bound) + (root.contraction or group.contraction) > MAX_BUFFERS:      # a contraction's workspace in WASM
             continue
         fitted = _fit(group, root, ir)
@@ -156,6 +177,7 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
     """
     made = {r.value: r for r in others}
     swap: dict[Expr, Expr] = {}
+    contraction = root.contraction
     for x in walk([root.expr]):
         if x.op != "load" or x.attr not in made:
             continue
@@ -168,7 +190,10 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
         ):
             return None
         swap[x] = source.expr
-    return replace(root, expr=relevel(root.expr.ir, rewrite([root.expr], swap)[0])) if swap else root
+        contraction = contraction or source.contraction
+    if not swap:
+        return root
+    return replace(root, expr=relevel(root.expr.ir, rewrite([root.expr], swap)[0]), contraction=contraction)
 
 
 def _depends(groups: list[Group], group: Group, root: Root) -> bool:

@@ -91,7 +91,8 @@ class _Scheduler:
         alone: set[Value] = set()
         while True:
             steps = [*(self._step_group(s) for s in self.steps), *(self._loop_group(n) for n in self.loops)]
-            groups = merge_roots(roots, self.ir, written, self.fuse, steps=steps, alone=alone)
+            kept = self._kept(steps)
+            groups = merge_roots(roots, self.ir, written, self.fuse, steps=steps, alone=alone, kept=kept)
             self._start([*groups, *steps])
             self._choose_homes()
             # a value with several places, or not stored in place after all, takes more bindings than merging assumed
@@ -99,6 +100,14 @@ class _Scheduler:
             if not full:
                 return Schedule([k for g in self._order() for k in self._close(g)])
             alone |= {g.roots[-1].value for g in full}
+
+    def _kept(self, steps: Sequence[Group]) -> set[Value]:
+        """What must be stored whichever kernels read it: results, what steps and loops read, what copies read."""
+        found = set(self.graph.results).union(*(g.reads for g in steps))
+        for v in list(found):
+            if v.node is not None and not self._is_stored(v) and v not in self.stepped:
+                found |= make_root(self.lowering, Value(v.sizes, v.dtype), expr_of=v).loads()
+        return found
 
     # -- places --------------------------------------------------------------------------------------------------------
 

@@ -54,12 +54,12 @@ export interface DeviceInfo {
 }
 
 export interface LoadOptions {
-  /** "auto" (default): WebGPU on a real GPU, else WASM in a worker. */
+  /** "auto" (default): WebGPU on a real GPU, else WASM. */
   device?: "auto" | "webgpu" | "wasm";
   signal?: AbortSignal;
   /** `total` is 0 where the server does not say. */
   onProgress?: (progress: { loaded: number; total: number }) => void;
-  /** By default WASM runs in a worker of its own (not in Node) and WebGPU here; true: both there, false: both here. */
+  /** By default the model runs in a worker of its own, where there are workers (not in Node); false: in this thread. */
   worker?: boolean;
   /** The most bytes of state and of one set of sizes. */
   memory?: number;
@@ -67,7 +67,7 @@ export interface LoadOptions {
   snapshotEvery?: number;
   /** Milliseconds, plus ten times the usual, until a step counts as hung; 20000. */
   hangAfter?: number;
-  /** Instead of `navigator.gpu`. */
+  /** Instead of `navigator.gpu`; the model then runs in this thread. */
   gpu?: unknown;
 }
 

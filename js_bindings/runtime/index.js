@@ -7,10 +7,9 @@
 //   const { loss } = await step.read();
 //   const file = await model.save();
 
-import { InvalidArgumentError, NoExecutorError, TideflowError } from "./errors.js";
+import { InvalidArgumentError, TideflowError } from "./errors.js";
 import { LocalEngine } from "./local.js";
-import { RemoteEngine } from "./remote.js";
-import { WebGpuDevice } from "./webgpu.js";
+import { RemoteEngine, startWorker } from "./remote.js";
 
 export * from "./errors.js";
 export { readModel } from "./model.js";
@@ -18,33 +17,27 @@ export { PythonDevice, preparedForPython, preparePython } from "./python.js";
 
 /** @typedef {import("./session.js").Step} Step */
 /** @typedef {import("./session.js").Value} Value */
-/** @typedef {{kind: "webgpu" | "wasm", reason: string}} Choice */
 /**
  * @typedef {object} LoadOptions
- * @property {"auto" | "webgpu" | "wasm"} [device]  "auto": WebGPU on a real GPU, else WASM in a worker
+ * @property {"auto" | "webgpu" | "wasm"} [device]  "auto": WebGPU on a real GPU, else WASM
  * @property {AbortSignal} [signal]
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress]  total 0: unknown
- * @property {boolean} [worker]  true: WebGPU in a worker too; false: WASM in this thread too
+ * @property {boolean} [worker]  false: in this thread, and not in a worker of its own
  * @property {number} [memory]  the most bytes of regions, state and WASM memory
  * @property {number} [snapshotEvery]  milliseconds between copies of the state against device loss
  * @property {number} [hangAfter]  milliseconds until a step counts as hung
- * @property {any} [gpu]  instead of navigator.gpu
+ * @property {any} [gpu]  instead of navigator.gpu; implies `worker: false`
  */
 
 /** A loaded model. Events: "lost", "restored" {step, lost}, "hung", "failed"; their `detail` says more. */
 export class Model extends EventTarget {
-  /** @param {LocalEngine | RemoteEngine} engine @param {Choice} choice */
-  constructor(engine, { kind, reason }) {
+  /** @param {LocalEngine | RemoteEngine} engine */
+  constructor(engine) {
     super();
     this.engine = engine;
+    const { kind, reason, description, software } = engine;
     /** Where the model runs and why. */
-    this.device = {
-      kind,
-      reason,
-      description: engine.description,
-      software: engine.software,
-      worker: engine instanceof RemoteEngine,
-    };
+    this.device = { kind, reason, description, software, worker: engine instanceof RemoteEngine };
     /** The entry points with the names, dtypes and shapes of what they take and give. */
     this.signatures = engine.signatures;
   }
@@ -120,66 +113,43 @@ export class Model extends EventTarget {
  * @returns {Promise<Model>}
  */
 export async function load(source, options = {}) {
-  const { signal, onProgress = () => {}, device = "auto", worker, memory, snapshotEvery, hangAfter, gpu } = options;
+  const { signal, onProgress = () => {}, device = "auto", worker, gpu, memory, snapshotEvery, hangAfter } = options;
+  if (!["auto", "webgpu", "wasm"].includes(device))
+    throw new InvalidArgumentError(`device "${device}" is unknown: pass "auto", "webgpu" or "wasm".`);
   const bytes = await bytesFrom(source, signal, onProgress);
   signal?.throwIfAborted();
   /** @type {Model | null} */
   let model = null;
   const onEvent = (/** @type {any} */ event) => model?.dispatchEvent(new CustomEvent(event.type, { detail: event }));
-  const settings = { memory, snapshotEvery, hangAfter, onEvent };
-  /** @param {Choice} choice */
-  const open = async (choice) => {
-    const { kind } = choice;
-    const threaded = worker !== false && !gpu && typeof Worker !== "undefined";
-    const engine =
-      threaded && (kind === "wasm" || worker)
-        ? await RemoteEngine.open(bytes, { ...settings, kind, signal })
-        : await LocalEngine.open(bytes, { ...settings, kind, gpu });
-    model = new Model(engine, choice);
-    return model;
-  };
-  if (device === "webgpu" || device === "wasm") return open({ kind: device, reason: "asked for" });
-  if (device !== "auto")
-    throw new InvalidArgumentError(`device "${device}" is unknown: pass "auto", "webgpu" or "wasm".`);
-  return openFirst(await preferences(gpu), open);
+  const settings = { device, memory, snapshotEvery, hangAfter, onEvent };
+  const { started, refusal } = worker === false || gpu ? { started: null, refusal: "" } : tryWorker(worker);
+  const engine = started
+    ? await RemoteEngine.open(bytes, { ...settings, signal, own: isAddress(source) }, started)
+    : await LocalEngine.open(bytes, { ...settings, gpu });
+  if (refusal) engine.reason += refusal;
+  model = new Model(engine);
+  return model;
 }
 
 /**
- * Tries devices in order; one that cannot run this file gives way to the next.
- * @param {Choice[]} choices
- * @param {(choice: Choice) => Promise<Model>} open
+ * Starts a worker where there are any; a runtime that comes from another origin than the page may not.
+ * @param {boolean | undefined} wanted
+ * @returns {{started: Worker | null, refusal: string}}
  */
-async function openFirst(choices, open) {
-  /** @type {string[]} */
-  const reasons = [];
-  for (const choice of choices) {
-    try {
-      return await open({ ...choice, reason: [choice.reason, ...reasons].join("; ") });
-    } catch (error) {
-      if (!(error instanceof TideflowError) || !["NoExecutorError", "DeviceLimitError"].includes(error.name))
-        throw error;
-      reasons.push(`not ${choice.kind}: ${error.message}`);
-    }
+function tryWorker(wanted) {
+  if (typeof Worker === "undefined") return { started: null, refusal: "" };
+  try {
+    return { started: startWorker(), refusal: "" };
+  } catch (error) {
+    const refusal = `in this thread: no worker can be started (${error.message})`;
+    if (wanted) throw new TideflowError(`${refusal}.`);
+    return { started: null, refusal: `; ${refusal}` };
   }
-  throw new NoExecutorError(`no device can run this file. ${reasons.join(" ")}`);
 }
 
-/** @param {any} gpu @returns {Promise<Choice[]>} best first, each with the reason */
-async function preferences(gpu) {
-  try {
-    const { description, software } = await WebGpuDevice.probe(gpu);
-    if (!software)
-      return [
-        { kind: "webgpu", reason: `real GPU: ${description}` },
-        { kind: "wasm", reason: "the GPU cannot run it" },
-      ];
-    return [
-      { kind: "wasm", reason: `the GPU is emulated in software (${description}); WASM is faster` },
-      { kind: "webgpu", reason: `software adapter ${description}, for want of better` },
-    ];
-  } catch (error) {
-    return [{ kind: "wasm", reason: /** @type {Error} */ (error).message }];
-  }
+/** @param {any} source @returns {source is string | URL} */
+function isAddress(source) {
+  return typeof source === "string" || source instanceof URL;
 }
 
 /**
@@ -192,7 +162,7 @@ async function bytesFrom(source, signal, onProgress) {
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   if (ArrayBuffer.isView(source))
     return new Uint8Array(/** @type {ArrayBuffer} */ (source.buffer), source.byteOffset, source.byteLength);
-  if (typeof source !== "string" && !(source instanceof URL))
+  if (!isAddress(source))
     throw new InvalidArgumentError(`load: received ${source === null ? "null" : typeof source}; pass an address or bytes.`);
   try {
     return await download(source, signal, onProgress);

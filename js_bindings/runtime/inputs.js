@@ -71,6 +71,9 @@ function flattenNested(value, name) {
   return { data, shape };
 }
 
+/** Entry points that learn from rows or measure them: without any, a loss is NaN and a step moves only the counters. */
+const NEED_ROWS = ["train_step", "evaluate"];
+
 /**
  * Binds the symbols of a signature to the sizes of its inputs and checks every shape.
  * @param {Model} model
@@ -105,7 +108,14 @@ export function bindInputs(model, signature, values) {
   checkSymbols(model, symbols);
   const sizes = evaluateDims(model.dims, symbols);
   inputs.forEach((port, i) => {
-    if (data[i]) checkShape(model, port, /** @type {Flat} */ (data[i]), sizes);
+    if (!data[i]) return;
+    const flat = /** @type {Flat} */ (data[i]);
+    checkShape(model, port, flat, sizes);
+    if (NEED_ROWS.includes(signature.name) && flat.shape?.[0] === 0) {
+      throw new InvalidArgumentError(
+        `"${signature.name}": input "${port.name}" of shape [${flat.shape}] has no rows. Leave empty batches out.`,
+      );
+    }
   });
   return { symbols, sizes, data };
 }

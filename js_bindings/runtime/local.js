@@ -1,6 +1,6 @@
 // A model that runs in this thread: read, put on a device, saved.
 
-import { InvalidArgumentError, NoExecutorError } from "./errors.js";
+import { DeviceLimitError, InvalidArgumentError, NoExecutorError } from "./errors.js";
 import { patchTensors, readModel } from "./model.js";
 import { Session } from "./session.js";
 import { Target } from "./tables.js";
@@ -12,34 +12,45 @@ import { WebGpuDevice } from "./webgpu.js";
 /** @typedef {{name: string, inputs: PortInfo[], outputs: PortInfo[]}} SignatureInfo */
 /** @typedef {{name: string, dtype: string, shape: (number | string)[], optional: boolean}} PortInfo */
 /**
+ * Device: "auto" takes WebGPU on a real GPU, else WASM
  * @typedef {{
- *   kind: "webgpu" | "wasm", memory?: number, snapshotEvery?: number, hangAfter?: number, gpu?: any,
+ *   device?: string, memory?: number, snapshotEvery?: number, hangAfter?: number, gpu?: any,
  *   onEvent?: (event: any) => void
  * }} LocalOptions
  */
+/** @typedef {{kind: "webgpu" | "wasm", reason: string}} Choice */
 
 export class LocalEngine {
   /**
-   * Verifies a file, opens a device and puts the model on it.
+   * Verifies a file and puts the model on the first device that can run it.
    * @param {Uint8Array} bytes
    * @param {LocalOptions} options
+   * @returns {Promise<LocalEngine>}
    */
   static async open(bytes, options) {
     const model = readModel(bytes, options.memory ? { maxRegionBytes: options.memory } : {});
-    const device = await openDevice(model, options);
-    try {
-      return new LocalEngine(bytes, model, await Session.create(model, { ...options, device }));
-    } catch (error) {
-      device.close();
-      throw error;
+    /** @type {string[]} */
+    const reasons = [];
+    for (const { kind, reason } of await choices(options)) {
+      try {
+        const session = await openSession(model, kind, options);
+        return new LocalEngine(bytes, model, session, { kind, reason: [reason, ...reasons].join("; ") });
+      } catch (error) {
+        const other = error instanceof NoExecutorError || error instanceof DeviceLimitError;
+        if (!other || options.device !== "auto") throw error;
+        reasons.push(`not ${kind}: ${error.message}`);
+      }
     }
+    throw new NoExecutorError(`no device can run this file. ${reasons.join(" ")}`);
   }
 
-  /** @param {Uint8Array} bytes @param {any} model @param {Session} session */
-  constructor(bytes, model, session) {
+  /** @param {Uint8Array} bytes @param {any} model @param {Session} session @param {Choice} choice */
+  constructor(bytes, model, session, { kind, reason }) {
     this.bytes = bytes;
     this.model = model;
     this.session = session;
+    this.kind = kind;
+    this.reason = reason;
     this.description = session.device.description;
     this.software = session.device.software;
     this.signatures = describeSignatures(model);
@@ -49,10 +60,11 @@ export class LocalEngine {
    * @param {string} name
    * @param {Record<string, any>} inputs
    * @param {boolean} [read]  see `Session.run`
+   * @param {(number: number) => void} [onAccept]
    * @returns {Promise<Step>}
    */
-  run(name, inputs, read) {
-    return this.session.run(name, inputs, read);
+  run(name, inputs, read, onAccept) {
+    return this.session.run(name, inputs, read, onAccept);
   }
 
   /**
@@ -78,10 +90,39 @@ export class LocalEngine {
   }
 }
 
-/** @param {any} model @param {LocalOptions} options */
-async function openDevice(model, { kind, memory, gpu, hangAfter }) {
+/** @param {LocalOptions} options @returns {Promise<Choice[]>} best first, each with the reason */
+async function choices({ device, gpu }) {
+  if (device === "webgpu" || device === "wasm") return [{ kind: device, reason: "asked for" }];
+  try {
+    const { description, software } = await WebGpuDevice.probe(gpu);
+    if (!software)
+      return [
+        { kind: "webgpu", reason: `real GPU: ${description}` },
+        { kind: "wasm", reason: "the GPU cannot run it" },
+      ];
+    return [
+      { kind: "wasm", reason: `the GPU is emulated in software (${description}); WASM is faster` },
+      { kind: "webgpu", reason: `software adapter ${description}, for want of better` },
+    ];
+  } catch (error) {
+    return [{ kind: "wasm", reason: /** @type {Error} */ (error).message }];
+  }
+}
+
+/** @param {any} model @param {Choice["kind"]} kind @param {LocalOptions} options */
+async function openSession(model, kind, options) {
+  const device = await openDevice(model, kind, options);
+  try {
+    return await Session.create(model, { ...options, device });
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
+/** @param {any} model @param {Choice["kind"]} kind @param {LocalOptions} options */
+async function openDevice(model, kind, { memory, gpu, hangAfter }) {
   if (kind === "wasm") return new WasmDevice(memory ? { budget: memory } : {});
-  if (kind !== "webgpu") throw new NoExecutorError(`device "${kind}" is unknown: pass "auto", "webgpu" or "wasm".`);
   const programs = model.programs.filter((/** @type {any} */ { target }) => target === Target.WGSL);
   const requires = programs.map((/** @type {any} */ program) => program.requires).filter(Boolean);
   return WebGpuDevice.open({

@@ -1,7 +1,7 @@
 // Where a model lives on a device: its compiled programs, state, constants, and the memory of each set of sizes in use.
 
 import { checkBound } from "./bindings.js";
-import { DeviceLimitError, ModelError, NoExecutorError } from "./errors.js";
+import { DeviceLimitError, InvalidArgumentError, ModelError, NoExecutorError } from "./errors.js";
 import { buildLaunches, checkEqual, positions } from "./layout.js";
 import { planScratch } from "./plan.js";
 import { placeState } from "./state.js";
@@ -178,9 +178,11 @@ export class Placement {
         ),
     );
     if (index === undefined) {
-      throw new NoExecutorError(
-        `"${signature.name}" has no ${this.device.kind} program for the sizes [${Array.from(symbols)}].`,
-      );
+      const sizes = this.model.symbols.map(({ name }, i) => `${name} ${symbols[i]}`);
+      const [Type, none] = Array.from(signature.programs).some((i) => this.prepared.has(i))
+        ? [InvalidArgumentError, "program that takes these sizes"]
+        : [NoExecutorError, "program"];
+      throw new Type(`"${signature.name}" has no ${this.device.kind} ${none}: ${sizes.join(", ")}.`);
     }
     const program = this.model.programs[index];
     const prepared = /** @type {Prepared} */ (this.prepared.get(index));

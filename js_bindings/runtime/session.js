@@ -58,6 +58,11 @@ export class Step {
   }
 }
 
+/** @param {Signature} signature */
+function changesState({ writes, advance }) {
+  return writes.length + advance.length > 0;
+}
+
 export class Session {
   /**
    * Compiles the model's programs, uploads its state.
@@ -162,9 +167,10 @@ export class Session {
    * @param {string} name
    * @param {Record<string, any>} inputs
    * @param {boolean} [read]  the outputs are wanted, however large: they come back with the step
+   * @param {(number: number) => void} [onAccept]  called when the inputs are found right, before the device is busy
    * @returns {Promise<Step>}
    */
-  async run(name, inputs = {}, read = false) {
+  async run(name, inputs = {}, read = false, onAccept = () => {}) {
     const signature = this.signature(name);
     const bound = bindInputs(this.model, signature, inputs);
     if (this.restoring) await this.restoring;
@@ -174,6 +180,7 @@ export class Session {
     const { program, binding, prepared } = this.placement.prepare(signature, bound.symbols, bound.sizes);
     const feeds = this.#feeds(signature, program, binding, bound.data);
     const { generation } = this;
+    onAccept(this.steps + Number(changesState(signature)));
     const step = this.#start(signature, program, prepared, binding, feeds, read);
     if (!this.snapshots) return step;
     step.values = step.values.catch(async (error) => {
@@ -308,7 +315,7 @@ export class Session {
     const after = snapshot ? snapshot.copies : [];
     const { done } = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
     this.#advance(signature, binding.sizes);
-    if (signature.writes.length || signature.advance.length) this.steps++;
+    if (changesState(signature)) this.steps++;
     const number = this.steps;
     snapshot?.sent(number, this.host);
     this.inFlight.add(done);

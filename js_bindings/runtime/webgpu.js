@@ -6,6 +6,7 @@
 
 import { DeviceHungError, DeviceLimitError, DeviceLostError, ModelError, NoExecutorError } from "./errors.js";
 import { hostWordIndices, unroll } from "./layout.js";
+import { Patience } from "./patience.js";
 import { StepKind, Target } from "./tables.js";
 
 /** @typedef {import("./layout.js").Layout} Layout */
@@ -74,9 +75,7 @@ export class WebGpuDevice {
     /** @type {(error: Error) => void} */
     this.onLost = () => {};
     this.now = options.now ?? (() => performance.now());
-    this.hangAfter = options.hangAfter ?? 20000;
-    /** @type {number[]} durations of recent runs */
-    this.times = [];
+    this.patience = new Patience(options.hangAfter ?? 20000);
     this.pending = 0;
     this.live = 0;
     this.submits = 0;
@@ -469,7 +468,7 @@ export class WebGpuDevice {
       staging.unmap();
       this.staging?.push(staging);
       const elapsed = this.now() - start;
-      this.times = [...this.times.slice(-20), elapsed];
+      this.patience.note(elapsed);
       onTime(elapsed);
       return results;
     } catch (error) {
@@ -489,17 +488,15 @@ export class WebGpuDevice {
    * @param {(error: Error) => void} reject
    */
   watch(reject) {
-    const median = [...this.times].sort((a, b) => a - b)[this.times.length >> 1] ?? 0;
-    const patience = this.hangAfter + 10 * median;
     return setTimeout(() => {
       this.hung = new DeviceHungError(
-        `a step did not answer within ${Math.round(patience / 100) / 10} s, so the GPU device was destroyed. ` +
+        `a step did not answer within ${this.patience}, so the GPU device was destroyed. ` +
           "A kernel of this file may loop for ever: do not load it again.",
       );
       reject(this.hung);
       this.onLost(this.hung); // the GPU process may be too busy to report the loss
       this.gpu.destroy();
-    }, patience);
+    }, this.patience.milliseconds);
   }
 
   /** @param {number} size @returns {GPUBuffer} from the pool where one fits */

@@ -73,6 +73,23 @@ test("a connection that fails is named, at the start and on the way", async (t) 
   await assert.rejects(load("far.tide"), { name: "TideflowError", message: /the download failed: network error/ });
 });
 
+test("training and evaluating need rows, predicting does not", async () => {
+  const sample = readFileSync(new URL("../../demo_site/assets/sample.tide", import.meta.url));
+  const model = await load(new Uint8Array(sample), { device: "wasm" });
+  const [x, y] = [{ data: new Float32Array(0), shape: [0, 8, 8, 1] }, new Int32Array(0)];
+  const message = /input "x" of shape \[0,8,8,1\] has no rows/;
+  const before = await model.save();
+  await assert.rejects(model.trainStep({ x, y }), { name: "InvalidArgumentError", message });
+  await assert.rejects(model.evaluate({ x, y }), { name: "InvalidArgumentError", message });
+  await assert.rejects(model.run("train_step", { x, y }), { name: "InvalidArgumentError", message });
+  assert.deepEqual(await model.save(), before, "refused steps move no counter");
+  const { data, shape } = await model.predict(x);
+  assert.deepEqual([data.length, shape], [0, [0, 10]]);
+  const rows = { x: { data: new Float32Array(64), shape: [1, 8, 8, 1] }, y: Int32Array.of(3) };
+  assert.ok((await (await model.trainStep(rows)).read()).loss.data[0] > 0);
+  await model.close();
+});
+
 test("a source that is neither address nor bytes is refused", async () => {
   await assert.rejects(load(undefined), { name: "InvalidArgumentError", message: /received undefined/ });
 });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Session } from "../../js_bindings/runtime/session.js";
 import { WasmDevice } from "../../js_bindings/runtime/wasm.js";
-import { trainModel } from "./helpers/models.js";
+import { make, trainModel, wasmModule } from "./helpers/models.js";
 
 const open = (model = trainModel()) => Session.create(model, { device: new WasmDevice() });
 
@@ -100,6 +100,41 @@ test("the first program whose ranges hold is taken", async () => {
     [...session.placement.prepared.values()].map(({ bindings }) => bindings.size),
     [1, 1],
   );
+});
+
+test("sizes for which a device has no program are refused with their names", async () => {
+  const model = trainModel();
+  model.programs[0].requires = { features: [], limits: [], when: [{ symbol: 0, min: 2, max: 8 }], equal: [] };
+  const session = await open(model);
+  await session.run("train_step", { x: [1, 2] });
+  const message = '"train_step" has no wasm program that takes these sizes: batch 1.';
+  await assert.rejects(session.run("train_step", { x: [1] }), { name: "InvalidArgumentError", message });
+});
+
+test("loops on WASM: the table holds each step's words once, run counts every iteration, and goes on where it stopped", async () => {
+  const model = trainModel();
+  const [program] = model.programs;
+  program.steps = [
+    make.step({ kind: 1, count: 9, body: 2 }),
+    make.step({ ...program.steps[0], uniforms: [1], scalars: [] }),
+    make.step({ ...program.steps[0], uniforms: [], scalars: [1] }),
+    make.step({ ...program.steps[0], uniforms: [1, 2], scalars: [] }),
+  ];
+  // Table: four regions, batch | learning rate | batch, 4. Each call adds the rate to w, writes [4, last, first] to y, and
+  // returns after two steps.
+  const word = (i) => [0x20, 0, 0x28, 2, 4 * i];
+  const next = [0x20, 1, 0x41, 2, 0x6a];
+  program.module = wasmModule([
+    ...word(3), ...word(3), 0x2a, 2, 0, 0x20, 0, 0x2a, 2, 20, 0x92, 0x38, 2, 0,
+    ...word(2), ...word(7), 0xb3, 0x38, 2, 0,
+    ...word(2), 0x20, 2, 0xb3, 0x38, 2, 4,
+    ...word(2), 0x20, 1, 0xb3, 0x38, 2, 8,
+    ...next, 0x20, 2, ...next, 0x20, 2, 0x49, 0x1b,
+  ]);
+  const session = await open(model);
+  const { y } = await (await session.run("train_step", { x: [0, 0, 0], learning_rate: 0.5 })).read();
+  assert.deepEqual([...y.data], [4, 5, 4], "two iterations of two steps and one more; the last call began at step 4");
+  assert.equal(new Float32Array((await session.readTensor(2)).buffer)[0], 11.5, "three calls");
 });
 
 test("a budget that is too small is an error with numbers", async () => {

@@ -5,7 +5,7 @@ import { Worker as Thread } from "node:worker_threads";
 const WORKER = new URL("../../../js_bindings/runtime/worker.js", import.meta.url);
 const BOOT = `
 import { parentPort } from "node:worker_threads";
-globalThis.postMessage = (message) => parentPort.postMessage(message);
+globalThis.postMessage = (message, options) => parentPort.postMessage(message, options?.transfer);
 globalThis.addEventListener = (_, listener) => parentPort.on("message", (data) => listener({ data }));
 await import(${JSON.stringify(WORKER.href)});
 parentPort.postMessage({ id: -1 });
@@ -15,7 +15,7 @@ export function startThread() {
   const thread = new Thread(new URL(`data:text/javascript,${encodeURIComponent(BOOT)}`));
   const worker = {
     onmessage: null, onerror: null, ended: false,
-    postMessage: (message) => thread.postMessage(message),
+    postMessage: (message, transfer) => thread.postMessage(message, transfer),
     terminate: () => { worker.ended = true; thread.terminate(); },
   };
   thread.on("message", (data) => worker.onmessage?.({ data }));
