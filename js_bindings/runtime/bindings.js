@@ -4,6 +4,9 @@
 import { check } from "./errors.js";
 import { StepKind } from "./tables.js";
 
+/** @typedef {import("./types.js").Model} Model */
+/** @typedef {import("./types.js").Program} Program */
+
 const MAX_BINDINGS = 8;
 const MAX_WORDS = 64;
 const MAX_EXPANDED_STEPS = 2 ** 20;
@@ -13,15 +16,15 @@ export const ITEM_SIZES = [4, 2, 2, 8, 1, 1, 2, 2, 4, 4, 8, 8, 1, 0];
 
 /**
  * Checks what can be known without sizes: counts, indices into the step, and that no byte is bound twice.
- * @param {any} model
- * @param {any} program
+ * @param {Model} model
+ * @param {Program} program
  * @param {string} [where]
  * @throws {ModelError} rule `P08-binding`
  */
 export function checkBindings(model, { regions, kernels, steps }, where = "program") {
   steps.forEach(({ kind, kernel, regions: bound, writes, uniforms, scalars }, s) => {
     if (kind === StepKind.LOOP) return;
-    const need = (ok, why) => check(ok, "P08-binding", `${where}.steps[${s}]`, why);
+    const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P08-binding", `${where}.steps[${s}]`, why);
     const count = bound.length, taken = new Set(bound);
     need(count <= MAX_BINDINGS && count === kernels[kernel].bindings,
       `binds ${count} regions, the kernel has ${kernels[kernel].bindings} bindings, portable are ${MAX_BINDINGS}`);
@@ -37,7 +40,11 @@ export function checkBindings(model, { regions, kernels, steps }, where = "progr
   });
 }
 
-/** How many u32 words a host-owned tensor takes in a uniform slot; more than fit if its shape is not constant. */
+/**
+ * How many u32 words a host-owned tensor takes in a uniform slot; more than fit if its shape is not constant.
+ * @param {Model} model
+ * @param {number} tensor
+ */
 function scalarWords({ tensors, dims }, tensor) {
   const { shape, dtype } = tensors[tensor];
   return shape.reduce((n, d) => n * (dims[d].op === 0 ? dims[d].a : MAX_WORDS + 1), ITEM_SIZES[dtype] === 8 ? 2 : 1);
@@ -47,8 +54,8 @@ function scalarWords({ tensors, dims }, tensor) {
  * Checks a program for known sizes (the values of `model.dims`): at load for the extremes, at each binding for real.
  * Children lie inside their parents, tensors fit their regions, no step binds overlapping bytes, and memory and the
  * number of steps are bounded.
- * @param {any} model
- * @param {any} program
+ * @param {Model} model
+ * @param {Program} program
  * @param {number[]} sizes  NaN where a symbol has no value
  * @param {string} [where]
  * @param {number} [maxBytes]
@@ -58,10 +65,11 @@ function scalarWords({ tensors, dims }, tensor) {
 export function checkBound(model, { regions, steps }, sizes, where = "program", maxBytes = Infinity) {
   const used = [...regions.flatMap((r) => [r.bytes, r.offset]), ...steps.flatMap((s) => [...s.grid, ...s.uniforms, s.flops, s.count])];
   for (const d of used) check(sizes[d] >= 0, "P13-unbound", where, `dims[${d}]: its symbol occurs in no input shape`);
+  /** @type {[number, number, number][]} */
   const spans = [];                         // [root, first byte, end] of each region, with room for a binding of size 0
   let total = 0;
   regions.forEach(({ bytes, offset: at, parent, tensor, storage }, r) => {
-    const need = (ok, why) => check(ok, "P06-region", `${where}.regions[${r}]`, why);
+    const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P06-region", `${where}.regions[${r}]`, why);
     const size = sizes[bytes], offset = sizes[at], isRoot = parent < 0;
     if (isRoot) total += size;
     else need(offset % 256 === 0 && offset + size <= sizes[regions[parent].bytes], `bytes ${offset}..${offset + size} of its parent`);

@@ -28,7 +28,13 @@ export class ModelError extends TideflowError {
   }
 }
 
-/** Throws a ModelError unless `ok`. */
+/**
+ * Throws a ModelError unless `ok`.
+ * @param {any} ok
+ * @param {string} rule
+ * @param {string} where
+ * @param {string} why
+ */
 export function check(ok, rule, where, why) {
   if (!ok) throw new ModelError(rule, where, why);
 }

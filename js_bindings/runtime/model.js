@@ -7,6 +7,20 @@ import { verifyModel } from "./rules.js";
 import { sha256 } from "./sha256.js";
 import { ENUMS, IDENTIFIER, STRUCTS, TABLES, UNIONS } from "./tables.js";
 
+/** @typedef {import("./types.js").FileModel} FileModel */
+/**
+ * A place of the model that holds a Slice until `resolve` puts the bytes there
+ * @typedef {{
+ *   where: string, item: any, field: string, segment: number, offset: number, size: number, isNew: boolean
+ * }} Use
+ */
+/**
+ * Union: the kinds that it may be; required: it may not be absent
+ * @typedef {{
+ *   name: string, kind: string, slot: number, union: string[] | undefined, required: any, value: number
+ * }} Field
+ */
+
 const SCHEMA_VERSION = 1;
 const START = 64;                           // bytes of root offset, identifier and header
 const PAGE = 4096;                          // segments start on multiples of it
@@ -23,12 +37,12 @@ const COUNTED = ["Tensor", "Node", "Step"];
  * @param {Uint8Array} file
  * @param {{maxItems?: number, maxRegionBytes?: number}} [options]  what is accepted: tensors + nodes + steps; memory of
  *   one program at its smallest sizes
- * @returns {any}
+ * @returns {FileModel}
  * @throws {ModelError} the first rule that the file breaks, with the field and the reason
  */
 export function readModel(file, { maxItems = 65536, maxRegionBytes = 2 ** 32 } = {}) {
   const { flat, first } = header(file);
-  const model = new Decoder(file.subarray(0, flat), maxItems).model();
+  const model = /** @type {FileModel} */ (new Decoder(file.subarray(0, flat), maxItems).model());
   checkSegments(model.segments, first, file.length);
   resolve(model, file);
   model.segments.forEach((segment, i) => {
@@ -43,7 +57,7 @@ export function readModel(file, { maxItems = 65536, maxRegionBytes = 2 ** 32 } =
 /**
  * Replaces the data of some tensors: a new file in which their bytes and the hashes of their segments are exchanged.
  * @param {Uint8Array} file  the bytes that `model` was read from
- * @param {any} model
+ * @param {FileModel} model
  * @param {Map<number, Uint8Array>} changes  new bytes by tensor index, of the same size as the old
  * @returns {Uint8Array}
  */
@@ -51,7 +65,7 @@ export function patchTensors(file, model, changes) {
   const patched = file.slice();
   const touched = new Set();
   for (const [index, bytes] of changes) {
-    const { slice, name } = model.tensors[index] ?? {};
+    const { slice, name } = /** @type {any} */ (model.tensors[index] ?? {});
     check(slice?.size === bytes.length, "P04-tensor", `tensors[${index}]`,
       `${name} has ${slice?.size ?? "no"} bytes in the file, received ${bytes.length}`);
     const segment = model.segments[slice.segment];
@@ -62,18 +76,22 @@ export function patchTensors(file, model, changes) {
   return patched;
 }
 
+/** @param {Uint8Array} file @param {{offset: number, size: number}} where */
 const segmentBytes = (file, { offset, size }) => file.subarray(offset, offset + size);
-const align = (n, alignment) => Math.ceil(n / alignment) * alignment;
+const align = (/** @type {number} */ n, /** @type {number} */ alignment) => Math.ceil(n / alignment) * alignment;
 
-/** Checks identifier and header; returns the size of the flatbuffer and the offset of the first segment. */
+/**
+ * Checks identifier and header; returns the size of the flatbuffer and the offset of the first segment.
+ * @param {Uint8Array} file
+ */
 function header(file) {
   const found = String.fromCharCode(...file.subarray(4, 8)), newer = found.startsWith("TID") && found > IDENTIFIER;
   check(found === IDENTIFIER, "C01-identifier", "bytes 4-7",
     newer ? "made for a newer reader: update tideflow" : `not a model.tide, which has ${IDENTIFIER} here`);
-  const need = (ok, why) => check(ok, "C02-header", "header", why);
+  const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "C02-header", "header", why);
   need(file.length >= START, "the file ends inside it (truncated download?)");
   const view = new DataView(file.buffer, file.byteOffset, file.length);
-  const big = (at) => view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+  const big = (/** @type {number} */ at) => view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
   const flat = big(16), first = big(24), body = big(32);
   need(view.getUint32(8) === 0x74646831 && view.getUint32(12, true) === START - 8, "does not start with tdh1, 56");
   needZeros(file, 40, START, "C02-header", "header");
@@ -83,11 +101,23 @@ function header(file) {
   return { flat, first };
 }
 
+/**
+ * @param {Uint8Array} file
+ * @param {number} start
+ * @param {number} end
+ * @param {string} rule
+ * @param {string} where
+ */
 function needZeros(file, start, end, rule, where) {
   check(file.subarray(start, end).every((byte) => byte === 0), rule, where, "padding is not zero");
 }
 
-/** Segments follow each other on multiples of 4096 without holes and end with the file. */
+/**
+ * Segments follow each other on multiples of 4096 without holes and end with the file.
+ * @param {FileModel["segments"]} segments
+ * @param {number} first
+ * @param {number} end
+ */
 function checkSegments(segments, first, end) {
   let at = first;
   segments.forEach(({ offset, size, sha256: hash }, i) => {
@@ -98,10 +128,17 @@ function checkSegments(segments, first, end) {
   check(at === end, "C13-segment", "segments", "do not end with the file");
 }
 
-/** Checks that slices tile their segments and replaces each one by a view of its bytes. */
+/**
+ * Checks that slices tile their segments and replaces each one by a view of its bytes.
+ * @param {FileModel} model
+ * @param {Uint8Array} file
+ */
 function resolve(model, file) {
-  const all = [], seen = new Set(), { segments } = model;
-  const add = (where, item, field, isCode) => {
+  /** @type {Use[]} */
+  const all = [];
+  const seen = new Set(), { segments } = model;
+  /** @type {(where: string, item: any, field: string, isCode?: boolean) => void} */
+  const add = (where, item, field, isCode = false) => {
     if (!item[field]) return;
     const { segment, offset, size } = item[field], key = `${segment} ${offset} ${size}`;
     const isNew = !isCode || !seen.has(key);        // equal code may be stored once; nothing else is shared
@@ -122,6 +159,11 @@ function resolve(model, file) {
   }
 }
 
+/**
+ * @param {Use[]} uses
+ * @param {FileModel["segments"]} segments
+ * @param {Uint8Array} file
+ */
 function checkTiling(uses, segments, file) {
   uses.sort((a, b) => a.segment - b.segment || a.offset - b.offset || a.size - b.size);
   segments.forEach(({ offset: base, size: room }, i) => {
@@ -141,6 +183,7 @@ function checkTiling(uses, segments, file) {
 
 // --- the flatbuffer --------------------------------------------------------------------------------------------------
 
+/** @type {Record<string, number>} */
 const WIDTHS = { u8: 1, u16: 2, u32: 4, u64: 8, i32: 4, i64: 8, f32: 4, f64: 8, bool: 1 };
 
 /**
@@ -148,39 +191,51 @@ const WIDTHS = { u8: 1, u16: 2, u32: 4, u64: 8, i32: 4, i64: 8, f32: 4, f64: 8, 
  * @param {string} text  the notation of tools/generate_tables.py
  */
 function parse(text) {
+  /** @type {number[]} */
   const widths = [];
+  /** @type {Field[]} */
   const fields = text.split(" ").map((part) => {
     const [, name, kind, required, value] = /** @type {string[]} */ (/^(\w+):([\w[\]]+)(!?)=?(.*)$/.exec(part));
-    const union = UNIONS[kind]?.split(" ");
+    const union = /** @type {Record<string, string>} */ (UNIONS)[kind]?.split(" ");
     if (union) widths.push(1);
     return { name, kind, slot: widths.push(WIDTHS[kind] ?? (kind in ENUMS ? 1 : 4)) - 1, union, required: required || union, value: Number(value) };
   });
   return { fields, widths };
 }
 
+/** @type {Record<string, ReturnType<typeof parse>>} */
 const SPECS = { Version: parse("schema_version:u16") };
-for (const name in TABLES) SPECS[name] = parse(TABLES[name]);
+for (const [name, text] of Object.entries(TABLES)) SPECS[name] = parse(text);
 
 /** One pass over a flatbuffer by the field lists of tables.js; every access is checked first. */
 class Decoder {
+  /** @param {Uint8Array} bytes @param {number} maxItems */
   constructor(bytes, maxItems) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.end = this.budget = bytes.length;  // budget: bytes that objects may still cover
     this.items = maxItems;
     this.objects = 8 * maxItems;
+    /** @type {(string | number)[]} */
     this.path = [];
     this.newer = true;
     this.utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   }
 
+  /** @param {any} ok @param {string} rule @param {string} why */
   need(ok, rule, why) {
     if (ok) return;
     const where = this.path.map((part) => typeof part === "number" ? `[${part}]` : `.${part}`).join("").slice(1);
     check(false, rule, where || "root", why);
   }
 
-  /** Reads one thing below the present one. */
+  /**
+   * Reads one thing below the present one.
+   * @template T
+   * @param {string | number} part
+   * @param {() => T} read
+   * @returns {T}
+   */
   below(part, read) {
     this.path.push(part);
     const value = read();
@@ -198,25 +253,28 @@ class Decoder {
     return this.table("Model", root);
   }
 
+  /** @param {number} size */
   charge(size) {
     this.budget -= size;
     this.need(this.budget >= 0, "C10-shared", "objects overlap: together they are larger than the flatbuffer");
   }
 
+  /** @param {"items" | "objects"} key @param {number} n */
   count(key, n) {
     this[key] -= n;
     this.need(this[key] >= 0, "C09-count", "more objects than accepted: raise maxItems if the file is trusted");
   }
 
+  /** @param {string} kind @param {number} at @returns {any} */
   table(kind, at) {
     const { view, end } = this, { fields, widths } = SPECS[kind];
-    const need = (ok) => this.need(ok, "C03-table", "outside the flatbuffer, or not aligned");
+    const need = (/** @type {any} */ ok) => this.need(ok, "C03-table", "outside the flatbuffer, or not aligned");
     need(at % 4 === 0 && at >= START && at + 4 <= end);
     const vtable = at - view.getInt32(at, true);
     need(vtable % 2 === 0 && vtable >= START && vtable + 4 <= end);
     const length = view.getUint16(vtable, true), size = view.getUint16(vtable + 2, true);
     need(length >= 4 && length % 2 === 0 && vtable + length <= end && size >= 4);
-    const slot = (i) => 2 * i + 4 < length ? view.getUint16(vtable + 4 + 2 * i, true) : 0;
+    const slot = (/** @type {number} */ i) => 2 * i + 4 < length ? view.getUint16(vtable + 4 + 2 * i, true) : 0;
     for (let i = widths.length; 2 * i + 4 < length && !this.newer; i++) {
       this.need(slot(i) === 0, "C12-version", `fields that schema version ${SCHEMA_VERSION} does not know`);
     }
@@ -228,11 +286,13 @@ class Decoder {
     need(at + size <= end);
     this.charge(size);
     this.count("objects", 1);
+    /** @type {Record<string, any>} */
     const result = {};
     for (const field of fields) result[field.name] = this.below(field.name, () => this.member(field, places));
     return result;
   }
 
+  /** @param {Field} field @param {number[]} places @returns {any} */
   member({ kind, slot, union, required, value }, places) {
     const at = places[slot];
     this.need(at || !required, "C06-required", "is absent");
@@ -248,16 +308,22 @@ class Decoder {
     return found;
   }
 
+  /** @param {number} at */
   target(at) {
     const offset = this.view.getUint32(at, true);
     this.need(offset, "C03-table", "the offset is 0");
     return at + offset;
   }
 
-  /** The start and length of the vector that `at` refers to, for elements of `size` bytes. */
+  /**
+   * The start and length of the vector that `at` refers to, for elements of `size` bytes.
+   * @param {number} at
+   * @param {number} size
+   * @param {number} [alignment]
+   */
   vector(at, size, alignment = size) {
     const from = this.target(at);
-    const need = (ok) => this.need(ok, "C04-vector", "outside the flatbuffer, or not aligned");
+    const need = (/** @type {any} */ ok) => this.need(ok, "C04-vector", "outside the flatbuffer, or not aligned");
     need(from % 4 === 0 && from + 4 <= this.end);
     const count = this.view.getUint32(from, true), start = from + 4;
     need(start % alignment === 0 && start + count * size <= this.end);
@@ -265,6 +331,7 @@ class Decoder {
     return { start, count };
   }
 
+  /** @param {number} at @param {number} longest */
   text(at, longest) {
     const { start, count } = this.vector(at, 1);
     this.need(count <= longest, "C11-name", `has more than ${longest} bytes`);
@@ -278,6 +345,7 @@ class Decoder {
     return text;
   }
 
+  /** @param {string} kind @param {number} at @returns {any} */
   field(kind, at) {
     if (kind === "text") return this.text(at, LARGEST);
     if (kind === "name") {
@@ -299,11 +367,15 @@ class Decoder {
     }));
   }
 
-  /** DimExpr, the one struct of the schema. */
+  /**
+   * DimExpr, the one struct of the schema.
+   * @param {number} at
+   */
   struct(at) {
     return { op: this.scalar("DimOp", at), a: this.scalar("u64", at + 8), b: this.scalar("u64", at + 16) };
   }
 
+  /** @param {string} kind @param {number} at @returns {number | boolean} */
   scalar(kind, at) {
     const { view } = this;
     switch (kind) {
@@ -322,18 +394,26 @@ class Decoder {
     const value = view.getUint8(at);
     this.need(kind !== "bool" || value < 2, "C07-number", "is neither false nor true");
     if (kind === "bool") return value === 1;
-    this.need(value < ENUMS[kind], "C08-enum", `unknown ${kind} ${value}`);
+    this.need(value < /** @type {Record<string, number>} */ (ENUMS)[kind], "C08-enum", `unknown ${kind} ${value}`);
     return value;
   }
 
-  /** A 64-bit number; rounded where it is above 2^53-1, which only attributes of graphs may be. */
+  /**
+   * A 64-bit number; rounded where it is above 2^53-1, which only attributes of graphs may be.
+   * @param {number} at
+   * @param {boolean} signed
+   */
   big(at, signed) {
     const high = signed ? this.view.getInt32(at + 4, true) : this.view.getUint32(at + 4, true);
     return high * 2 ** 32 + this.view.getUint32(at, true);
   }
 }
 
-/** The value of a field that the file leaves out. */
+/**
+ * The value of a field that the file leaves out.
+ * @param {string} kind
+ * @param {number} value
+ */
 function absent(kind, value) {
   if (kind === "[u8]") return new Uint8Array(0);
   if (kind[0] === "[") return [];

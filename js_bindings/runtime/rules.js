@@ -7,12 +7,29 @@ import { sha256 } from "./sha256.js";
 import { LARGEST, boundDims, evaluateDims, symbolRange } from "./sizes.js";
 import { DType, Place, Role, StepKind, Target } from "./tables.js";
 
-const hostOwned = (tensor) => tensor.role === Role.COUNTER || tensor.role === Role.RNG;
+/** @typedef {import("./types.js").FileModel} FileModel */
+/** @typedef {import("./types.js").FileProgram} Program */
+/** @typedef {import("./types.js").SymbolSize} SymbolSize */
+/** @typedef {import("./types.js").Region} Region */
+/** @typedef {[number, number]} Interval  the smallest and the largest value of a size */
 
+const hostOwned = (/** @type {import("./types.js").Tensor} */ tensor) => tensor.role === Role.COUNTER || tensor.role === Role.RNG;
+
+/**
+ * @param {number[]} values
+ * @param {number} length
+ * @param {string} where
+ * @param {string} what
+ * @param {number} [lowest]
+ */
 function indices(values, length, where, what, lowest = 0) {
   for (const value of values) check(value >= lowest && value < length, "P01-index", where, `${what} ${value} of ${length}`);
 }
 
+/**
+ * @param {string[]} names
+ * @param {string} where
+ */
 function unique(names, where) {
   const seen = new Set();
   for (const name of names) {
@@ -21,11 +38,11 @@ function unique(names, where) {
   }
 }
 
-const names = (items) => items.map((item) => item.name);
+const names = (/** @type {{name: string}[]} */ items) => items.map((item) => item.name);
 
 /**
  * Checks a decoded model.
- * @param {any} model
+ * @param {FileModel} model
  * @param {number} maxRegionBytes
  * @throws {ModelError} the first rule that it breaks
  */
@@ -53,6 +70,9 @@ export function verifyModel(model, maxRegionBytes) {
   signatures.forEach((signature, s) => checkSignature(model, signature, `signatures[${s}]`));
 }
 
+/**
+ * @param {FileModel} model
+ */
 function checkNames({ symbols, tensors, opcodes, graphs, programs, signatures, metadata }) {
   unique(names(symbols), "symbols");
   unique(names(tensors).filter(Boolean), "tensors");
@@ -71,17 +91,28 @@ function checkNames({ symbols, tensors, opcodes, graphs, programs, signatures, m
   unique(metadata.map((pair) => pair.key), "metadata");
 }
 
+/**
+ * @param {string} rule
+ * @param {string} where
+ * @param {SymbolSize | Omit<SymbolSize, "name">} symbol
+ * @returns {Interval}
+ */
 function checkRange(rule, where, symbol) {
   const [low, high] = symbolRange(symbol);
   check(low <= high, rule, where, `no multiple of ${symbol.multiple_of} in ${symbol.min}..${symbol.max}`);
   return [low, high];
 }
 
+/**
+ * @param {import("./types.js").FileTensor} tensor
+ * @param {string} where
+ * @param {Interval[]} ranges
+ */
 function checkTensor({ shape, dtype, data, quant }, where, ranges) {
   check(shape.length <= 8, "C16-rank", where, `${shape.length} axes, at most 8`);
   indices(shape, ranges.length, where, "dims");
   const [smallest, largest] = [0, 1].map((end) => shape.reduce((n, d) => n * ranges[d][end], ITEM_SIZES[dtype]));
-  const need = (ok, why) => check(ok, "P04-tensor", where, why);
+  const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P04-tensor", where, why);
   need(largest <= LARGEST, "more than 2^53-1 bytes");
   if (data) {
     need(dtype !== DType.STRING, "strings cannot have data");
@@ -94,6 +125,11 @@ function checkTensor({ shape, dtype, data, quant }, where, ranges) {
   }
 }
 
+/**
+ * @param {FileModel} model
+ * @param {import("./types.js").Graph} graph
+ * @param {number} g
+ */
 function checkGraph({ tensors, opcodes }, { inputs, outputs, nodes }, g) {
   const where = `graphs[${g}]`, count = tensors.length;
   indices([...inputs, ...outputs], count, where, "tensor");
@@ -106,6 +142,12 @@ function checkGraph({ tensors, opcodes }, { inputs, outputs, nodes }, g) {
   });
 }
 
+/**
+ * @param {FileModel} model
+ * @param {Program} program
+ * @param {string} where
+ * @param {Interval[]} ranges
+ */
 function checkProgram(model, program, where, ranges) {
   const { requires, kernels, module } = program, at = `${where}.requires`;
   indices([program.graph], model.graphs.length, where, "graph", -1);
@@ -121,8 +163,13 @@ function checkProgram(model, program, where, ranges) {
   if (module) checkModule(module, `${where}.module`);
 }
 
+/**
+ * @param {{code: any, hash: any}} kernel  WGSL and its SHA-256
+ * @param {boolean} isWasm
+ * @param {string} where
+ */
 function checkKernel({ code, hash }, isWasm, where) {
-  const need = (ok, why) => check(ok, "P05-kernel", where, why);
+  const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P05-kernel", where, why);
   need(isWasm ? !code && !hash.length : code, "code is for WGSL kernels, which need it");
   if (isWasm) return;
   need(!hash.length || hash.length === 32 && sha256(code).every((byte, i) => byte === hash[i]), "wrong hash");
@@ -133,11 +180,17 @@ function checkKernel({ code, hash }, isWasm, where) {
   }
 }
 
+/**
+ * @param {FileModel} model
+ * @param {Program} program
+ * @param {string} where
+ * @param {Interval[]} ranges
+ */
 function checkRegions({ tensors }, { regions }, where, ranges) {
   const held = new Set();
   regions.forEach(({ place, tensor, parent, bytes, offset }, r) => {
     const at = `${where}.regions[${r}]`;
-    const need = (ok, why) => check(ok, "P06-region", at, why);
+    const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P06-region", at, why);
     indices([bytes, offset], ranges.length, at, "dims");
     indices([tensor], tensors.length, at, "tensor", -1);
     indices([parent], r, at, "earlier region", -1);
@@ -149,13 +202,18 @@ function checkRegions({ tensors }, { regions }, where, ranges) {
   });
 }
 
-/** State outlives a run and is shared by the programs: its sizes are constant, and all place a tensor alike. */
+/**
+ * State outlives a run and is shared by the programs: its sizes are constant, and all place a tensor alike.
+ * @param {Program[]} programs
+ * @param {Interval[]} ranges
+ */
 function checkState(programs, ranges) {
   const known = new Map();
   programs.forEach(({ regions }, p) => {
+    /** @type {number[]} */
     const starts = [];
     regions.forEach(({ place, bytes, offset, parent, tensor, storage }, r) => {
-      const need = (ok, why) => check(ok, "P14-state", `programs[${p}].regions[${r}]`, why);
+      const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P14-state", `programs[${p}].regions[${r}]`, why);
       starts.push(ranges[offset][0] + (starts[parent] ?? 0));
       if (place !== Place.STATE) return;
       need([bytes, offset].every((d) => ranges[d][0] === ranges[d][1]), "the size of state depends on a symbol");
@@ -167,11 +225,17 @@ function checkState(programs, ranges) {
   });
 }
 
+/**
+ * @param {FileModel} model
+ * @param {Program} program
+ * @param {string} where
+ * @param {number} numDims
+ */
 function checkSteps({ tensors }, { steps, kernels, regions }, where, numDims) {
   const ends = [steps.length];              // where each open loop ends
   steps.forEach((step, s) => {
     const at = `${where}.steps[${s}]`;
-    const need = (ok, why) => check(ok, "P07-step", at, why);
+    const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P07-step", at, why);
     while (ends.length > 1 && s >= ends[0]) ends.shift();
     indices([step.flops, step.count, ...step.grid, ...step.uniforms], numDims, at, "dims");
     if (step.kind === StepKind.LOOP) {
@@ -190,7 +254,12 @@ function checkSteps({ tensors }, { steps, kernels, regions }, where, numDims) {
   });
 }
 
-/** The range of each symbol for which the program runs. */
+/**
+ * The range of each symbol for which the program runs.
+ * @param {FileModel} model
+ * @param {Program} program
+ * @param {string} where
+ */
 function whenRanges({ symbols }, { requires }, where) {
   const result = symbols.map(symbolRange);
   for (const { symbol, min, max } of requires.when) {
@@ -201,12 +270,17 @@ function whenRanges({ symbols }, { requires }, where) {
   return result;
 }
 
+/**
+ * @param {FileModel} model
+ * @param {FileModel["signatures"][number]} signature
+ * @param {string} where
+ */
 function checkSignature(model, signature, where) {
   const { tensors, dims, symbols, programs, graphs } = model;
-  const need = (ok, at, why) => check(ok, "P11-signature", at, why);
+  const need = (/** @type {any} */ ok, /** @type {string} */ at, /** @type {string} */ why) => check(ok, "P11-signature", at, why);
   indices([signature.graph], graphs.length, where, "graph", -1);
   indices(signature.programs, programs.length, where, "program");
-  for (const list of ["inputs", "outputs"]) {
+  for (const list of /** @type {const} */ (["inputs", "outputs"])) {
     signature[list].forEach(({ tensor, bounded, min, max }, p) => {
       indices([tensor], tensors.length, `${where}.${list}[${p}]`, "tensor");
       need(!bounded || min <= max, `${where}.${list}[${p}]`, `no value in ${min}..${max}`);
@@ -221,6 +295,7 @@ function checkSignature(model, signature, where) {
     need(tensors[tensor].data && hostOwned(tensors[tensor]), at, `tensor ${tensor} is not a counter with data`);
   });
   const inputs = new Set(signature.inputs.map((port) => port.tensor));
+  /** @type {Record<number, number>} */
   const lowest = {};                        // of the symbols that occur bare in an input's shape
   for (const t of inputs) {
     for (const d of tensors[t].shape) if (dims[d].op === 1) lowest[dims[d].a] = symbolRange(symbols[dims[d].a])[0];
@@ -233,7 +308,14 @@ function checkSignature(model, signature, where) {
   }
 }
 
-/** A program of a signature touches only what the signature declares. */
+/**
+ * A program of a signature touches only what the signature declares.
+ * @param {FileModel["tensors"]} tensors
+ * @param {Program} program
+ * @param {FileModel["signatures"][number]} signature
+ * @param {Set<number>} inputs
+ * @param {(ok: any, why: string) => void} need
+ */
 function checkEntry(tensors, { regions, steps }, { outputs, writes }, inputs, need) {
   const held = new Set(regions.map((region) => region.tensor));
   for (const { place, tensor } of regions) need(place !== Place.INPUT || inputs.has(tensor), `tensor ${tensor} is no input`);
@@ -250,7 +332,11 @@ function checkEntry(tensors, { regions, steps }, { outputs, writes }, inputs, ne
   }
 }
 
-/** The tensors whose bytes lie in a region: its own or that of an enclosing region, else those of its children. */
+/**
+ * The tensors whose bytes lie in a region: its own or that of an enclosing region, else those of its children.
+ * @param {Region[]} regions
+ * @param {number} number
+ */
 function tensorsIn(regions, number) {
   for (let at = number; at >= 0; at = regions[at].parent) if (regions[at].tensor >= 0) return [regions[at].tensor];
   const inside = new Set([number]);
@@ -270,10 +356,10 @@ const [IMPORTS, EXPORTS] = [2, 7];
  * @param {string} where
  */
 export function checkModule(data, where) {
-  const need = (ok, why) => check(ok, "P10-module", where, why);
-  const text = (start, end) => String.fromCharCode(...data.subarray(start, end));
+  const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P10-module", where, why);
+  const text = (/** @type {number} */ start, /** @type {number} */ end) => String.fromCharCode(...data.subarray(start, end));
   let at = PREFIX.length;
-  /** Reads an unsigned LEB128 number of at most 32 bits that ends before `end`. */
+  /** Reads an unsigned LEB128 number of at most 32 bits that ends before `end`. @param {number} end */
   const number = (end) => {
     let value = 0;
     for (let factor = 1; ; factor *= 128) {
@@ -296,6 +382,7 @@ export function checkModule(data, where) {
   }
   need(at === data.length, `section ${data[at]} after the code`);
 
+  /** @param {number} end */
   function checkExports(end) {
     let found = false;
     for (let count = number(end); count > 0; count--) {

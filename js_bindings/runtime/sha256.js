@@ -14,7 +14,11 @@ for (let n = 2, found = 0; found < 64; n++) {
   K[found++] = fraction(n, 3n);
 }
 
-/** The first 32 bits of the fractional part of a root of `n`, in whole numbers: `Math.cbrt` may differ between engines. */
+/**
+ * The first 32 bits of the fractional part of a root of `n`, in whole numbers: `Math.cbrt` may differ between engines.
+ * @param {number} n
+ * @param {bigint} power
+ */
 function fraction(n, power) {
   const wanted = BigInt(n) << (32n * power);
   let root = 0n;
@@ -46,7 +50,13 @@ export function sha256(data) {
   return digest;
 }
 
-/** Mixes 64 bytes into the state. Variables are named as in FIPS 180-4. */
+/**
+ * Mixes 64 bytes into the state. Variables are named as in FIPS 180-4.
+ * @param {Uint32Array} state
+ * @param {Uint32Array} w
+ * @param {DataView} view
+ * @param {number} at
+ */
 function block(state, w, view, at) {
   for (let i = 0; i < 16; i++) w[i] = view.getUint32(at + 4 * i);
   for (let i = 16; i < 64; i++) {

@@ -9,7 +9,10 @@ import { DimOp } from "./tables.js";
 export const LARGEST = Number.MAX_SAFE_INTEGER;
 const { CONST, SYMBOL, SUB, FLOORDIV, CEILDIV, MOD } = DimOp;
 
-/** The operators by number (CONST and SYMBOL are not applied); -1 stands for a division by zero, so that the caller reports it. */
+/**
+ * The operators by number (CONST and SYMBOL are not applied); -1 stands for a division by zero, so that the caller reports it.
+ * @type {((x: number, y: number) => number)[]}
+ */
 const APPLY = [
   Number, Number, (x, y) => x + y, (x, y) => x - y, (x, y) => x * y,
   (x, y) => y === 0 ? -1 : (x - x % y) / y, (x, y) => y === 0 ? -1 : (x - x % y) / y + Math.sign(x % y), (x, y) => y === 0 ? -1 : x % y,
@@ -20,11 +23,12 @@ const APPLY = [
  * Gives the value of every expression. One that needs a symbol without a value gives NaN: `reset` has no inputs, so
  * it binds no batch size.
  * @param {{op: number, a: number, b: number}[]} dims
- * @param {ArrayLike<number> | Record<number, number>} symbolValues  by symbol index
+ * @param {{readonly [symbol: number]: number}} symbolValues  by symbol index
  * @returns {number[]}
  * @throws {InvalidArgumentError} if a value is negative, above 2^53-1 or a division by zero
  */
 export function evaluateDims(dims, symbolValues) {
+  /** @type {number[]} */
   const values = [];
   dims.forEach(({ op, a, b }, i) => {
     const x = values[a], y = values[b];
@@ -59,7 +63,7 @@ export function boundDims(dims, symbols) {
   /** @type {[number, number][]} */
   const result = [];
   dims.forEach(({ op, a, b }, i) => {
-    const need = (ok, why) => check(ok, "P03-size", `dims[${i}]`, why);
+    const need = (/** @type {any} */ ok, /** @type {string} */ why) => check(ok, "P03-size", `dims[${i}]`, why);
     if (op <= SYMBOL) need(b === 0 && (op === CONST || a < ranges.length), "unknown symbol, or a second operand");
     else need(a < i && b < i, "refers to itself or a later one");
     /** @type {[number, number]} */
@@ -72,6 +76,11 @@ export function boundDims(dims, symbols) {
 
 /**
  * The range of `op` for operands in a..aa and b..bb; negative if it may divide by zero.
+ * @param {number} op
+ * @param {number} a
+ * @param {number} aa
+ * @param {number} b
+ * @param {number} bb
  * @returns {[number, number]}
  */
 function interval(op, a, aa, b, bb) {

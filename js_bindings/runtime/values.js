@@ -150,7 +150,15 @@ export function fromDevice(bytes, storage, dtype) {
   return viewAs(convertBytes(bytes, storage, wanted), wanted);
 }
 
-/** Throws the error of a value that does not fit. */
+/**
+ * Throws the error of a value that does not fit.
+ * @param {any} value
+ * @param {number} i
+ * @param {{name: string, bounded: boolean}} port
+ * @param {number} dtype
+ * @param {number} lowest
+ * @param {number} highest
+ */
 function refuse(value, i, port, dtype, lowest, highest) {
   throw new InvalidArgumentError(
     `input "${port.name}": value ${value} at position ${i} is not ` +
