@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from visitor import default_code, digits, held_out_probabilities, run, saved
+from visitor import default_code, digits, held_out_probabilities, keep_devices, long_tasks_since, run, saved
 
 TEN_STEPS = """
 import numpy as np
@@ -256,21 +256,27 @@ def test_the_newest_of_several_choices_wins(open_page, trained):
 
 
 def test_lost_device_is_restored_and_training_goes_on(open_page, context, trained):
-    context.add_init_script("""
-      self.devices = [];
-      const request = GPUAdapter.prototype.requestDevice;
-      GPUAdapter.prototype.requestDevice = async function (...args) {
-        const device = await request.apply(this, args);
-        self.devices.push(device);
-        return device;
-      };
-    """)
+    keep_devices(context)
     page = open_page("javascript.html")
     load(page, trained["before"], "webgpu")
     ten_steps(page)
-    page.evaluate("() => devices.at(-1).destroy()")
+    worker = page.workers[-1]
+    assert worker.evaluate("() => devices.length") == 1
+    worker.evaluate("() => devices.at(-1).destroy()")
     losses = ten_steps(page)
     assert np.isfinite(losses).all()
-    assert page.evaluate("() => devices.length") >= 2
+    assert worker.evaluate("() => devices.length") == 2
     page.wait_for_selector("#message:not([hidden])")
     assert "Restored to step" in page.inner_text("#message")
+
+
+def test_gpu_and_runtime_stay_out_of_the_pages_thread(open_page, context, trained):
+    context.add_init_script("""
+      GPU.prototype.requestAdapter = () => { throw new Error("the page's thread asked for a GPU"); };
+    """)
+    page = open_page("javascript.html")
+    load(page, trained["before"], "webgpu")
+    since = page.evaluate("() => performance.now()")
+    ten_steps(page)
+    assert page.evaluate("() => tideflowPage.model.device.worker") is True
+    assert max(long_tasks_since(page, since), default=0) <= 100

@@ -164,14 +164,25 @@ def test_a_software_gpu_gives_way_to_wasm_in_a_worker(wasm_page):
 
 def test_without_wasm_the_software_gpu_is_better_than_nothing(page):
     answer = page.evaluate("runtime.auto()")
-    assert answer["device"]["kind"] == "webgpu" and answer["device"]["worker"] is False
+    assert answer["device"]["kind"] == "webgpu" and answer["device"]["worker"] is True
     assert "wasm-unsafe-eval" in answer["device"]["reason"]
     assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
 
 
-def test_webgpu_in_a_worker_keeps_everything_off_the_page(page):
-    answer = page.evaluate("runtime.auto({ device: 'webgpu', worker: true })")
-    assert answer["device"]["kind"] == "webgpu" and answer["device"]["worker"] is True
+@pytest.mark.parametrize("worker", [True, False])
+def test_webgpu_runs_in_a_worker_unless_told_otherwise(page, worker):
+    answer = page.evaluate(f"runtime.auto({{ device: 'webgpu' {'' if worker else ', worker: false'} }})")
+    assert answer["device"]["kind"] == "webgpu" and answer["device"]["worker"] is worker
+    assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
+
+
+def test_without_permission_to_start_a_worker_the_model_runs_in_this_thread_and_says_so(page):
+    answer = page.evaluate("""() => {
+      globalThis.Worker = function () { throw new DOMException("another origin", "SecurityError"); };
+      return runtime.auto({ device: "webgpu" });
+    }""")
+    assert answer["device"]["worker"] is False
+    assert answer["device"]["reason"] == "asked for; in this thread: no worker can be started (another origin)"
     assert answer["values"] == [[0, 1, 3, 6], [2, 5, 10, 17]]
 
 

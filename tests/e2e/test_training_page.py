@@ -7,6 +7,7 @@ from visitor import (
     accuracy,
     default_code,
     held_out_probabilities,
+    keep_devices,
     long_tasks_since,
     run,
     seconds_until,
@@ -161,23 +162,8 @@ def test_everything_works_offline_after_the_first_visit(open_page, context):
     context.set_offline(False)
 
 
-KEEP_DEVICES = """
-const requestDevice = GPUAdapter.prototype.requestDevice;
-self.devices = [];
-GPUAdapter.prototype.requestDevice = async function (...args) {
-  const device = await requestDevice.apply(this, args);
-  self.devices.push(device);
-  return device;
-};
-"""
-
-
 def test_a_lost_device_is_restored_and_training_goes_on(open_page, context):
-    def with_kept_devices(route):
-        response = route.fetch()
-        route.fulfill(response=response, body=KEEP_DEVICES + response.text())
-
-    context.route("**/worker.js", with_kept_devices)
+    keep_devices(context)
     page = open_page("index.html")
     start(page, default_code(page, epochs=6), "webgpu")
     page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) > 2")

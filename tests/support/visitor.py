@@ -10,6 +10,27 @@ DIGITS = ROOT / "demo_site" / "assets" / "digits" / "digits.npz"
 START_TIMEOUT = 60_000
 
 
+KEEP_DEVICES = """
+const requestDevice = GPUAdapter.prototype.requestDevice;
+self.devices = [];
+GPUAdapter.prototype.requestDevice = async function (...args) {
+  const device = await requestDevice.apply(this, args);
+  self.devices.push(device);
+  return device;
+};
+"""
+
+
+def keep_devices(context) -> None:
+    """Workers that are started from now on keep their GPU devices in `devices`, for a test to destroy."""
+
+    def prefixed(route):
+        response = route.fetch()
+        route.fulfill(response=response, body=KEEP_DEVICES + response.text())
+
+    context.route("**/worker.js", prefixed)
+
+
 def digits() -> tuple:
     """((x_train, y_train), (x_test, y_test)) as the page gives them."""
     with np.load(DIGITS) as file:
