@@ -307,17 +307,18 @@ def _beside_contraction(group: Group, root: Root, ir: Builder) -> Root | None:
         or side[0].attr.accumulators[0].combine != "sum"
     ):
         return None
-    if side[0].attr.axes != main[0].attr.axes or main[0].args[1].op != "mul" or len(root.axes) != 1:
+    if side[0].attr.axes != main[0].attr.axes or main[0].args[1].op != "mul" or not root.axes:
         return None
-    for axis in group.axes:
-        if axis.extent != root.axes[0].extent:
+    for start in range(len(group.axes) - len(root.axes) + 1):
+        axes = group.axes[start : start + len(root.axes)]
+        if [a.extent for a in axes] != [a.extent for a in root.axes]:
             continue
-        moved = root.moved({root.axes[0]: axis}, ir)
+        moved = root.moved(dict(zip(root.axes, axes, strict=True)), ir)
         fold = next(x for x in walk([moved.expr]) if x.op == "fold")
         if any(fold.args[1] is factor for factor in main[0].args[1].args):
             valid: Expr | None = None
             for other in group.axes:
-                if other is not axis:
+                if other not in axes:
                     zero = ir.axis(other).eq(0)
                     valid = zero if valid is None else valid & zero
             return replace(moved, axes=group.axes, valid=valid)
