@@ -175,7 +175,7 @@ def emit_stores(
     """
     stores = [*early, *stores]
     roots = store_roots(stores)
-    originals = nodes_of(roots)
+    originals = nodes_of(roots, swap or ())  # what is swapped for a load is not computed here
     sequential = sequential_axes(originals) + [a for s in stores for a in s.loops]
     lane = choose_lane(axes, stores, originals, frozenset(sequential))
     order = [a for a in axes if a is not lane] + ([lane] if lane is not None else [])
