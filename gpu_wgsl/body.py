@@ -17,6 +17,7 @@ from .lanes import LANES, at_lane, split_constant, split_lanes
 from .skip import loop_end, skip_neutral
 
 COMPONENTS = "xyzw"
+DEEP = 48                                     # operands inside operands; parsers of WGSL refuse somewhat more
 Quad = tuple[int, Expr, Expr | None]          # four neighbours: the buffer, a fourth of their index, the guard
 
 
@@ -66,6 +67,7 @@ class Body:
         self.helpers = text.Helpers()
         self.order = walk(store_roots(self.stores))
         self.uses = _count_uses(self.order)
+        self.depths = _depths(self.order)
         self.groups = _group_folds(self.order)
         self.split: dict[Expr, Expr | None] = {}
         self.parts: dict[Expr, tuple[Expr, int] | None] = {}
@@ -125,6 +127,14 @@ class Body:
         return self.parts[index]
 
     # -- values ------------------------------------------------------------------------------------------------------
+
+    def root(self, x: Expr, block: Block, *, named: bool = False) -> str:
+        """`value` of what may be hundreds of operations deep: some on the way get names first."""
+        if self.depths.get(x, 0) > DEEP:
+            for y in walk([x]):
+                if self.depths[y] % DEEP == 0 and y.args and y.dtype != "tuple" and y.axes - self.lanes <= block.bound:
+                    self.value(y, block, named=True)
+        return self.value(x, block, named=named)
 
     def value(self, x: Expr, block: Block, *, named: bool = False) -> str:
         """Text for the value of x inside `block`; with `named`, a name or a constant, whatever it takes."""
@@ -249,7 +259,7 @@ class Body:
 
     def _write_loop(self, members: list[Expr], home: Block) -> None:
         spec: FoldSpec = members[0].attr
-        inits = [[self.value(a, home) for a in f.args[: len(f.attr.accumulators)]] for f in members]
+        inits = [[self.root(a, home) for a in f.args[: len(f.attr.accumulators)]] for f in members]
         for f, starts in zip(members, inits, strict=True):
             home.folds[f] = []
             wide = self.vector(f)
@@ -308,7 +318,7 @@ class Body:
         wide = self.vector(f)
         if not any(a.combine == "custom" for a in accumulators):
             for a, name, v in zip(accumulators, names, values, strict=True):
-                value = self.value(v, inner)
+                value = self.root(v, inner)
                 if a.combine != "sum" and a.combine != "prod":
                     value = text.spread(value, a.dtype, self.vector(v), wide)
                 inner.lines.append(text.combine(name, a.combine, a.dtype, value, wide, self.helpers))
@@ -316,7 +326,7 @@ class Body:
         key = (f.attr.level, tuple(a.dtype for a in accumulators), tuple(a.extent for a in f.attr.axes))
         for i, name in enumerate(names):
             inner.accumulators[(key, i)] = name
-        new = [text.spread(self.value(v, inner, named=True), a.dtype, self.vector(v), wide)
+        new = [text.spread(self.root(v, inner, named=True), a.dtype, self.vector(v), wide)
                for a, v in zip(accumulators, values, strict=True)]
         kept = [self.fresh() for _ in new] if any(n in names for n in new) else None
         if kept:                            # a value that is another accumulator: read all before writing any
@@ -346,7 +356,7 @@ class Body:
 
     def _store(self, s: Store, block: Block) -> list[str]:
         value, vector = s.value, self.vector(s.value)
-        name = self.value(value, block, named=value.op != "const")
+        name = self.root(value, block, named=value.op != "const")
         if self.lane is None or not (vector or self.vector(s.index) or (s.valid is not None and self.vector(s.valid))):
             return self._store_one(s, s.index, s.valid, name, block, False)
         if s.buffer in self.wide:
@@ -374,6 +384,14 @@ class Body:
             value = text.bitcast(value, s.value.dtype, stored, wide)
         statement = f"b{s.buffer}[{self.value(index, block)}] = {value};"
         return [statement] if valid is None else [f"if ({self.value(valid, block)}) {{ {statement} }}"]
+
+
+def _depths(order: Sequence[Expr]) -> dict[Expr, int]:
+    """How many operations lie above the leaves of each expression."""
+    depths: dict[Expr, int] = {}
+    for x in order:
+        depths[x] = 1 + max((depths[a] for a in x.args), default=-1)
+    return depths
 
 
 def _count_uses(order: Sequence[Expr]) -> dict[Expr, int]:

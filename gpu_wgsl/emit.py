@@ -13,27 +13,39 @@ from dataclasses import dataclass
 from math import prod
 
 from ..kernel.ir import BOOL, F32, I32, U32, Axis, Kernel, Scalar, store_roots, walk
+from ..kernel.split import guess
 from ..shapes import Dim, Size, ceil_div, smaller
 from . import text
 from .body import Block, Body
+from .cost import flops
 from .lanes import LANES
 from .schedule import SIDE, Options, Plan, schedule
 
 __all__ = ["Emitted", "Options", "emit"]
 
 MAX_GROUPS = 65535
+MAX_PARTS = 64
 READ = {F32: "bitcast<f32>(slot.{})", I32: "bitcast<i32>(slot.{})", U32: "slot.{}", BOOL: "(slot.{} != 0u)"}
 
 
 @dataclass(frozen=True)
 class Emitted:
-    """A shader and how to launch it. `grid` counts workgroups; the uniform slot: `sizes`, then words of `scalars`."""
+    """A shader and how to launch it. `grid` counts workgroups; the uniform slot: `sizes`, then words of `scalars`.
+
+    With several `parts` it is launched once for each, their number the last of the sizes.
+    """
 
     code: str
     entry: str
     grid: tuple[Size, ...]
     sizes: tuple[Dim, ...]
     scalars: tuple[Scalar, ...]
+    parts: int = 1
+    flops: Size = 0                 # of one launch
+
+    def launches(self) -> list[tuple[Size, ...]]:
+        """The sizes of each launch."""
+        return [(*self.sizes, part) for part in range(self.parts)] if self.parts > 1 else [self.sizes]
 
 
 def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int | None] = ()) -> Emitted:
@@ -42,18 +54,20 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     A buffer of known length is declared with it: the browser's check of every index is then against a constant, while
     a software adapter divides for the length of any other, lane by lane.
     """
-    plan = schedule(kernel, options or Options())
-    sizes = _sizes(kernel, plan)
-    slots, declared, unpacked = _slots(sizes, kernel)
+    options = options or Options()
+    plan = schedule(kernel, options)
+    work, sizes = flops(kernel), _sizes(kernel, plan)
+    parts = min(-(-guess(work) // options.max_flops), MAX_PARTS) or 1
+    slots, declared, unpacked = _slots(sizes, kernel, parts)
     declared += _iterations(kernel, slots, unpacked)
     body = Body(plan.stores, kernel.buffers, plan.lane, slots)
-    groups = ceil_div(plan.points, plan.workgroup * plan.elements)
-    lines = _main(body, plan)
-    parts = [_bindings(kernel, body, lengths), declared, body.helpers.text()]
-    parts.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({_arguments(plan, groups)}) {{\n")
-    parts += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups), *lines)]
-    parts.append("}\n")
-    return Emitted("".join(parts), "main", _grid(groups), sizes, kernel.scalars)
+    groups = ceil_div(ceil_div(plan.points, plan.workgroup * plan.elements), parts)
+    lines = _main(body, plan, parts)
+    written = [_bindings(kernel, body, lengths), declared, body.helpers.text()]
+    written.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({_arguments(groups, parts)}) {{\n")
+    written += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups, parts), *lines)]
+    written.append("}\n")
+    return Emitted("".join(written), "main", _grid(groups), sizes, kernel.scalars, parts, ceil_div(work, parts))
 
 
 def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
@@ -75,13 +89,15 @@ def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
     return tuple(found)
 
 
-def _slots(sizes: tuple[Dim, ...], kernel: Kernel) -> tuple[dict[object, str], str, list[str]]:
+def _slots(sizes: tuple[Dim, ...], kernel: Kernel, parts: int) -> tuple[dict[object, str], str, list[str]]:
     """Names of sizes and scalar words, the declaration of the uniform, and the statements that read it."""
     slots: dict[object, str] = {}
     unpacked: list[str] = []
     for size in sizes:
         slots[size] = f"s{len(slots)}"
         unpacked.append(f"let {slots[size]} = i32(slot.{slots[size]});")
+    if parts > 1:
+        slots["part"] = "part"
     for scalar in kernel.scalars:
         for word in range(scalar.words):
             name = slots[(scalar, word)] = f"s{len(slots)}"
@@ -130,21 +146,23 @@ def _grid(groups: Size) -> tuple[Size, ...]:
     return (smaller(groups, MAX_GROUPS), ceil_div(groups, MAX_GROUPS))
 
 
-def _arguments(plan: Plan, groups: Size) -> str:
+def _arguments(groups: Size, parts: int) -> str:
     arguments = "@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32"
-    return arguments + (", @builtin(num_workgroups) groups: vec3<u32>" if _folded(groups) else "")
+    return arguments + (", @builtin(num_workgroups) groups: vec3<u32>" if _folded(groups) or parts > 1 else "")
 
 
-def _position(plan: Plan, groups: Size) -> list[str]:
+def _position(plan: Plan, groups: Size, parts: int) -> list[str]:
     """The number of the first point of this invocation."""
     group = "group.y * groups.x + group.x" if _folded(groups) else "group.x"
-    if isinstance(groups, int) and groups == 1:
+    if parts > 1:
+        group += " + slot.part * (groups.x * groups.y)"
+    elif isinstance(groups, int) and groups == 1:
         return ["let first = i32(local);"]
     scale = plan.workgroup * plan.elements
     return [f"let first = i32({f'({group})' if '+' in group else group} * {scale}u + local);"]
 
 
-def _main(body: Body, plan: Plan) -> list[str]:
+def _main(body: Body, plan: Plan, parts: int) -> list[str]:
     """The statements after `first`: what is the same for all points, then the points."""
     outer = Block(None)
     inner = Block(outer, plan.axes)
@@ -152,7 +170,7 @@ def _main(body: Body, plan: Plan) -> list[str]:
     body.write_stores(inner)
     content = [*decode, *inner.lines, *inner.tail]
     lines = _points(body, plan)
-    exact = _exact(plan)
+    exact = _exact(plan, parts)
     if plan.elements == 1:
         end = [] if exact else ["if (p >= points) { return; }"]
         return [*lines, "let p = first;", *end, *outer.lines, *content]
@@ -162,12 +180,12 @@ def _main(body: Body, plan: Plan) -> list[str]:
     return [*lines, *outer.lines, head, *("  " + line for line in loop), "}"]
 
 
-def _exact(plan: Plan) -> bool:
+def _exact(plan: Plan, parts: int) -> bool:
     """Whether the grid has as many invocations as there are points."""
     if not isinstance(plan.points, int):
         return False
     groups, rest = divmod(plan.points, plan.workgroup * plan.elements)
-    return rest == 0 and prod(_grid(groups)) == groups  # type: ignore[arg-type]
+    return rest == 0 and prod(_grid(ceil_div(groups, parts))) * parts == groups  # type: ignore[arg-type]
 
 
 def _points(body: Body, plan: Plan) -> list[str]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..kernel.index import from_linear, linear
-from ..kernel.ir import I32, Axis, Builder, Expr, Store, rebuild
+from ..kernel.ir import I32, Axis, Builder, Expr, Store, rebuild, walk
 from ..shapes import Dim, Size, ceil_div
 
 LANES = 4
+DEEP = 64                   # operands inside operands that are rewritten by recursion
 
 
 def multiple_of(size: Size, by: int) -> bool:
@@ -94,12 +95,17 @@ class Substitution:
         self.axes = frozenset(swap)
         self.lane = lane
         self.done: dict[Expr, Expr] = {}
+        self.level = 0
 
     def __call__(self, x: Expr) -> Expr:
         if self.axes.isdisjoint(x.axes):
             return x
         found = self.done.get(x)
         if found is None:
+            self.level += 1
+            if self.level == DEEP:              # operands first, so that Python's stack does not grow with the kernel
+                for y in walk(list(x.args)):
+                    self(y)
             if x.op == "axis":
                 found = self.swap[x.attr]
             elif x.dtype == I32 and (x.op == "add" or (x.op == "mul" and x.args[1].op == "const")):
@@ -107,6 +113,7 @@ class Substitution:
             else:
                 found = self._rebuild(x, tuple(map(self, x.args)))
             self.done[x] = found
+            self.level -= 1
         return found
 
     def _sum(self, x: Expr) -> Expr:

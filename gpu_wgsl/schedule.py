@@ -33,6 +33,7 @@ class Options:
     max_tile: int = 64                  # outputs per invocation
     elements: int = 4                   # steps of an invocation of an elementwise kernel
     vector: bool = True
+    max_flops: int = 2**33              # of one dispatch: beyond, the grid is split, for drivers lose patience
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ..graph.ir import Graph, Value
 from ..kernel.ir import Kernel
 from ..kernel.split import Scratch
 from ..program import format as fmt
+from ..program.sizes import LARGEST
 from ..shapes import Dim, Size, num_elements
 from . import targets
 from .kernels import Closed
@@ -124,7 +125,14 @@ class _Builder:
             self.program.kernels.append(
                 fmt.Kernel(kernel.name, emitted.entry, code, sha256(code).digest(), len(regions))
             )
-        self._step(kernel, number, regions, emitted.grid, emitted.sizes, [b.written for b in kernel.buffers])
+        for sizes in emitted.launches():
+            self._step(kernel, number, regions, emitted.grid, sizes, [b.written for b in kernel.buffers])
+            self.program.steps[-1].flops = self._bounded(emitted.flops)
+
+    def _bounded(self, size: Size) -> int:
+        """The dim of an estimate, or 0 where it could be larger than any size in a file may be."""
+        most = size if isinstance(size, int) else size.evaluate({s.args[0]: s.args[2] for s in size.symbols()})
+        return self.assembly.dims.index(size) if most <= LARGEST else 0
 
     def _elements(self, region: int) -> int | None:
         """How many elements of 4 bytes a region has, where no size is involved."""

@@ -14,7 +14,7 @@ from wgsl_samples import Sample, kernel
 pytestmark = pytest.mark.gpu
 SAMPLES = samples.all_samples()
 SCHEDULES = {"default": Options(), "tiled": Options(min_invocations=4),
-             "scalar": Options(vector=False, min_invocations=8)}
+             "parts": Options(max_flops=1000), "scalar": Options(vector=False, min_invocations=8)}
 MAX_ULP = 64                    # beside what mathlib states: division and contraction differ between drivers
 
 

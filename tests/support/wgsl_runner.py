@@ -23,9 +23,9 @@ def device():
         return f"no WebGPU adapter: {type(error).__name__}: {error}"
 
 
-def uniforms(emitted: Emitted, symbols: dict[str, int], scalars: dict | None = None) -> np.ndarray:
+def uniforms(emitted: Emitted, symbols: dict[str, int], scalars: dict | None = None, launch: int = 0) -> np.ndarray:
     """The words of the uniform slot."""
-    words = [evaluate(size, symbols) for size in emitted.sizes]
+    words = [evaluate(size, symbols) for size in emitted.launches()[launch]]
     for s in emitted.scalars:
         words += list(np.atleast_1d(np.asarray((scalars or {})[s.key], NUMPY[s.dtype])).view(np.uint32))
     return np.array(words, np.uint32)
@@ -47,18 +47,19 @@ class Runner:
         storage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
         self.arrays = arrays
         self.buffers = [dev.create_buffer_with_data(data=np.ascontiguousarray(a), usage=storage) for a in arrays]
-        kinds = [(b, wgpu.BufferBindingType.storage) for b in self.buffers]
-        words = uniforms(emitted, symbols or {}, scalars)
-        if words.size:
+        slots = []
+        for launch in range(len(emitted.launches())):
+            words = uniforms(emitted, symbols or {}, scalars, launch)
             padded = np.zeros(64, np.uint32)
             padded[: words.size] = words
-            slot = dev.create_buffer_with_data(data=padded, usage=wgpu.BufferUsage.UNIFORM)
-            kinds.append((slot, wgpu.BufferBindingType.uniform))
+            slots.append([dev.create_buffer_with_data(data=padded, usage=wgpu.BufferUsage.UNIFORM)] * bool(words.size))
+        kinds = [wgpu.BufferBindingType.storage] * len(arrays) + [wgpu.BufferBindingType.uniform] * len(slots[0])
         layout = dev.create_bind_group_layout(entries=[
             {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": t}}
-            for i, (_, t) in enumerate(kinds)])
-        self.group = dev.create_bind_group(layout=layout, entries=[
-            {"binding": i, "resource": {"buffer": b, "offset": 0, "size": b.size}} for i, (b, _) in enumerate(kinds)])
+            for i, t in enumerate(kinds)])
+        self.bound = [dev.create_bind_group(layout=layout, entries=[
+            {"binding": i, "resource": {"buffer": b, "offset": 0, "size": b.size}}
+            for i, b in enumerate([*self.buffers, *slot])]) for slot in slots]
         self.pipeline = dev.create_compute_pipeline(
             layout=dev.create_pipeline_layout(bind_group_layouts=[layout]),
             compute={"module": dev.create_shader_module(code=emitted.code), "entry_point": emitted.entry})
@@ -70,8 +71,9 @@ class Runner:
         for _ in range(times):
             run = encoder.begin_compute_pass()
             run.set_pipeline(self.pipeline)
-            run.set_bind_group(0, self.group)
-            run.dispatch_workgroups(*self.grid)
+            for group in self.bound:
+                run.set_bind_group(0, group)
+                run.dispatch_workgroups(*self.grid)
             run.end()
         self.device.queue.submit([encoder.finish()])
 

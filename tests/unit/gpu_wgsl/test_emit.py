@@ -140,3 +140,19 @@ def test_short_folds_are_written_out_and_rows_taken_four_at_once():
     code = emit(kernel("sum", [6], "ff", lambda ir, i: [
         (1, i, ir.sum([48], lambda k: ir.load(0, F32, i * 48 + k)))])).code
     assert "b0: array<vec4<f32>>" in code and "< 12i" in code
+
+
+def test_too_much_work_for_one_dispatch_is_launched_in_parts():
+    product = samples.matmul(512, 512, 64)
+    whole, split = emit(product), emit(product, Options(max_flops=2**23))
+    assert (whole.parts, len(whole.launches())) == (1, 1)
+    assert split.parts == 5 and split.launches() == [(0,), (1,), (2,), (3,), (4,)]
+    assert split.flops * 5 >= whole.flops == 512 * 512 * (64 * 2 + 2)
+    assert split.grid[0] * 5 >= whole.grid[0] > split.grid[0] * 4
+
+
+def test_parts_follow_the_sizes_in_the_uniform():
+    split = emit(samples.matmul(BATCH, 320, 4), Options(max_flops=10_000))
+    assert split.parts > 1 and all(launch[: len(split.sizes)] == split.sizes for launch in split.launches())
+    declared = re.search(r"struct Slot \{ (.*) \}", split.code).group(1).split(", ")
+    assert declared[-1] == "part: u32" and len(declared) == len(split.sizes) + 1
