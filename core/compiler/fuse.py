@@ -26,6 +26,8 @@ DEAR = frozenset(CALLS) | {"rsqrt", "softplus", "sqrt"}
 DEAR_COST, RANDOM_COST = 8, 30
 LIGHT = 4  # operations that are recomputed rather than stored and loaded
 MAX_WALKS = 3
+MAX_DEPTH = 64  # ops on a path inside one kernel, DEEP ones counted so often
+DEEP, DEEP_COST = frozenset({"floormod", "floordiv"}), 6
 MAX_LOADS = 6  # with the result and the workspace of a WASM contraction: 8 bindings, what devices allow
 
 
@@ -71,6 +73,7 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
         if again.placed.keys() == fusion.placed.keys():
             break
         fusion = again
+    _limit_depth(graph, fusion)
     _limit_loads(graph, fusion)
     fusion.placed = dict.fromkeys(v for n in graph.nodes for v in n.outputs if v in fusion.placed)
     return fusion
@@ -132,6 +135,18 @@ def _in_memory(v: Value, consumer: Node) -> bool:
 
 def _behind_movement(consumer: Node, behind: dict[Value, list[Node]]) -> list[Node]:
     return [h for w in consumer.outputs for h in behind.get(w, ())] if is_movement(consumer) else []
+
+
+def _limit_depth(graph: Graph, fusion: Fusion) -> None:
+    """Places a value now and then in a long chain: what lowers and emits expressions goes down by recursion."""
+    depth: dict[Value, int] = {}
+    for node in graph.nodes:
+        inside = [depth.get(v, 0) for v in node.inputs if v is not None and v not in fusion.placed]
+        total = max(inside, default=0) + (DEEP_COST if node.op.name in DEEP else 1)
+        if total > MAX_DEPTH:
+            for v in node.outputs:
+                fusion.placed[v] = None
+        depth.update((v, total) for v in node.outputs)
 
 
 def _limit_loads(graph: Graph, fusion: Fusion) -> None:

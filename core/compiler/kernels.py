@@ -19,6 +19,7 @@ from .fuse import CONTRACTIONS
 from .lower import Lowering, kernel_dtype
 
 MAX_BUFFERS = 8
+MAX_EXPR_DEPTH = 160  # of what merging makes: emitters go down by recursion
 SHORT_ROW, LONG_ROW = 64, 4096  # elements that one invocation walks: always, and where a sum walks as many
 
 
@@ -193,7 +194,19 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
         contraction = contraction or source.contraction
     if not swap:
         return root
-    return replace(root, expr=relevel(root.expr.ir, rewrite([root.expr], swap)[0]), contraction=contraction)
+    expr = relevel(root.expr.ir, rewrite([root.expr], swap)[0])
+    return None if _depth(expr) > MAX_EXPR_DEPTH else replace(root, expr=expr, contraction=contraction)
+
+
+def _depth(expr: Expr) -> int:
+    """How many nodes are on the longest path of an expression; 0 if it is small."""
+    nodes = walk([expr])
+    if len(nodes) <= MAX_EXPR_DEPTH:
+        return 0
+    depth: dict[Expr, int] = {}
+    for x in nodes:
+        depth[x] = 1 + max([depth[a] for a in x.args], default=0)
+    return depth[expr]
 
 
 def _depends(groups: list[Group], group: Group, root: Root) -> bool:

@@ -7,7 +7,7 @@ itself must read only the element it stores. Otherwise the new value goes to scr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -263,19 +263,24 @@ class _Scheduler:
         """Makers before readers, readers of an old state before what overwrites it; else as the graph has it."""
         order: list[Group] = []
         done: set[int] = set()
-
-        def visit(g: Group, path: frozenset[int]) -> None:
-            if id(g) in done:
-                return
-            if id(g) in path:
-                raise AssertionError(f"schedule: kernels {name_of(g.values)} wait for each other")
-            for h in self._before(g):
-                visit(h, path | {id(g)})
-            done.add(id(g))
-            order.append(g)
-
-        for g in self.groups:
-            visit(g, frozenset())
+        path: dict[int, Iterator[Group]] = {}           # kernels that wait, and what each has still to wait for
+        stack: list[Group] = []
+        for first in self.groups:
+            stack.append(first)
+            while stack:
+                g = stack[-1]
+                if id(g) not in path and id(g) not in done:
+                    path[id(g)] = iter(self._before(g))
+                waits = next(path[id(g)], None) if id(g) in path else None
+                if waits is None:
+                    stack.pop()
+                    if path.pop(id(g), None) is not None:
+                        done.add(id(g))
+                        order.append(g)
+                elif id(waits) in path:
+                    raise AssertionError(f"schedule: kernels {name_of(waits.values)} wait for each other")
+                elif id(waits) not in done:
+                    stack.append(waits)
         return order
 
     # -- kernels -------------------------------------------------------------------------------------------------------

@@ -567,18 +567,22 @@ def rewrite(exprs: Sequence[Expr], swap: dict[Expr, Expr]) -> list[Expr]:
     plain = all(x.op == "axis" or x.op == "acc" for x in swap)
     axes = frozenset().union(*(x.axes for x in swap)) if plain else _NO_AXES
 
-    def visit(x: Expr) -> Expr:
-        found = done.get(x)
-        if found is None:
+    stack = list(reversed(exprs))
+    while stack:                                # without recursion: an expression may be hundreds of nodes deep
+        x = stack[-1]
+        if x not in done:
             if not x.args or (plain and axes.isdisjoint(x.axes)):
-                found = x
+                done[x] = x
             else:
-                args = tuple([visit(a) for a in x.args])
-                found = x if args == x.args else rebuild(x, args)
-            done[x] = found
-        return found
-
-    return [visit(x) for x in exprs]
+                missing = [a for a in x.args if a not in done]
+                if missing:
+                    missing.reverse()
+                    stack += missing
+                    continue
+                args = tuple([done[a] for a in x.args])
+                done[x] = x if args == x.args else rebuild(x, args)
+        stack.pop()
+    return [done[x] for x in exprs]
 
 
 def rebuild(x: Expr, args: tuple[Expr, ...]) -> Expr:
