@@ -28,6 +28,7 @@ LIGHT = 4  # operations that are recomputed rather than stored and loaded
 MAX_WALKS = 3
 MAX_DEPTH = 64  # ops on a path inside one kernel, DEEP ones counted so often
 DEEP, DEEP_COST = frozenset({"floormod", "floordiv"}), 6
+MAX_PARTS = 6  # of a concatenation that one kernel stores
 MAX_LOADS = 6  # with the result and the workspace of a WASM contraction: 8 bindings, what devices allow
 
 
@@ -41,6 +42,15 @@ def is_step(node: Node) -> bool:
 def is_control(node: Node) -> bool:
     """Whether this is a loop: its inputs and outputs are in memory, except what its carried values start from."""
     return node.op.kind == "control"
+
+
+def splits(node: Node | None) -> bool:
+    """Whether this joins equal parts that are computed: a point can store an element of each (a cell's four gates)."""
+    if node is None or node.op.name != "concat" or len(node.inputs) > MAX_PARTS:
+        return False
+    parts = node.inputs
+    same = all(v is not None and v.sizes == parts[0].sizes for v in parts)  # type: ignore[union-attr]
+    return same and any(v.node is not None and not is_movement(v.node) for v in parts)  # type: ignore[union-attr]
 
 
 def is_heavy(node: Node) -> bool:
@@ -61,15 +71,15 @@ class Fusion:
     roots: dict[Value, frozenset[Value]] = field(default_factory=dict)
 
 
-def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
+def choose_placed(graph: Graph, fuse: bool = True, inside: bool = False) -> Fusion:
     """See the module. With `fuse` false every value that a node makes is placed, except movement (for tests of
     neutrality).
 
     What a value costs depends on which of its operands are placed, so the walk is repeated with what it found.
     """
-    fusion = _walk(graph, fuse, _Costs(graph, {}))
+    fusion = _walk(graph, fuse, _Costs(graph, {}), inside)
     for _ in range(MAX_WALKS if fuse else 0):
-        again = _walk(graph, fuse, _Costs(graph, fusion.placed))
+        again = _walk(graph, fuse, _Costs(graph, fusion.placed), inside)
         if again.placed.keys() == fusion.placed.keys():
             break
         fusion = again
@@ -79,7 +89,7 @@ def choose_placed(graph: Graph, fuse: bool = True) -> Fusion:
     return fusion
 
 
-def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
+def _walk(graph: Graph, fuse: bool, costs: _Costs, inside: bool = False) -> Fusion:
     """One walk from the results to the inputs."""
     readers = uses(graph)
     results = set(graph.results)
@@ -92,7 +102,7 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
             consumers = readers.get(v, [])
             if v not in results and not consumers:
                 continue
-            behind[v] = [h for c in consumers for h in ([c] if is_heavy(c) else _behind_movement(c, behind))]
+            behind[v] = [h for c in consumers for h in _loops_behind(c, behind, fusion)]
             roots: set[Value] = set()
             same_index = True
             place = v in results or is_step(node) or is_control(node)
@@ -103,13 +113,14 @@ def _walk(graph: Graph, fuse: bool, costs: _Costs) -> Fusion:
                     elif w in fusion.roots:
                         roots |= fusion.roots[w]
                 place = place or (is_step(c) and c.inputs[len(c.outputs)] is v) or _in_memory(v, c)
-                same_index = (
-                    same_index and _pointwise(v, c) and all(aligned.get(w, False) for w in c.outputs if w in aligned)
-                )
+                same_index = same_index and _pointwise(v, c, fusion)
+                same_index = same_index and all(aligned.get(w, False) for w in c.outputs if w in aligned)
             movement = is_movement(node)
             if not place and not movement:
                 place = not fuse or any(_must_place(v, h, costs) for h in behind[v])
-                place = place or _dearer_inline(v, node, roots, same_index, costs, content)
+                # the roots of a loop's body are few and mostly end in one kernel, which computes v once
+                together = inside and same_index and not costs.folds[v]
+                place = place or (not together and _dearer_inline(v, node, roots, same_index, costs, content))
             if place:
                 fusion.placed[v] = None
                 aligned[v] = True
@@ -133,7 +144,11 @@ def _in_memory(v: Value, consumer: Node) -> bool:
     return reads or not is_movement(v.node)  # type: ignore[arg-type]
 
 
-def _behind_movement(consumer: Node, behind: dict[Value, list[Node]]) -> list[Node]:
+def _loops_behind(consumer: Node, behind: dict[Value, list[Node]], fusion: Fusion) -> list[Node]:
+    if is_heavy(consumer):
+        return [consumer]
+    if splits(consumer) and consumer.outputs[0] in fusion.placed:
+        return []
     return [h for w in consumer.outputs for h in behind.get(w, ())] if is_movement(consumer) else []
 
 
@@ -179,8 +194,10 @@ def _reads(values: Sequence[Value], loads: dict[Value, frozenset[Value]], fusion
     return frozenset(found)
 
 
-def _pointwise(v: Value, consumer: Node) -> bool:
+def _pointwise(v: Value, consumer: Node, fusion: Fusion) -> bool:
     """Whether the consumer reads v at its own index."""
+    if splits(consumer) and consumer.outputs[0] in fusion.placed:
+        return True
     if consumer.op.kind == "elementwise" or consumer.op.name == "reshape":
         return num_elements(v.sizes) == num_elements(consumer.outputs[0].sizes)
     return False

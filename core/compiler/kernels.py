@@ -15,7 +15,7 @@ from ..graph.ir import State, Value
 from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 from ..kernel.levels import relevel
 from ..shapes import Dim, num_elements
-from .fuse import CONTRACTIONS
+from .fuse import CONTRACTIONS, splits
 from .lower import Lowering, kernel_dtype
 
 MAX_BUFFERS = 8
@@ -34,21 +34,28 @@ class Root:
     expr: Expr
     contraction: bool
     valid: Expr | None = None
+    more: tuple[tuple[Expr, Expr], ...] = ()  # (index, expr) of further elements that the same point stores
 
     def loads(self) -> set[Value]:
         """The values it reads from memory."""
-        return {x.attr for x in walk([self.expr]) if x.op == "load"}
+        return {x.attr for x in walk(self.exprs) if x.op == "load"}
+
+    @property
+    def exprs(self) -> list[Expr]:
+        """What it stores."""
+        return [self.expr, *(expr for _, expr in self.more)]
 
     def moved(self, swap: dict[Axis, Axis], ir: Builder) -> Root:
         """The same over other axes."""
         exprs = {ir.axis(a): ir.axis(b) for a, b in swap.items() if a.extent != 1}
-        index, expr = rewrite([self.index, self.expr], exprs)
+        index, expr, *more = rewrite([self.index, self.expr, *(x for pair in self.more for x in pair)], exprs)
         return replace(
             self,
             axes=tuple(swap.get(a, a) for a in self.axes),
             loops=tuple(swap.get(a, a) for a in self.loops),
             index=index,
             expr=expr,
+            more=tuple(zip(more[::2], more[1::2], strict=True)),
         )
 
 
@@ -81,6 +88,8 @@ class Group:
 def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) -> Root:
     """Lowers a value over fresh axes, one per axis of its shape. `expr_of`: another value of that shape to copy."""
     ir = lowering.ir
+    if expr_of is None and splits(value.node) and (parts := _root_of_parts(lowering, value)) is not None:
+        return parts
     axes = tuple(ir.new_axis(d) for d in value.sizes)
     at = tuple(ir.axis(a) for a in axes)
     expr = lowering._computed(value, at) if expr_of is None else lowering.element(expr_of, at)
@@ -94,6 +103,23 @@ def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) ->
         if not parallel and loops and not used:  # folds over nothing parallel: stay parallel, the fold is shared work
             parallel, loops = loops, []
     return Root(value, tuple(parallel), tuple(loops), lowering.flat(value.sizes, at), expr, contraction)
+
+
+def _root_of_parts(lowering: Lowering, value: Value) -> Root | None:
+    """A concatenation of equal parts over the points of one part: each stores an element of every part."""
+    assert value.node is not None
+    ir, axis, parts = lowering.ir, value.node.attrs["axis"], value.node.inputs
+    sizes = parts[0].sizes  # type: ignore[union-attr]
+    axes = tuple(ir.new_axis(d) for d in sizes)
+    at = tuple(ir.axis(a) for a in axes)
+    pairs = []
+    for i, part in enumerate(parts):
+        moved = tuple(x + ir.size(sizes[axis]) * i if k == axis else x for k, x in enumerate(at))
+        pairs.append((lowering.flat(value.sizes, moved), lowering.element(part, at)))  # type: ignore[arg-type]
+    if any(x.op == "fold" for x in walk([e for _, e in pairs])):
+        return None
+    parallel = tuple(a for a in axes if a.extent != 1)
+    return Root(value, parallel, (), *pairs[0], False, None, tuple(pairs[1:]))
 
 
 def _has_contraction(value: Value, lowering: Lowering) -> bool:
@@ -179,10 +205,13 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
     made = {r.value: r for r in others}
     swap: dict[Expr, Expr] = {}
     contraction = root.contraction
-    for x in walk([root.expr]):
+    for x in walk(root.exprs):
         if x.op != "load" or x.attr not in made:
             continue
         source = made[x.attr]
+        if source.more and (found := _part_stored(source, x, root)) is not None:
+            swap[x] = found
+            continue
         if (
             x.args != (source.index,)
             or source.valid is not None
@@ -194,8 +223,12 @@ def _forward(root: Root, others: Sequence[Root]) -> Root | None:
         contraction = contraction or source.contraction
     if not swap:
         return root
-    expr = relevel(root.expr.ir, rewrite([root.expr], swap)[0])
-    return None if _depth(expr) > MAX_EXPR_DEPTH else replace(root, expr=expr, contraction=contraction)
+    ir = root.expr.ir
+    expr, *more = (relevel(ir, x) for x in rewrite(root.exprs, swap))
+    pairs = tuple(zip((i for i, _ in root.more), more, strict=True))
+    if max(_depth(x) for x in (expr, *more)) > MAX_EXPR_DEPTH:
+        return None
+    return replace(root, expr=expr, more=pairs, contraction=contraction)
 
 
 def _depth(expr: Expr) -> int:
@@ -207,6 +240,14 @@ def _depth(expr: Expr) -> int:
     for x in nodes:
         depth[x] = 1 + max([depth[a] for a in x.args], default=0)
     return depth[expr]
+
+
+def _part_stored(source: Root, load: Expr, root: Root) -> Expr | None:
+    """What a root of several elements stores where this load reads."""
+    if source.valid is not None or source.loops != root.loops:
+        return None
+    stored = [(source.index, source.expr), *source.more]
+    return next((x for i, x in stored if load.args == (i,) and x.dtype == load.dtype), None)
 
 
 def _depends(groups: list[Group], group: Group, root: Root) -> bool:
@@ -277,7 +318,7 @@ def _epilogue(group: Group, root: Root, ir: Builder) -> Root | None:
 
 
 def _has_fold(root: Root) -> bool:
-    return any(x.op == "fold" for x in walk([root.expr]))
+    return any(x.op == "fold" for x in walk(root.exprs))
 
 
 def _fold_length(roots: Sequence[Root]) -> int:

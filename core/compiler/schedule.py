@@ -200,8 +200,10 @@ class _Scheduler:
     def _in_place(self, writer: Group, value: Value, state: State) -> bool:
         """Whether the writer may store over the old value, given the kernels that read it."""
         root = next(r for r in writer.roots if r.value is value)
+        if root.more:
+            return False
         for r in writer.roots:
-            loads = [x for x in walk([r.expr]) if x.op == "load" and getattr(x.attr, "state", None) is state]
+            loads = [x for x in walk(r.exprs) if x.op == "load" and getattr(x.attr, "state", None) is state]
             if any(x.args != (root.index,) for x in loads):
                 return False
             # other points read what one of them stores; a later loop reads what this one has stored
@@ -307,7 +309,8 @@ class _Scheduler:
             name, axes = name_of(group.values), group.axes
             for r in group.roots:
                 for place in (self.homes[r.value], *self.more.get(r.value, ())):
-                    stores.append((place, Store(0, r.index, r.expr, r.valid, r.loops)))
+                    for index, expr in ((r.index, r.expr), *r.more):
+                        stores.append((place, Store(0, index, expr, r.valid, r.loops)))
         # what a kernel overwrites in place is stored last: everything that reads the old element has read it by then
         stores.sort(key=lambda item: item[0].kind in ("state", "chunk"))
         return [self._resolve(name, axes, stores)]
@@ -369,7 +372,8 @@ class _Scheduler:
         for v in loop.buffers:
             self.homes.setdefault(v, Place("scratch", v))
         starts = [(self._start_of(v), self._place_of(b)) for v, b in zip(node.inputs, loop.buffers, strict=False)]
-        inner = _Scheduler(loop.graph, choose_placed(loop.graph, self.fuse), (), self.fuse, self.ir, self.depth + 1)
+        fusion = choose_placed(loop.graph, self.fuse, inside=True)
+        inner = _Scheduler(loop.graph, fusion, (), self.fuse, self.ir, self.depth + 1)
         parts = parts_of(loop, self.depth, self._place_of)
         translated = {Place(kind, what): part for (kind, what), part in parts.items()}
         body = [tied(k, translated) for k in inner.run().kernels]

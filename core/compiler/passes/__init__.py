@@ -11,6 +11,7 @@ from .dce import drop_unused
 from .expand import expand_composites
 from .flatten import flatten_sums
 from .fold import fold_constants
+from .join import join_pads
 from .loops import lower_bodies
 from .simplify import simplify
 
@@ -20,6 +21,7 @@ PASSES: dict[str, Pass] = {
     "fold": fold_constants,
     "flatten": flatten_sums,
     "simplify": simplify,
+    "join": join_pads,
     "cse": merge_equal,
     "dce": drop_unused,
 }
