@@ -12,6 +12,7 @@ from ..errors import InvalidArgumentError
 from ..shapes import broadcast_shapes
 from .common import Binary, Compare, Unary, check_dtypes, integer_pairs, pairs, quiet
 from .dispatch import apply
+from .masks import blend
 from .op import Case, Elementwise, Spec, case, no_gradient
 
 __all__ = ["logical_and", "logical_not", "logical_or", "select"]
@@ -277,7 +278,7 @@ class Select(Elementwise):
         return Spec(broadcast_shapes(condition.shape, x.shape, y.shape, op="select"), x.dtype)
 
     def numpy(self, condition: Any, x: Any, y: Any) -> Any:
-        return np.where(condition, x, y)
+        return blend(np.asarray(condition), np.asarray(x), np.asarray(y))
 
     def grad(self, dy: Any, condition: Any, x: Any, y: Any, *, out: Any) -> Any:
         return None, select(condition, dy, 0), select(condition, 0, dy)

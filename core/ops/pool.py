@@ -9,6 +9,7 @@ the input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
 from .conv import each_tap, per_axis, reads
 from .dispatch import apply
+from .masks import words
 from .op import Case, Pattern, Spec, case, find_op
 from .windows import Window, both, normal_padding, windows
 
 __all__ = ["avg_pool", "max_pool"]
 
 Array = Any
+
+PART = 1 << 15  # elements of the output that the host's gradient of max_pool treats at a time: they stay in the cache
 
 
 def max_pool(x: Any, ksize: Any, strides: Any = None, padding: Any = "VALID") -> Any:
@@ -116,9 +120,21 @@ class MaxPoolGrad(_Pool):
         return x
 
     def numpy(self, x: Array, y: Array, dy: Array, **attrs: Any) -> Array:
+        geometry, dy = self.geometry(x.shape, **attrs), np.ascontiguousarray(dy)
         dx = np.zeros_like(x)
-        for o, i, hit in _first_hits(x, y, self.geometry(x.shape, **attrs)):
-            dx[i] += np.where(hit, dy[o], 0)
+        alone = all(g.overlap == 1 for g in geometry)  # no position is read by two windows
+        step = max(1, PART // max(1, prod(y.shape[1:])))
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            target, incoming = dx[part], words(dy[part])
+            for o, i, hit in _first_hits(x[part], y[part], geometry):
+                mask = hit.view(np.int8).astype(incoming.dtype)
+                np.negative(mask, out=mask)
+                if alone:
+                    np.bitwise_and(mask, incoming[o], out=words(target)[i])
+                else:
+                    mask &= incoming[o]
+                    target[i] += mask.view(dy.dtype)
         return dx
 
     def grad(self, ddx: Any, x: Any, y: Any, dy: Any, *, out: Any, **attrs: Any) -> Any:
@@ -263,11 +279,13 @@ def _lowest(dtype: Any) -> Any:
 
 def _first_hits(x: Array, y: Array, geometry: Sequence[Window]) -> Iterator[tuple[Any, Any, Array]]:
     """Per tap: windows, positions, where the tap is the first to reach the maximum. "Not below" also finds a NaN."""
-    free = np.ones(y.shape, bool)
+    found = np.zeros(y.shape, bool)
     for _, o, i in each_tap(geometry):
         with np.errstate(invalid="ignore"):
-            hit = ~(x[i] < y[o]) & free[o]
-        free[o] &= ~hit
+            hit = np.less(x[i], y[o])
+        np.logical_or(hit, found[o], out=hit)
+        np.logical_not(hit, out=hit)
+        found[o] |= hit
         yield o, i, hit
 
 
