@@ -102,30 +102,51 @@ def test_a_step_is_one_encoder_one_submit_and_creates_nothing(page):
                      "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1}
 
 
+def transformer(layers, x):
+    """One block of attention and dense layers, each beside a residual and normalised after."""
+    x = layers.LayerNormalization()(layers.Add()([x, layers.MultiHeadAttention(4, 32)(x, x)]))
+    hidden = layers.Dense(128)(layers.Dense(256, activation="gelu")(x))
+    return layers.GlobalAveragePooling1D()(layers.LayerNormalization()(layers.Add()([x, hidden])))
+
+
 def keras_model(kind):
-    """The two models whose dispatches are promised, saved after one step on the host."""
+    """The models whose dispatches are promised, saved after one step on the host; the shape of a sample."""
     import numpy as np
     import tideflow as tf
     layers = tf.keras.layers
-    image = (784,) if kind == "mlp" else (8, 8, 1)
-    body = ([layers.Dense(256, activation="relu"), layers.Dense(128, activation="relu")] if kind == "mlp" else
-            [layers.Conv2D(32, 3, padding="same", activation="relu"), layers.MaxPooling2D(),
-             layers.Conv2D(64, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
-             layers.Dense(64, activation="relu")])
-    model = tf.keras.Sequential([tf.keras.Input(image), *body, layers.Dense(10, activation="softmax")])
+    shape = {"mlp": (784,), "cnn": (8, 8, 1), "transformer": (64, 128)}[kind]
+    body = {"mlp": [layers.Dense(256, activation="relu"), layers.Dense(128, activation="relu")],
+            "cnn": [layers.Conv2D(32, 3, padding="same", activation="relu"), layers.MaxPooling2D(),
+                    layers.Conv2D(64, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
+                    layers.Dense(64, activation="relu")],
+            "transformer": [lambda x: transformer(layers, x)]}[kind]
+    inputs = x = tf.keras.Input(shape)
+    for part in [*body, layers.Dense(10, activation="softmax")]:
+        x = part(x)
+    model = tf.keras.Model(inputs, x)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(np.zeros((2, *image), np.float32), np.array([0, 1], np.int32), batch_size=2, verbose=0)
-    return model, image
+    model.fit(np.zeros((2, *shape), np.float32), np.array([0, 1], np.int32), batch_size=2, verbose=0)
+    return model, shape
 
 
-@pytest.mark.parametrize(("kind", "most"), [("mlp", 14), ("cnn", 26)])
+def mean_loss(model, rows, shape):
+    """What the page reads after its two steps: the mean over them and over the step before, on two samples of 0."""
+    import numpy as np
+    x = ((np.arange(rows * int(np.prod(shape))) % 17) / 16).astype(np.float32).reshape(rows, *shape)
+    y = np.arange(rows, dtype=np.int32) % 10
+    before = 2 * model.history.history["loss"][0]
+    losses = [float(model.train_on_batch(x, y, return_dict=True)["loss"]) for _ in range(2)]
+    return (before + rows * sum(losses)) / (2 + 2 * rows)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("mlp", 14), ("cnn", 26), ("transformer", 60)])
 def test_a_whole_training_step_takes_few_dispatches(page, kind, most, tmp_path, capsys):
     """Loss, metrics, gradients, optimizer: counted at WebGPU's own methods, on the file that Keras saved."""
-    model, image = keras_model(kind)
+    model, shape = keras_model(kind)
     model.save(tmp_path / "model.tide")
     page.route("**/promised.tide", lambda route: route.fulfill(body=(tmp_path / "model.tide").read_bytes()))
     answer = page.evaluate("""async ([rows, sizes]) =>
-        (await import("/tests/e2e/pages/dispatches.js")).wholeStep("/promised.tide", rows, sizes)""", [32, image])
+        (await import("/tests/e2e/pages/dispatches.js")).wholeStep("/promised.tide", rows, sizes)""", [32, shape])
     calls = answer["calls"]
     with capsys.disabled():
         print(f"\n{kind}: {calls['dispatchWorkgroups']} dispatches, {calls['createCommandEncoder']} encoder, "
@@ -134,7 +155,7 @@ def test_a_whole_training_step_takes_few_dispatches(page, kind, most, tmp_path, 
     assert calls["createCommandEncoder"] == calls["submit"] == 1
     made = {name: calls[name] for name in calls if name.startswith("create") and name != "createCommandEncoder"}
     assert not any(made.values()), made
-    assert 0 < answer["loss"] < 10
+    assert answer["loss"] == pytest.approx(mean_loss(model, 32, shape), rel=1e-4)
 
 
 def test_a_lost_device_is_replaced_and_training_goes_on_from_the_snapshot(page):
