@@ -15,6 +15,9 @@ import { DimOp } from "./tables.js";
  */
 /** @typedef {{symbols: number[], sizes: number[], data: (Flat | null)[]}} BoundInputs  data null: the port's default */
 
+/** @type {WeakMap<Signature, {shapes: string, symbols: number[], sizes: number[]}>} what the last inputs were bound to */
+const lastBound = new WeakMap();
+
 /**
  * Flattens one value: a number, nested arrays, a typed array, or {data, shape}.
  * @param {any} value
@@ -97,6 +100,17 @@ export function bindInputs(model, signature, values) {
     if (port.optional) return null;
     throw new InvalidArgumentError(`"${signature.name}" needs the input "${port.name}".`);
   });
+  const shapes = data.map((value) => (value ? (value.shape ?? `${value.data.length} elements`) : "")).join(";");
+  const last = lastBound.get(signature);
+  if (last?.shapes === shapes) return { symbols: last.symbols, sizes: last.sizes, data };
+  const bound = bindShapes(model, signature, data);
+  lastBound.set(signature, { shapes, ...bound });
+  return { ...bound, data };
+}
+
+/** @param {Model} model @param {Signature} signature @param {(Flat | null)[]} data  null: the port's default */
+function bindShapes(model, signature, data) {
+  const { inputs } = signature;
   /** @type {number[]} */
   const symbols = new Array(model.symbols.length).fill(NaN);
   inputs.forEach((port, i) => {
@@ -117,7 +131,7 @@ export function bindInputs(model, signature, values) {
       );
     }
   });
-  return { symbols, sizes, data };
+  return { symbols, sizes };
 }
 
 /** @param {Model} model @param {Port} port @param {Flat} value @param {number[]} symbols  filled in */

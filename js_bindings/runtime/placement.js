@@ -28,6 +28,7 @@ import { convertBytes } from "./values.js";
  * @property {number[]} sizes  the value of every dim
  * @property {Set<number>} defaulted  input regions that hold their port's default
  * @property {number} serial  counts the runs
+ * @property {Map<Signature, import("./session.js").Outputs>} outputs  where they lie, by who asks for them
  */
 /**
  * @typedef {object} Prepared  a compiled program
@@ -36,6 +37,7 @@ import { convertBytes } from "./values.js";
  * @property {HostSlots} host
  * @property {number} hostWords
  * @property {Map<string, Binding>} bindings  the least recently used first
+ * @property {Map<number, number>} inputs  by tensor: the region that it is uploaded to
  */
 
 const BINDINGS_KEPT = 4; // sizes per program
@@ -109,7 +111,8 @@ export class Placement {
       host.set(tensor, { start, length });
       start += length;
     }
-    return { loaded, constants: new Map(), host, hostWords: start, bindings: new Map() };
+    const inputs = new Map(program.regions.map(({ tensor, place }, i) => [place === Place.INPUT ? tensor : -1, i]));
+    return { loaded, constants: new Map(), host, hostWords: start, bindings: new Map(), inputs };
   }
 
   /** @param {number} index @param {number[]} sizes */
@@ -247,6 +250,7 @@ export class Placement {
       sizes,
       defaulted: new Set(),
       serial: 0,
+      outputs: new Map(),
     };
   }
 

@@ -22,11 +22,13 @@ import { bytesOf, convertBytes, DTYPE_BYTES, DTYPE_NAMES, fromDevice, toDevice }
 /** @typedef {import("./placement.js").Prepared} Prepared */
 /** @typedef {{data: import("./values.js").TypedArray, shape: number[], dtype: string}} Value */
 /** @typedef {{type: string, [key: string]: any}} Event */
+/** @typedef {{tensor: number, span: Span | null, storage: number}} Located  span null: host-owned */
+/** @typedef {{located: Located[], spans: Span[], bytes: number}} Outputs */
 /**
- * Words: of a host-owned output
+ * What a run's results are made of; words: of host-owned outputs
  * @typedef {{
- *   tensor: number, span: Span | null, storage: number, words: Uint32Array | null
- * }} Located
+ *   signature: Signature, binding: Binding, located: Located[], words: (Uint32Array | null)[]
+ * }} Outcome
  */
 /**
  * @typedef {object} SessionOptions
@@ -178,7 +180,7 @@ export class Session {
     if (this.restoring) await this.restoring;
     this.#checkOpen();
     const { program, binding, prepared } = this.placement.prepare(signature, bound.symbols, bound.sizes);
-    const feeds = this.#feeds(signature, program, binding, bound.data);
+    const feeds = this.#feeds(signature, program, prepared, binding, bound.data);
     const { generation } = this;
     onAccept(this.steps + Number(changesState(signature)));
     const step = this.#start(signature, program, prepared, binding, feeds, read);
@@ -224,8 +226,9 @@ export class Session {
     const feeds = [];
     signature.inputs.forEach((port, i) => {
       const data = inputs[i];
-      if (data) this.#feed(port, program, binding, data, feeds);
-      else feeds.push(...this.#default(port, program, binding));
+      const region = prepared.inputs.get(port.tensor) ?? -1;
+      if (data) this.#feed(port, region, binding, data, feeds);
+      else this.#default(port, region, program, binding, feeds);
     });
     return this.#start(signature, program, prepared, binding, feeds);
   }
@@ -238,35 +241,36 @@ export class Session {
   /**
    * @param {Signature} signature
    * @param {Program} program
+   * @param {Prepared} prepared
    * @param {Binding} binding
    * @param {(Flat | null)[]} data
    * @returns {Feed[]}
    */
-  #feeds(signature, program, binding, data) {
+  #feeds(signature, program, prepared, binding, data) {
     /** @type {Feed[]} */
     const feeds = [];
     signature.inputs.forEach((port, i) => {
       const value = data[i];
+      const region = prepared.inputs.get(port.tensor) ?? -1;
       if (!value) {
-        feeds.push(...this.#default(port, program, binding));
+        this.#default(port, region, program, binding, feeds);
         return;
       }
       const { dtype } = this.model.tensors[port.tensor];
-      const region = program.regions.find(({ tensor, place }) => tensor === port.tensor && place === Place.INPUT);
-      this.#feed(port, program, binding, toDevice(value.data, port, dtype, region ? region.storage : dtype), feeds);
+      const storage = region < 0 ? dtype : program.regions[region].storage;
+      this.#feed(port, region, binding, toDevice(value.data, port, dtype, storage), feeds);
     });
     return feeds;
   }
 
   /**
    * @param {Port} port
-   * @param {Program} program
+   * @param {number} region  -1: the program has it only as a scalar
    * @param {Binding} binding
    * @param {Uint8Array} data
    * @param {Feed[]} feeds
    */
-  #feed(port, program, binding, data, feeds) {
-    const region = program.regions.findIndex(({ tensor, place }) => tensor === port.tensor && place === Place.INPUT);
+  #feed(port, region, binding, data, feeds) {
     const host = this.host.get(port.tensor);
     if (host) host.set(new Uint32Array(data.slice().buffer).subarray(0, host.length));
     if (region < 0) return;
@@ -280,20 +284,20 @@ export class Session {
   /**
    * An absent optional input: its fill value, uploaded once per binding.
    * @param {Port} port
+   * @param {number} region  -1: the program has it only as a scalar
    * @param {Program} program
    * @param {Binding} binding
-   * @returns {Feed[]}
+   * @param {Feed[]} feeds
    */
-  #default(port, program, binding) {
+  #default(port, region, program, binding, feeds) {
     if (!port.optional) throw new InvalidArgumentError(`the input "${port.name}" is missing.`);
     const { dtype } = this.model.tensors[port.tensor];
-    const region = program.regions.findIndex(({ tensor, place }) => tensor === port.tensor && place === Place.INPUT);
     const host = this.host.get(port.tensor);
     if (host) host.set(new Uint32Array(toDevice([port.fill], port, dtype, dtype).slice().buffer));
-    if (region < 0 || binding.defaulted.has(region)) return [];
+    if (region < 0 || binding.defaulted.has(region)) return;
     binding.defaulted.add(region);
     const values = new Array(binding.spans[region].size / 4).fill(port.fill);
-    return [{ region, data: toDevice(values, port, dtype, program.regions[region].storage) }];
+    feeds.push({ region, data: toDevice(values, port, dtype, program.regions[region].storage) });
   }
 
   /**
@@ -308,9 +312,10 @@ export class Session {
   #start(signature, program, prepared, binding, feeds, read = false) {
     for (const [tensor, { start }] of prepared.host)
       binding.hostWords.set(/** @type {Uint32Array} */ (this.host.get(tensor)), start);
-    const outputs = signature.outputs.map((port) => this.#locate(port, program, binding));
-    const spans = /** @type {Span[]} */ (outputs.map(({ span }) => span).filter((span) => span));
-    const small = read || spans.reduce((bytes, { size }) => bytes + size, 0) <= READ_ALWAYS;
+    const { located, spans, bytes } = this.#outputs(signature, program, binding);
+    /** @type {Outcome} */
+    const outcome = { signature, binding, located, words: located.map((output) => this.#hostWords(output)) };
+    const small = read || bytes <= READ_ALWAYS;
     const snapshot = signature.writes.length ? this.snapshots?.next() : null;
     const after = snapshot ? snapshot.copies : [];
     const { done } = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
@@ -329,22 +334,21 @@ export class Session {
       },
     );
     binding.serial++;
-    if (!small) return this.#readLater(number, signature, binding, outputs, spans);
+    if (!small) return this.#readLater(number, outcome, spans);
     return new Step(
       number,
-      done.then((results) => this.#values(signature, binding, outputs, results)),
+      done.then((results) => this.#values(outcome, results)),
     );
   }
 
   /**
    * A step whose outputs stay on the device until they are asked for, or overwritten.
    * @param {number} number
-   * @param {Signature} signature
-   * @param {Binding} binding
-   * @param {Located[]} outputs
+   * @param {Outcome} outcome
    * @param {Span[]} spans
    */
-  #readLater(number, signature, binding, outputs, spans) {
+  #readLater(number, outcome, spans) {
+    const { signature, binding } = outcome;
     const { serial } = binding;
     /** @type {(start: any) => void} */
     let begin = () => {};
@@ -358,9 +362,32 @@ export class Session {
         );
       }
       const parts = spans.map(({ buffer, offset, size }) => this.device.download(buffer, offset, size));
-      return this.#values(signature, binding, outputs, await Promise.all(parts));
+      return this.#values(outcome, await Promise.all(parts));
     });
     return new Step(number, values, () => begin(undefined));
+  }
+
+  /**
+   * Where the outputs lie: found once per binding.
+   * @param {Signature} signature
+   * @param {Program} program
+   * @param {Binding} binding
+   * @returns {Outputs}
+   */
+  #outputs(signature, program, binding) {
+    let found = binding.outputs.get(signature);
+    if (!found) {
+      const located = signature.outputs.map((port) => this.#locate(port, program, binding));
+      const spans = located.flatMap(({ span }) => span ?? []);
+      found = { located, spans, bytes: spans.reduce((sum, { size }) => sum + size, 0) };
+      binding.outputs.set(signature, found);
+    }
+    return found;
+  }
+
+  /** @param {Located} output @returns {Uint32Array | null} as they are before the step moves them on */
+  #hostWords({ tensor, span }) {
+    return span ? null : /** @type {Uint32Array} */ (this.host.get(tensor)).slice();
   }
 
   /** @param {Port} port @param {Program} program @param {Binding} binding @returns {Located} */
@@ -370,20 +397,19 @@ export class Session {
       .filter((i) => program.regions[i].tensor === tensor && binding.spans[i].buffer);
     const region = candidates.find((i) => program.regions[i].place === Place.OUTPUT) ?? candidates[0];
     if (region !== undefined)
-      return { tensor, span: binding.spans[region], storage: program.regions[region].storage, words: null };
-    const host = this.host.get(tensor);
-    if (!host) throw new ModelError("P11-signature", `output "${name}"`, "no region holds its tensor");
-    return { tensor, span: null, storage: this.model.tensors[tensor].dtype, words: host.slice() };
+      return { tensor, span: binding.spans[region], storage: program.regions[region].storage };
+    if (!this.host.has(tensor)) throw new ModelError("P11-signature", `output "${name}"`, "no region holds its tensor");
+    return { tensor, span: null, storage: this.model.tensors[tensor].dtype };
   }
 
-  /** @param {Signature} signature @param {Binding} binding @param {Located[]} outputs @param {Uint8Array[]} results */
-  #values(signature, binding, outputs, results) {
+  /** @param {Outcome} outcome @param {Uint8Array[]} results @returns {Record<string, Value>} */
+  #values({ signature, binding, located, words }, results) {
     /** @type {Record<string, Value>} */
     const values = {};
     let next = 0;
-    outputs.forEach(({ tensor, span, storage, words }, i) => {
+    located.forEach(({ tensor, span, storage }, i) => {
       const { dtype, shape } = this.model.tensors[tensor];
-      const bytes = span ? results[next++] : bytesOf(/** @type {Uint32Array} */ (words));
+      const bytes = span ? results[next++] : bytesOf(/** @type {Uint32Array} */ (words[i]));
       values[signature.outputs[i].name] = {
         data: fromDevice(bytes, storage, dtype),
         shape: Array.from(shape, (dim) => binding.sizes[dim]),

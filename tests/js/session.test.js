@@ -69,6 +69,19 @@ for (const [inputs, message] of REFUSED) {
   });
 }
 
+test("shapes are checked again whenever they differ from the last ones", async () => {
+  const session = await open();
+  const x = Float32Array.of(1, 2, 3);
+  for (let round = 0; round < 2; round++) {
+    assert.equal((await (await session.run("train_step", { x })).read()).y.data.length, 3);
+    await assert.rejects(session.run("train_step", { x: { data: x, shape: [3, 1] } }), /2 axes, expected \[batch\]/);
+    await assert.rejects(session.run("train_step", { x, learning_rate: [1, 2, 3] }), /learning_rate/);
+    const { y } = await (await session.run("train_step", { x: { data: x, shape: [3] } })).read();
+    assert.deepEqual(y.shape, [3]);
+    assert.deepEqual((await (await session.run("train_step", { x: [[5], [6]].flat() })).read()).y.shape, [2]);
+  }
+});
+
 test("an unknown signature lists those there are", async () => {
   await assert.rejects((await open()).run("predict", {}), /no signature "predict"; it has train_step/);
 });
