@@ -9,43 +9,19 @@ into y.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
-from ..kernel.ir import BOOL, F32, I32, U32, Axis, Kernel, Scalar, store_roots, walk
+from ..kernel.ir import Axis, Kernel, store_roots, walk
 from ..kernel.split import guess
-from ..shapes import Dim, Size, ceil_div, smaller
-from . import text
+from ..shapes import Dim, Size, ceil_div
 from .body import Block, Body
 from .cost import flops
-from .lanes import LANES
+from .launch import Emitted, Slots, arguments, bindings, grid_of, group_number
 from .schedule import SIDE, Options, Plan, schedule
 
 __all__ = ["Emitted", "Options", "emit"]
 
-MAX_GROUPS = 65535
 MAX_PARTS = 64
-READ = {F32: "bitcast<f32>(slot.{})", I32: "bitcast<i32>(slot.{})", U32: "slot.{}", BOOL: "(slot.{} != 0u)"}
-
-
-@dataclass(frozen=True)
-class Emitted:
-    """A shader and how to launch it. `grid` counts workgroups; the uniform slot: `sizes`, then words of `scalars`.
-
-    With several `parts` it is launched once for each, their number the last of the sizes.
-    """
-
-    code: str
-    entry: str
-    grid: tuple[Size, ...]
-    sizes: tuple[Dim, ...]
-    scalars: tuple[Scalar, ...]
-    parts: int = 1
-    flops: Size = 0                 # of one launch
-
-    def launches(self) -> list[tuple[Size, ...]]:
-        """The sizes of each launch."""
-        return [(*self.sizes, part) for part in range(self.parts)] if self.parts > 1 else [self.sizes]
 
 
 def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int | None] = ()) -> Emitted:
@@ -58,16 +34,16 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     plan = schedule(kernel, options)
     work, sizes = flops(kernel), _sizes(kernel, plan)
     parts = min(-(-guess(work) // options.max_flops), MAX_PARTS) or 1
-    slots, declared, unpacked = _slots(sizes, kernel, parts)
-    declared += _iterations(kernel, slots, unpacked)
-    body = Body(plan.stores, kernel.buffers, plan.lane, slots)
+    slots = Slots(kernel, sizes, parts)
+    names, unpacked = slots.unpacked()
+    body = Body(plan.stores, kernel.buffers, plan.lane, names)
     groups = ceil_div(ceil_div(plan.points, plan.workgroup * plan.elements), parts)
     lines = _main(body, plan, parts)
-    written = [_bindings(kernel, body, lengths), declared, body.helpers.text()]
-    written.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({_arguments(groups, parts)}) {{\n")
+    written = [bindings(kernel, body.wide, lengths), slots.declared, body.helpers.text()]
+    written.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({arguments(groups, parts)}) {{\n")
     written += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups, parts), *lines)]
     written.append("}\n")
-    return Emitted("".join(written), "main", _grid(groups), sizes, kernel.scalars, parts, ceil_div(work, parts))
+    return Emitted("".join(written), "main", grid_of(groups), sizes, kernel.scalars, parts, ceil_div(work, parts))
 
 
 def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
@@ -89,77 +65,12 @@ def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
     return tuple(found)
 
 
-def _slots(sizes: tuple[Dim, ...], kernel: Kernel, parts: int) -> tuple[dict[object, str], str, list[str]]:
-    """Names of sizes and scalar words, the declaration of the uniform, and the statements that read it."""
-    slots: dict[object, str] = {}
-    unpacked: list[str] = []
-    for size in sizes:
-        slots[size] = f"s{len(slots)}"
-        unpacked.append(f"let {slots[size]} = i32(slot.{slots[size]});")
-    if parts > 1:
-        slots["part"] = "part"
-    for scalar in kernel.scalars:
-        for word in range(scalar.words):
-            name = slots[(scalar, word)] = f"s{len(slots)}"
-            unpacked.append(f"let {name} = {READ[scalar.dtype].format(name)};")
-    if not slots:
-        return slots, "", unpacked
-    fields = ", ".join(f"{name}: u32" for name in slots.values())
-    binding = len(kernel.buffers)
-    return slots, f"struct Slot {{ {fields} }}\n@group(0) @binding({binding}) var<uniform> slot: Slot;\n", unpacked
-
-
-def _iterations(kernel: Kernel, slots: dict[object, str], unpacked: list[str]) -> str:
-    """The declarations of the numbers of iterations that the kernel uses: uniforms from binding n + 1 on."""
-    depths = sorted({x.attr for x in walk(store_roots(kernel.stores)) if x.op == "iteration"})
-    lines = []
-    for depth in depths:
-        slots[("iteration", depth)] = f"n{depth}"
-        unpacked.append(f"let n{depth} = i32(iteration{depth});")
-        binding = len(kernel.buffers) + 1 + depth
-        lines.append(f"@group(0) @binding({binding}) var<uniform> iteration{depth}: u32;\n")
-    return "".join(lines)
-
-
-def _bindings(kernel: Kernel, body: Body, lengths: Sequence[int | None]) -> str:
-    lines = []
-    for i, b in enumerate(kernel.buffers):
-        wide = i in body.wide
-        element = text.type_name(U32 if b.dtype == BOOL else b.dtype, wide)
-        length = lengths[i] if i < len(lengths) else None
-        whole, rest = divmod(length or 0, LANES if wide else 1)
-        size = f", {whole}" if whole and not rest else ""
-        lines.append(f"@group(0) @binding({i}) var<storage, read_write> b{i}: array<{element}{size}>;\n")
-    return "".join(lines)
-
-
-def _folded(groups: Size) -> bool:
-    return not isinstance(groups, int) or groups > MAX_GROUPS
-
-
-def _grid(groups: Size) -> tuple[Size, ...]:
-    if isinstance(groups, int):
-        if groups <= MAX_GROUPS:
-            return (groups,)
-        y = -(-groups // MAX_GROUPS)
-        return (-(-groups // y), y)
-    return (smaller(groups, MAX_GROUPS), ceil_div(groups, MAX_GROUPS))
-
-
-def _arguments(groups: Size, parts: int) -> str:
-    arguments = "@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32"
-    return arguments + (", @builtin(num_workgroups) groups: vec3<u32>" if _folded(groups) or parts > 1 else "")
-
-
 def _position(plan: Plan, groups: Size, parts: int) -> list[str]:
     """The number of the first point of this invocation."""
-    group = "group.y * groups.x + group.x" if _folded(groups) else "group.x"
-    if parts > 1:
-        group += " + slot.part * (groups.x * groups.y)"
-    elif isinstance(groups, int) and groups == 1:
+    if parts == 1 and isinstance(groups, int) and groups == 1:
         return ["let first = i32(local);"]
     scale = plan.workgroup * plan.elements
-    return [f"let first = i32({f'({group})' if '+' in group else group} * {scale}u + local);"]
+    return [f"let first = i32({group_number(groups, parts)} * {scale}u + local);"]
 
 
 def _main(body: Body, plan: Plan, parts: int) -> list[str]:
@@ -185,7 +96,7 @@ def _exact(plan: Plan, parts: int) -> bool:
     if not isinstance(plan.points, int):
         return False
     groups, rest = divmod(plan.points, plan.workgroup * plan.elements)
-    return rest == 0 and prod(_grid(ceil_div(groups, parts))) * parts == groups  # type: ignore[arg-type]
+    return rest == 0 and prod(grid_of(ceil_div(groups, parts))) * parts == groups  # type: ignore[arg-type]
 
 
 def _points(body: Body, plan: Plan) -> list[str]:
