@@ -158,6 +158,47 @@ def test_a_whole_training_step_takes_few_dispatches(page, kind, most, tmp_path, 
     assert answer["loss"] == pytest.approx(mean_loss(model, 32, shape), rel=1e-4)
 
 
+LSTM_STEPS = """async ([device, address, x, y]) => {
+  const { load } = await import("/js_bindings/runtime/index.js");
+  const model = await load(address, { device });
+  const rows = { data: Float32Array.from(x), shape: [6, 5, 3] };
+  const losses = [];
+  for (let i = 0; i < 3; i++) {
+    await model.run("reset_metrics");
+    const step = await model.trainStep({ x: rows, y: { data: Float32Array.from(y), shape: [6, 1] } });
+    losses.push((await step.read()).loss.data[0]);
+  }
+  const { data } = await model.predict(rows);
+  await model.close();
+  return { losses, predictions: [...data] };
+}"""
+
+
+@pytest.mark.parametrize("device", ["webgpu", "wasm"])
+def test_an_lstm_trains_in_the_tab_as_in_python(wasm_page, device, tmp_path):
+    """Its forward and backward passes are LOOP steps: dynamic offsets on WebGPU, one call of `run` on WASM."""
+    import numpy as np
+    import tideflow as tf
+    from tideflow.program.format import StepKind
+    from tideflow.program.read import read_model
+    tf.keras.utils.set_random_seed(3)
+    model = tf.keras.Sequential([tf.keras.Input((5, 3)), tf.keras.layers.LSTM(4), tf.keras.layers.Dense(1)])
+    model.compile(tf.keras.optimizers.Adam(0.05), "mse")
+    generator = np.random.default_rng(0)
+    x, y = (generator.normal(size=shape).astype(np.float32) for shape in ((6, 5, 3), (6, 1)))
+    model.save(tmp_path / "lstm.tide")
+    file = (tmp_path / "lstm.tide").read_bytes()
+    assert any(step.kind == StepKind.LOOP for program in read_model(file).programs for step in program.steps)
+    losses = []
+    for _ in range(3):
+        model.reset_metrics()
+        losses.append(float(np.ravel(model.train_on_batch(x, y))[0]))
+    wasm_page.route("**/lstm.tide", lambda route: route.fulfill(body=file))
+    answer = wasm_page.evaluate(LSTM_STEPS, [device, "/lstm.tide", x.ravel().tolist(), y.ravel().tolist()])
+    np.testing.assert_allclose(answer["losses"], losses, rtol=1e-3)
+    np.testing.assert_allclose(answer["predictions"], np.ravel(model.predict(x, verbose=0)), rtol=1e-3, atol=1e-4)
+
+
 def test_a_lost_device_is_replaced_and_training_goes_on_from_the_snapshot(page):
     answer = page.evaluate("runtime.restore()")
     assert answer["after"] == [11.0]                # one step is lost: the snapshot was taken after the first
