@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -109,6 +108,8 @@ class GradientTape:
             if t.dtype.is_floating:
                 self._watch(t)
             else:                               # TensorFlow goes on too: the gradient is None
+                import logging
+
                 logging.getLogger("tideflow").warning(
                     "GradientTape.watch: the dtype of the watched tensor must be floating (e.g. tf.float32), got "
                     f"{t.dtype!r}: its gradient will be None"

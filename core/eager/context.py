@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from ..runtime.discover import default_device, device_name
-
 __all__ = ["device", "executing_eagerly", "function_device", "note_fallback"]
 
 _DEVICE: ContextVar[str | None] = ContextVar("tideflow_device", default=None)
@@ -24,6 +22,8 @@ def device(name: Any) -> Iterator[None]:
 
     Eager ops run on the host wherever they are. Raises InvalidArgumentError for a name that is not a device.
     """
+    from ..runtime.discover import device_name
+
     token = _DEVICE.set(None if name is None else device_name(str(name)))
     try:
         yield
@@ -35,6 +35,8 @@ def function_device() -> str:
     """Where a compiled function runs now: "GPU:0", "WASM:0", "CPU:0" (programs in place, in Pyodide) or "cpu" (the
     host's numpy).
     """
+    from ..runtime.discover import default_device  # here: eager programs load neither devices nor the file format
+
     name = _DEVICE.get() or default_device()
     return "cpu" if name == "CPU:0" and sys.platform != "emscripten" else name
 
