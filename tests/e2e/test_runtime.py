@@ -211,6 +211,26 @@ def test_nested_loops_get_their_iteration_numbers(page):
     assert page.evaluate("runtime.loop()") == [10.0 + (0 + 1 + 2 + 3) + (10 + 11 + 12 + 13)]
 
 
+NO_ROWS = """async () => {
+  const { load } = await import("/js_bindings/runtime/index.js");
+  const model = await load("/demo_site/assets/sample.tide", { device: "webgpu" });
+  const x = { data: new Float32Array(0), shape: [0, 8, 8, 1] };
+  const training = model.trainStep({ x, y: new Int32Array(0) });
+  const refused = await training.catch(({ name, message }) => `${name}: ${message}`);
+  const { data, shape } = await model.predict(x);
+  const { data: one } = await model.predict(new Float32Array(64));
+  await model.close();
+  return { refused, length: data.length, shape, sum: one.reduce((a, b) => a + b) };
+}"""
+
+
+def test_without_rows_there_are_no_predictions_and_no_training_on_webgpu(page):
+    answer = page.evaluate(NO_ROWS)
+    assert answer["refused"].startswith('InvalidArgumentError: "train_step": input "x" of shape [0,8,8,1] has no rows')
+    assert (answer["length"], answer["shape"]) == (0, [0, 10])
+    assert abs(answer["sum"] - 1) < 1e-5
+
+
 def test_a_kernel_that_does_not_compile_is_named(page):
     answer = page.evaluate("runtime.broken()")
     assert answer.startswith('ModelError: kernel: kernel "count"')
