@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 from . import array as _array
+from . import device as _devices  # before tf.device, the function: a module imported later would take its place
 from . import errors, linalg, math, version
 from . import ops as _ops
 from .array import *

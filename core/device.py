@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .program.format import Program, Step, StepKind, Target
+if TYPE_CHECKING:
+    from .program.format import Program, Step, StepKind, Target
 
 __all__ = ["Copy", "Device", "Feed", "Launch", "Layout", "Span", "Stats", "expanded_steps", "host_word_indices"]
 
@@ -142,16 +143,18 @@ class Device(Protocol):
 
 def expanded_steps(launches: Sequence[Launch]) -> int:
     """How many steps a run takes when every LOOP is unrolled; the LOOP entries themselves do not count."""
-    return _expanded(launches, 0, len(launches))
+    from .program.format import StepKind  # here: `import tideflow` loads this module, but not the file format
+
+    return _expanded(launches, 0, len(launches), StepKind.LOOP)
 
 
-def _expanded(launches: Sequence[Launch], start: int, end: int) -> int:
+def _expanded(launches: Sequence[Launch], start: int, end: int, loop: StepKind) -> int:
     total, index = 0, start
     while index < end:
         launch = launches[index]
-        if launch.step.kind == StepKind.LOOP:
+        if launch.step.kind == loop:
             inner = index + 1 + launch.step.body
-            total += launch.count * _expanded(launches, index + 1, inner)
+            total += launch.count * _expanded(launches, index + 1, inner, loop)
             index = inner
         else:
             total += 1
