@@ -22,6 +22,7 @@ from .functions import expand
 from .lanes import choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
+from .ranges import cut_ranges
 from .reuse import reuse
 from .scalar import wasm_type
 from .structure import structure
@@ -32,6 +33,7 @@ from .walk import Entry, StepCode, walk
 __all__ = ["StepCode", "emit_module", "workspace"]
 
 _LIGHT = 24  # nodes of an element up to which two blocks of it are computed together
+_KEPT = 4, 12  # vectors that fit the registers, and are worth walking memory in steps
 _LARGE = 1 << 10  # elements from which four blocks of heavier ones are, at the price of longer code
 
 
@@ -82,9 +84,10 @@ def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
     if contract is not None:
         gemm.emit(f, contract, params - 2, emit_stores, nests)
     else:
-        for axes, stores in nests(kernel.axes, kernel.stores):
-            early, stores = reuse(stores)
-            emit_stores(f, axes, stores, early=early)
+        for whole, made in nests(kernel.axes, kernel.stores):
+            for axes, stores in cut_ranges(whole, made):
+                early, stores = reuse(stores)
+                emit_stores(f, axes, stores, early=early)
     return params, f.code.body()
 
 
@@ -179,6 +182,9 @@ def emit_stores(
     sequential = sequential_axes(originals) + [a for s in stores for a in s.loops]
     lane = choose_lane(axes, stores, originals, frozenset(sequential))
     order = [a for a in axes if a is not lane] + ([lane] if lane is not None else [])
+    across = not bounds and _keeps_vectors(order, lane, originals)
+    if across:
+        order[-2:] = reversed(order[-2:])
     depth = {a: i for i, a in enumerate([*fixed, *order, *sequential])}
     lowering = Lowering(roots[0].ir, depth)
     for x, (buffer, index) in (swap or {}).items():
@@ -189,8 +195,21 @@ def emit_stores(
     phases = [targets[: len(early)], targets[len(early) :]] if early else [targets]
     needed = [root for t in phases[0] for root in _roots(t)]  # what later phases read may not exist before
     mark = f.enter()
-    f.nest(order, needed, lambda: _phases(f, phases), lane, _unroll(f, order, lane, nodes), bounds)
+    f.nest(order, needed, lambda: _phases(f, phases), lane, 1 if across else _unroll(f, order, lane, nodes), bounds)
     f.leave(mark)
+
+
+def _keeps_vectors(order: Sequence[Axis], lane: Axis | None, nodes: Sequence[Expr]) -> bool:
+    """Whether several vectors are the same all along the axis next to the lane (the weights of a depthwise
+    convolution), so that a loop over that axis inside finds them in registers.
+    """
+    if lane is None or len(order) < 2 or order[-1] is not lane or known_extent(order[-2]) < _KEPT[0]:
+        return False
+    if any(x.op == "fold" for x in nodes):
+        return False
+    moving = [x for x in nodes if order[-2] in x.axes]
+    kept = {a for x in moving for a in x.args if a.dtype == F32 and lane in a.axes and order[-2] not in a.axes}
+    return _KEPT[0] <= len(kept) <= _KEPT[1] and len(kept) >= sum(x.op == "load" for x in moving)
 
 
 def _phases(f: Nests, phases: Sequence[Sequence[Target]]) -> None:

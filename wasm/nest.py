@@ -47,7 +47,7 @@ class Nests(Vectors):
         unroll: int = 1,
         bounds: dict[Axis, tuple[Bound, Bound]] | None = None,
     ) -> None:
-        """Loops over the axes, outermost first; `lane`, which must be the last, runs in vectors of `unroll` blocks.
+        """Loops over the axes, outermost first; `lane` runs in vectors of `unroll` blocks.
 
         `bounds` gives (start, stop) for axes that do not run over their whole extent; starts are multiples of 4.
         """
@@ -62,7 +62,7 @@ class Nests(Vectors):
 
         if axis is lane:
             self.hoist(roots)  # folds that are the same in all lanes, once for whole vectors and the rest
-            self._vector_loop(axis, start, stop, roots, body, unroll)
+            self._vector_loop(axis, start, stop, roots, inside if rest else body, unroll)
         else:
             self.hoist(roots)
             self._loop(axis, start, stop, inside)

@@ -11,7 +11,7 @@ from ..kernel.ir import Expr, FoldSpec, Store, rebuild, rewrite, store_roots
 from .lower import nodes_of
 
 _ROUNDS = 9  # folds of more rounds stay loops
-_NODES = 160  # and those whose rounds together would have more nodes than this
+_NODES = 320  # and those whose rounds together would have more nodes than this
 
 _OP = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 

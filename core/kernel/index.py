@@ -114,11 +114,15 @@ def _combine(ir: Builder, a: Expr, b: Expr, sign: int) -> Expr:
 def _rejoin(ir: Builder, terms: dict[Expr, int]) -> dict[Expr, int]:
     """x // c * c + x % c is x: what reshaping there and back leaves, so that the loads are contiguous again."""
     for rest, factor in terms.items():
-        if rest.op != "mod" or rest.args[1].op != "const":
+        if rest.op != "mod" or rest.args[1].op not in ("const", "size"):
             continue
         x, by = rest.args
-        quotient = ir.binary("div", x, by)
-        if quotient is not rest and terms.get(quotient) == factor * by.attr:
+        quotient, times = ir.binary("div", x, by), factor
+        if by.op == "const":
+            times *= by.attr
+        else:
+            quotient = ir.binary("mul", quotient, by)
+        if quotient is not rest and terms.get(quotient) == times:
             kept = {t: f for t, f in terms.items() if t is not rest and t is not quotient}
             more, constant = linear(x)
             if constant:
