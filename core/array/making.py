@@ -143,7 +143,8 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
     start, limit, delta = (v if s is None else s for v, s in zip((start, limit, delta), sizes, strict=True))
     parts = [constant(v) for v in (start, limit, delta)]
     kind = as_dtype(dtype) if dtype is not None else max((p.dtype for p in parts), key=_precedence)
-    return _counted(*(p.host().reshape(()).astype(kind.numpy).item() for p in parts), kind)
+    low, high, step = (p.host().reshape(()).astype(kind.numpy).item() for p in parts)
+    return _counted(low, high, step, kind)
 
 
 def _counted(low: Any, high: Any, step: Any, kind: Any) -> Any:
