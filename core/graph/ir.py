@@ -62,7 +62,7 @@ class State:
 class Value(Tensor):
     """One value of a graph: an input, a state at entry, a constant, or an output of a node."""
 
-    __slots__ = ("constant", "dtype", "index", "label", "node", "sizes", "state")
+    __slots__ = ("__weakref__", "constant", "dtype", "index", "label", "node", "sizes", "state")
 
     def __init__(
         self,

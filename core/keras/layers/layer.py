@@ -329,12 +329,6 @@ class Layer:
         outer = _under_way.get()
         if outer is None:
             self._clear_losses()
-            with masking.scope():
-                return self._call_inside(outer, args, kwargs)
-        return self._call_inside(outer, args, kwargs)
-
-    def _call_inside(self, outer: tuple[Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """`call` with what belongs around it: built weights, `training`, masks, the regularizer of the outputs."""
         args = map_structure(self._as_tensor, args)
         self._maybe_build(args, kwargs)
         training = self._set_training(outer, args, kwargs)

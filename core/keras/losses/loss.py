@@ -10,7 +10,7 @@ from ...ops.dispatch import apply, convert
 from ...ops.movement import dimension
 from ...ops.reduce import reduce_sum
 from ...shapes import num_elements
-from .. import registry
+from .. import masking, registry
 from ..naming import snake_case
 from . import functions
 
@@ -47,8 +47,9 @@ class Loss:
         raise NotImplementedError
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The reduced loss."""
-        return reduce_values(self.call(y_true, y_pred), sample_weight, self.reduction)
+        """The reduced loss. Steps that are masked in `y_pred` do not count."""
+        weight = masking.masked_weight(sample_weight, y_pred, self.dtype, self.reduction)
+        return reduce_values(self.call(y_true, y_pred), weight, self.reduction)
 
     def get_config(self) -> dict[str, Any]:
         """What makes an equal one."""

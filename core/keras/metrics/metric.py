@@ -12,7 +12,7 @@ from ...ops.dispatch import apply, convert
 from ...ops.movement import dimension
 from ...ops.reduce import reduce_sum
 from ...shapes import num_elements
-from .. import losses, registry
+from .. import losses, masking, registry
 from ..losses.loss import reduce_values
 from ..naming import snake_case, unique_name
 from . import functions
@@ -134,7 +134,8 @@ class MeanMetricWrapper(Mean):
     def update_state(  # type: ignore[override]
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
-        super().update_state(self._fn(y_true, y_pred, **self._keywords), sample_weight)
+        weight = masking.masked_weight(sample_weight, y_pred, "float32", "sum")
+        super().update_state(self._fn(y_true, y_pred, **self._keywords), weight)
 
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), **self._keywords}
