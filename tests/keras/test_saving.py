@@ -21,7 +21,7 @@ def network():
     return K.Sequential(
         [
             L.Input((8, 8, 1)),
-            L.Conv2D(4, 3, padding="same", kernel_initializer="he_normal"),
+            L.Conv2D(4, 3, padding="same", use_bias=False, kernel_initializer="he_normal"),  # Adam scales a bias' rounding here
             L.BatchNormalization(momentum=0.8),
             L.ReLU(),
             L.Conv2D(6, 3, activation="relu"),
