@@ -21,7 +21,8 @@ def network():
     return K.Sequential(
         [
             L.Input((8, 8, 1)),
-            L.Conv2D(4, 3, padding="same", use_bias=False, kernel_initializer="he_normal"),  # Adam scales a bias' rounding here
+            # no bias: its gradient before a batch norm is rounding alone, which Adam scales up
+            L.Conv2D(4, 3, padding="same", use_bias=False, kernel_initializer="he_normal"),
             L.BatchNormalization(momentum=0.8),
             L.ReLU(),
             L.Conv2D(6, 3, activation="relu"),
@@ -172,7 +173,7 @@ def test_reset_starts_everything_again(device, images, tmp_path):
     seed = after["dropout/seed_generator"]
     assert seed[:2].tolist() == before["dropout/seed_generator"][:2].tolist() and seed[2:].tolist() == [0, 0]
     assert not any(v.any() for n, v in after.items() if n.startswith(("adam/m", "adam/v", "metrics")))
-    names = ["conv2d/kernel", "conv2d/bias", "batch_normalization/gamma", "batch_normalization/beta"]
+    names = ["conv2d/kernel", "batch_normalization/gamma", "batch_normalization/beta"]
     names += ["batch_normalization/moving_mean", "batch_normalization/moving_variance", "conv2d_1/kernel"]
     for name, value in zip(names, start, strict=False):
         np.testing.assert_allclose(after[name], value.reshape(-1), atol=1e-6, err_msg=name)
