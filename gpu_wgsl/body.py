@@ -60,12 +60,12 @@ class Body:
     """Writes the statements of one kernel."""
 
     def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None,
-                 slots: dict[object, str]) -> None:
+                 slots: dict[object, str], more: Sequence[Expr] = ()) -> None:
         self.buffers, self.lane, self.slots = buffers, lane, slots
         self.stores, self.skips = skip_neutral(stores, _group_folds, lane)
         self.lanes = frozenset((lane,)) if lane else frozenset()
         self.helpers = text.Helpers()
-        self.order = walk(store_roots(self.stores))
+        self.order = walk([*store_roots(self.stores), *more])       # `more`: what is asked for beside the stores
         self.uses = _count_uses(self.order)
         self.depths = _depths(self.order)
         self.groups = _group_folds(self.order)

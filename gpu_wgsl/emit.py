@@ -18,6 +18,7 @@ from .body import Block, Body
 from .cost import flops
 from .launch import Emitted, Slots, arguments, bindings, grid_of, group_number
 from .schedule import SIDE, Options, Plan, schedule
+from .shared import emit_shared
 
 __all__ = ["Emitted", "Options", "emit"]
 
@@ -31,9 +32,13 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     a software adapter divides for the length of any other, lane by lane.
     """
     options = options or Options()
-    plan = schedule(kernel, options)
-    work, sizes = flops(kernel), _sizes(kernel, plan)
+    work = flops(kernel)
     parts = min(-(-guess(work) // options.max_flops), MAX_PARTS) or 1
+    made = emit_shared(kernel, options.smallest, parts, work, lengths) if options.shared else None
+    if made is not None:
+        return made
+    plan = schedule(kernel, options)
+    sizes = _sizes(kernel, plan)
     slots = Slots(kernel, sizes, parts)
     names, unpacked = slots.unpacked()
     body = Body(plan.stores, kernel.buffers, plan.lane, names)

@@ -33,6 +33,8 @@ class Options:
     max_tile: int = 64                  # outputs per invocation
     elements: int = 4                   # steps of an invocation of an elementwise kernel
     vector: bool = True
+    shared: bool = False                # contractions with tiles in workgroup memory, where they are large enough:
+    smallest: tuple[int, int, int] = (48, 32, 16)       # m, n and k below which such a tile is mostly edge
     max_flops: int = 2**33              # of one dispatch: beyond, the grid is split, for drivers lose patience
 
 

@@ -12,6 +12,7 @@ from tideflow.kernel.interpret import run_kernel
 from tideflow.kernel.ir import CALLS, F32
 from wgsl_samples import Sample, kernel
 
+SHARED = Options(shared=True, smallest=(1, 1, 1))
 pytestmark = [pytest.mark.gpu, pytest.mark.browser, pytest.mark.slow]
 
 
@@ -27,6 +28,9 @@ def test_chromium_runs_all_samples(require):
     require("chromium", wgsl_browser.missing())
     chosen = [*samples.all_samples(), *all_functions()]
     emitted = [emit(s.kernel, Options(min_invocations=4)) for s in chosen]
+    tiled = [(s, e) for s in chosen if "workgroup>" in (e := emit(s.kernel, SHARED)).code]
+    assert len(tiled) > 10
+    chosen, emitted = [*chosen, *(s for s, _ in tiled[::3])], [*emitted, *(e for _, e in tiled[::3])]
     jobs = []
     for s, e in zip(chosen, emitted, strict=True):
         words = wgsl_runner.uniforms(e, s.symbols, s.scalars)

@@ -395,6 +395,25 @@ def wide() -> Iterator[Sample]:
         out = ir.sum([6], lambda k: ir.load(0, F32, (b * 9 + i) * 6 + k) * ir.load(1, F32, (b * 12 + j) * 6 + k))
         return [(2, (b * 9 + i) * 12 + j, out)]
 
+    def gradients(ir, c, o):
+        """Of strided filters; the operands depend on k through a guard, a window and a select."""
+
+        def tap(n, y, x):
+            with ir.guard(x * 2 + c % 3 < 9):
+                image = ir.load(0, F32, (n * 5 + y) * 9 + x * 2 + c % 3)
+            upstream = ir.load(1, F32, ((n * 5 + y) * 5 + x) * 6 + o)
+            return image * ir.select(upstream > 0.0, upstream, ir.const(0.25))
+
+        return [(2, c * 6 + o, ir.sum([BATCH, 5, 5], tap))]
+
+    data = [floats(3 * 45), floats(3 * 150), floats(54)]
+    yield Sample("gradients", kernel("g", [9, 6], "fff", gradients, sizes=[BATCH]), data, {"batch": 3})
+
+    def transposed(ir, i, j):
+        return [(2, j * 520 + i, ir.sum([11], lambda k: ir.load(0, F32, k * 520 + i) * ir.load(1, F32, j * 11 + k)))]
+
+    large = [floats(520 * 11), floats(513 * 11), floats(520 * 513)]
+    yield Sample("transposed", kernel("t", [520, 513], "fff", transposed), large)
     yield Sample("batched", kernel("b", [5, 9, 12], "fff", batched), [floats(270), floats(360), floats(540)])
 
 
