@@ -1,7 +1,5 @@
 """The page that trains in Python: on WASM and on WebGPU, with the main thread free, Stop, offline, device loss."""
 
-import time
-
 import pytest
 from visitor import (
     accuracy,
@@ -51,12 +49,25 @@ def test_training_on_wasm_reaches_97_percent_for_three_seeds_without_host_kernel
         assert accuracy(held_out_probabilities(page)) >= ENOUGH, f"seed {seed}"
 
 
-def test_training_on_webgpu_reaches_97_percent_for_three_seeds(open_page):
+def test_training_on_webgpu_reaches_97_percent_for_three_seeds_and_through_a_lost_device(open_page, context):
+    """Eleven epochs: the software GPU takes most of the suite's time, and all three are over 98% by then."""
+    keep_devices(context)
     page = open_page("index.html")
     for seed in SEEDS:
-        run(page, default_code(page, seed=seed), "webgpu")
+        start(page, default_code(page, seed=seed, epochs=11), "webgpu")
+        if seed == SEEDS[-1]:
+            lose_device(page)
+        page.wait_for_selector("body[data-ended]", timeout=150_000)
+        assert page.get_attribute("body", "data-ended") == "finished", page.inner_text("#output")
         assert page.inner_text("#device") == "WebGPU"
         assert accuracy(held_out_probabilities(page)) >= ENOUGH, f"seed {seed}"
+    assert page.workers[0].evaluate("() => devices.length") == 2
+
+
+def lose_device(page) -> None:
+    """Destroys the GPU device of the Python worker in the third epoch."""
+    page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) > 2")
+    page.workers[0].evaluate("() => devices.at(-1).destroy()")
 
 
 @pytest.mark.parametrize("device", ["wasm", "webgpu"])
@@ -160,19 +171,3 @@ def test_everything_works_offline_after_the_first_visit(open_page, context):
     page.wait_for_selector("body[data-state=ready]")
     page.wait_for_function("() => document.getElementById('held-out').textContent.includes('%')")
     context.set_offline(False)
-
-
-def test_a_lost_device_is_restored_and_training_goes_on(open_page, context):
-    keep_devices(context)
-    page = open_page("index.html")
-    start(page, default_code(page, epochs=6), "webgpu")
-    page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) > 2")
-    worker = page.workers[0]
-    count = worker.evaluate("() => devices.length")
-    worker.evaluate("() => devices.at(-1).destroy()")
-    begun = time.monotonic()
-    page.wait_for_selector("body[data-ended]", timeout=120_000)
-    assert page.get_attribute("body", "data-ended") == "finished", page.inner_text("#output")
-    assert time.monotonic() - begun < 110
-    assert worker.evaluate("() => devices.length") > count
-    assert accuracy(held_out_probabilities(page)) > 0.9
