@@ -315,6 +315,13 @@ class TensorShape:
         else:
             self._dims = tuple(None if d is None or isinstance(d, Dim) else int(d) for d in dims)
 
+    @classmethod
+    def known(cls, sizes: tuple[int, ...]) -> TensorShape:
+        """The shape of these sizes, which are ints for certain."""
+        made = cls.__new__(cls)
+        made._dims = sizes
+        return made
+
     @property
     def rank(self) -> int | None:
         """The number of axes, None if unknown."""

@@ -11,6 +11,7 @@ from ..dtypes import as_dtype
 from ..ops import dispatch
 from ..ops.op import Composite, Op, Spec
 from .tensor import EagerTensor, from_python, wrap
+from .variable import Variable
 
 # What the shape rule of an op said: (op, dtype and shape of each input, attributes) -> (dtype, numpy dtype) of the
 # output, a list of these, or EXPAND. A rule depends on nothing else, so it runs once for each; a refusal is not kept.
@@ -31,6 +32,11 @@ def run_now(op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
             arrays.append(x.host() if array is None else array)
             parts.append(x.dtype.code)
             parts.append(x.sizes)
+        elif x.__class__ is Variable:
+            state = x.state
+            arrays.append(state.read())
+            parts.append(state.dtype.code)
+            parts.append(state.shape)
         elif x is None:
             arrays.append(None)
             parts.append(None)

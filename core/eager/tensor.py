@@ -11,6 +11,7 @@ from ..dtypes import DType, as_dtype, bool_, float32, int32, string
 from ..ops.dispatch import Value, _stack, apply
 from ..ops.operators import Tensor
 from ..ops.silence import FLAGS, IGNORE, enter, leave
+from ..shapes import TensorShape
 
 __all__ = ["EagerTensor", "Tensor", "constant", "convert_to_tensor", "is_tensor"]
 
@@ -31,10 +32,11 @@ def _operator(name: str, function: Callable[..., Any], kinds: str, *, reflected:
             if other.__class__ is EagerTensor:
                 b, silent = other._array if other.dtype is self.dtype else None, quick
             else:
-                kind, silent = other.__class__, False   # numpy warns of a number that the dtype cannot hold
+                kind = other.__class__
                 fits = plain and ((kind is float and a.dtype.kind == "f")
                                   or (kind is int and (not compares or (0 <= other < 128))))
                 b = other if fits else None
+                silent = fits and quick and -6e4 < other < 6e4      # numpy warns of what the dtype cannot hold
             if b is not None:
                 token = None if silent else enter(IGNORE)
                 try:
@@ -151,6 +153,11 @@ class EagerTensor(Tensor):
         self.sizes = array.shape if sizes is None else sizes  # type: ignore[union-attr]
         if fetch is not None:
             self._fetch = fetch
+
+    @property
+    def shape(self) -> TensorShape:
+        """The shape: every size is known."""
+        return TensorShape.known(self.sizes)
 
     def host(self) -> np.ndarray[Any, Any]:
         """The value, not to be changed by the caller."""
