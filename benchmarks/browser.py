@@ -219,7 +219,7 @@ def python_sources() -> bytes:
 def program_for(w: Workload, contender: Contender) -> str | None:
     """The address of the file that a contender needs, made at its first use. Raises Missing."""
     if contender.library == "tideflow":
-        name, make = f"{w.name}.tide", lambda: build(w)
+        name, make = f"{w.name}.tide", lambda: build(w).file
     elif contender.library == "ort":
         from .peers.onnx_models import make_model
         name, make = f"{w.name}.onnx", lambda: make_model(w)

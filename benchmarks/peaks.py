@@ -7,8 +7,8 @@ from tideflow.wasm.encode import Code
 
 from .wasm_kernels import CHAINS, ROUNDS, peak_module
 
-COPY_BYTES = 1 << 24
-GPU_COPY_BYTES = 1 << 24
+COPY_BYTES = 1 << 22              # as much as an operand of the row and column workloads
+GPU_COPY_BYTES = 1 << 22
 GPU_INVOCATIONS = 1 << 12
 UNROLL = 4
 PEAKS: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tideflow.function.trace import TensorSpec, input_values, trace
 from tideflow.keras import layers
 from tideflow.program.write import write_model
 
+from .data import Array
 from .workloads import EPSILON, LEARNING_RATE, NORM_EPSILON, Workload
 
 TARGETS = ("wgsl", "wasm")
@@ -23,17 +25,32 @@ class Missing(Exception):
     """Tideflow has not got what a workload needs; says what."""
 
 
-def build(workload: Workload, targets: Sequence[str] = TARGETS) -> bytes:
-    """The file of a workload. Raises Missing."""
+@dataclass(frozen=True)
+class Built:
+    """A file, and the names that its tensors of weights and operands have there, with what belongs in them."""
+
+    file: bytes
+    tensors: list[tuple[str, Array]]
+
+
+def build(workload: Workload, targets: Sequence[str] = TARGETS, empty: bool = False) -> Built:
+    """The file of a workload. Raises Missing.
+
+    `empty`: with zeros for all weights and operands, which compress to nothing; a page fills them in.
+    """
     if workload.options.get("eager"):
         raise Missing("the JavaScript runtime runs compiled programs only")
-    if workload.kind == "compute":
-        return _computation(workload, targets)
-    if workload.kind == "adam":
-        return _adam(workload, targets)
-    if workload.name == "transformer":
-        return _step(workload, transformer_loss, targets)
-    return keras_file(keras_model(workload), workload, targets)
+    try:
+        if workload.kind in ("compute", "adam") or workload.name == "transformer":
+            return _functions(workload, targets, empty)
+        return _keras_file(workload, targets, empty)
+    except RecursionError:
+        raise Missing("the compiler cannot take an expression this deep: RecursionError") from None
+
+
+def initial(array: Array, empty: bool = False) -> np.ndarray:
+    """What a tensor starts with."""
+    return np.zeros(array.shape, array.dtype) if empty else array.values()
 
 
 # ---- expressions ---------------------------------------------------------------------------------------------------
@@ -81,10 +98,21 @@ SMALL: dict[str, Callable[..., Any]] = {
 }
 
 
-def _computation(w: Workload, targets: Sequence[str]) -> bytes:
-    operands = [tf.Variable(a.values(), trainable=False, name=a.name) for a in w.params]
-    graph = trace(lambda: expression(w, *(v.value() for v in operands)), [], "run").graph
-    return write_model(compile_model([Source("run", graph, [], ["result"])], targets).model)
+def _functions(w: Workload, targets: Sequence[str], empty: bool) -> Built:
+    """A program of plain functions on variables."""
+    variables = {a.name: tf.Variable(initial(a, empty), name=a.name) for a in w.params}
+    values, name, result = [], "run", "result"
+    if w.kind == "compute":
+        def run(*_: Any) -> Any:
+            return expression(w, *(v.value() for v in variables.values()))
+    elif w.kind == "adam":
+        run = update_step(variables["w"], variables["g"])
+    else:
+        run, name, result = training_step(variables, transformer_loss), "train_step", "loss"
+        values = input_values([TensorSpec(a.shape, a.dtype) for a in w.inputs], [a.name for a in w.inputs])
+    source = Source(name, trace(run, values, name).graph, [PortSpec(a.name) for a in w.inputs], [result])
+    file = write_model(compile_model([source], targets).model)
+    return Built(file, [(v.state.name, a) for v, a in zip(variables.values(), w.params, strict=True)])
 
 
 # ---- training steps ------------------------------------------------------------------------------------------------
@@ -94,17 +122,15 @@ def new_adam() -> Any:
     return keras.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON)
 
 
-def _adam(w: Workload, targets: Sequence[str]) -> bytes:
-    weight, gradient = (tf.Variable(a.values(), name=a.name, trainable=a.name == "w") for a in w.params)
+def update_step(weight: Any, gradient: Any) -> Callable[[], Any]:
+    """step() -> the first weights, after one Adam update with this gradient."""
     optimizer = new_adam()
     optimizer.build([weight])
 
     def update() -> Any:
         optimizer.apply_gradients([(gradient.value(), weight)])
         return weight[:16]
-
-    graph = trace(update, [], "run").graph
-    return write_model(compile_model([Source("run", graph, [], ["result"])], targets).model)
+    return update
 
 
 def transformer_loss(weights: dict[str, Any], x: Any, y: Any) -> Any:
@@ -130,9 +156,8 @@ def transformer_loss(weights: dict[str, Any], x: Any, y: Any) -> Any:
     return tf.reduce_mean(tf.square(out - y))
 
 
-def training_step(w: Workload, loss_of: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """step(x, y) -> loss: gradients by the tape, one Adam update."""
-    weights = {a.name: tf.Variable(a.values(), name=a.name) for a in w.params}
+def training_step(weights: dict[str, Any], loss_of: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """step(x, y) -> loss: gradients by the tape, one Adam update of variables by name."""
     optimizer = new_adam()
     optimizer.build(list(weights.values()))
 
@@ -144,16 +169,9 @@ def training_step(w: Workload, loss_of: Callable[..., Any]) -> Callable[[Any, An
     return step
 
 
-def _step(w: Workload, loss_of: Callable[..., Any], targets: Sequence[str]) -> bytes:
-    values = input_values([TensorSpec(a.shape, a.dtype) for a in w.inputs], [a.name for a in w.inputs])
-    graph = trace(training_step(w, loss_of), values, "train_step").graph
-    source = Source("train_step", graph, [PortSpec(a.name) for a in w.inputs], ["loss"])
-    return write_model(compile_model([source], targets).model)
-
-
 # ---- Keras models --------------------------------------------------------------------------------------------------
 
-def keras_model(w: Workload) -> Any:
+def keras_model(w: Workload, empty: bool = False) -> Any:
     """A compiled Keras model with the workload's weights. Raises Missing."""
     make = {"mlp": _mlp, "cnn": _cnn, "lstm": _lstm, "mobilenet": _mobilenet}[w.name]
     needed = {"lstm": ["LSTM"], "mobilenet": ["DepthwiseConv2D"]}.get(w.name, [])
@@ -161,40 +179,50 @@ def keras_model(w: Workload) -> Any:
     if absent:
         raise Missing(f"keras.layers.{', '.join(absent)} is not there yet")
     model = make(w)
+    model.set_weights([initial(a, empty) for a in keras_arrays(w)])
     if w.kind == "train":
         model.compile(new_adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
 
-def keras_file(model: Any, w: Workload, targets: Sequence[str]) -> bytes:
+def keras_arrays(w: Workload) -> list[Array]:
+    """What the weights of the Keras model start with, in its order."""
+    if w.kind != "infer":
+        return list(w.params)
+    made: list[Array] = []
+    for i in range(0, len(w.params) - 2, 3):
+        kernel, scale, shift = w.params[i:i + 3]
+        mean, variance = (Array(f"{scale.name}/{n}", scale.shape, 0, v, v)
+                          for n, v in (("mean", 0.0), ("variance", 1.0 - NORM_EPSILON)))
+        made += [kernel, scale, shift, mean, variance]
+    return [*made, *w.params[-2:]]
+
+
+def _keras_file(w: Workload, targets: Sequence[str], empty: bool) -> Built:
     """What `model.save` writes."""
     from tideflow.keras.saving import model_bytes
+    model = keras_model(w, empty)
     if w.kind == "train":
         x, y = (np.zeros(a.shape, a.dtype) for a in w.inputs)
         model._prepare("train_step", (TensorSpec([None, *x.shape[1:]], x.dtype), TensorSpec([None], y.dtype), None))
-    return model_bytes(model, targets)
+    file = model_bytes(model, targets)
+    return Built(file, [(v.state.name, a) for v, a in zip(model.weights, keras_arrays(w), strict=True)])
 
 
 def _mlp(w: Workload) -> Any:
-    model = keras.Sequential([keras.Input((784,)), layers.Dense(256, activation="relu"),
-                              layers.Dense(128, activation="relu"), layers.Dense(10)])
-    model.set_weights([a.values() for a in w.params])
-    return model
+    return keras.Sequential([keras.Input((784,)), layers.Dense(256, activation="relu"),
+                             layers.Dense(128, activation="relu"), layers.Dense(10)])
 
 
 def _cnn(w: Workload) -> Any:
-    model = keras.Sequential([
+    return keras.Sequential([
         keras.Input((28, 28, 1)), layers.Conv2D(16, 3, padding="same", activation="relu"), layers.MaxPooling2D(),
         layers.Conv2D(32, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
         layers.Dense(10)])
-    model.set_weights([a.values() for a in w.params])
-    return model
 
 
 def _lstm(w: Workload) -> Any:
-    model = keras.Sequential([keras.Input((50, 16)), layers.LSTM(64), layers.Dense(10)])
-    model.set_weights([a.values() for a in w.params])
-    return model
+    return keras.Sequential([keras.Input((50, 16)), layers.LSTM(64), layers.Dense(10)])
 
 
 def _mobilenet(w: Workload) -> Any:
@@ -202,14 +230,7 @@ def _mobilenet(w: Workload) -> Any:
     for _, out, stride in w.options["blocks"]:
         body += [layers.DepthwiseConv2D(3, stride, "same", use_bias=False), *_normalised(),
                  layers.Conv2D(out, 1, use_bias=False), *_normalised()]
-    model = keras.Sequential([*body, layers.GlobalAveragePooling2D(), layers.Dense(1000, activation="softmax")])
-    supply = [a.values() for a in w.params]
-    arrays: list[np.ndarray] = []
-    for i in range(0, len(supply) - 2, 3):
-        kernel, scale, shift = supply[i:i + 3]
-        arrays += [kernel, scale, shift, np.zeros_like(scale), np.ones_like(scale) - NORM_EPSILON]
-    model.set_weights([*arrays, *supply[-2:]])
-    return model
+    return keras.Sequential([*body, layers.GlobalAveragePooling2D(), layers.Dense(1000, activation="softmax")])
 
 
 def _normalised() -> list[Any]:

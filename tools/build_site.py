@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from build_benchmark import build_benchmark
 from build_wheel import build_wheel
 from fetch import ROOT, FetchError
 from pyodide_distribution import make_distribution
@@ -36,6 +37,7 @@ def build_site(output: Path) -> None:
     wheel = build_wheel(part / "wheels")
     how = make_distribution(part / "pyodide", wheel)
     bundle_vendor(part / "vendor")
+    build_benchmark(part / "benchmark")
     write_precache(part)
     size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
     if size > SITE_BUDGET:

@@ -120,7 +120,8 @@ def _tideflow(w: Workload, kind: str) -> tuple[Step, Step]:
         if w.kind == "adam":
             return _tideflow_adam(tf, w, placed, last)
         if w.name == "transformer":
-            step = programs.training_step(w, programs.transformer_loss)
+            weights = {a.name: tf.Variable(a.values()) for a in w.params}
+            step = programs.training_step(weights, programs.transformer_loss)
             function = step if eager else tf.function(step)
             return placed(lambda: function(*(a.values() for a in w.inputs))), lambda: last[0].numpy()
         model = programs.keras_model(w)
@@ -139,14 +140,7 @@ def _on_batch(model: Any, given: list[np.ndarray]) -> Any:
 
 def _tideflow_adam(tf: Any, w: Workload, placed: Callable[..., Step], last: list[Any]) -> tuple[Step, Step]:
     from .. import programs
-    weight, gradient = (tf.Variable(a.values()) for a in w.params)
-    optimizer = programs.new_adam()
-    optimizer.build([weight])
-
-    @tf.function
-    def update() -> Any:
-        optimizer.apply_gradients([(gradient.value(), weight)])
-        return weight[:16]
+    update = tf.function(programs.update_step(*(tf.Variable(a.values()) for a in w.params)))
     return placed(update), lambda: last[0].numpy()
 
 
