@@ -16,6 +16,7 @@ from . import targets
 from .kernels import Closed
 from .layout import Chunk, Layout
 from .loops import Part, Repeat, dims_of, shifted
+from .loops_fuse import fuse_loops
 from .schedule import Place, Schedule
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def build_program(
     target: str,
     signature: fmt.Signature,
 ) -> fmt.Program:
-    """The program of one signature for "wasm" or "wgsl"."""
+    """The program of one signature for "wasm", "wgsl", or "wgsl:shared" for a GPU that likes this family of kernels."""
     builder = _Builder(assembly, graph, layout, position, signature)
+    target, _, builder.family = target.partition(":")
     program = builder.program
     program.graph = signature.graph
     program.target = fmt.Target.WASM if target == "wasm" else fmt.Target.WGSL
@@ -51,6 +53,7 @@ class _Builder:
     ) -> None:
         self.assembly, self.graph, self.layout, self.signature = assembly, graph, layout, signature
         self.steps = layout.steps[position]
+        self.family = ""
         self.program = fmt.Program(fmt.Target.WASM)
         self.places: dict[Any, int] = {}
         self.chunks: dict[str, int] = {}
@@ -100,7 +103,7 @@ class _Builder:
 
     def emit_wgsl(self, plan: Schedule) -> None:
         """One shader per distinct text."""
-        self._wgsl_entries(plan.kernels, {})
+        self._wgsl_entries(fuse_loops(plan.kernels) if plan.fused else plan.kernels, {})
 
     def _wgsl_entries(self, entries: Sequence[Any], known: dict[str, int]) -> None:
         for entry in entries:
@@ -117,7 +120,7 @@ class _Builder:
         from hashlib import sha256
 
         regions = [self._region(p, kernel.buffers[i].dtype) for i, p in enumerate(places)]
-        emitted = targets.wgsl(kernel, [self._elements(r) for r in regions])
+        emitted = targets.wgsl(kernel, [self._elements(r) for r in regions], self.family)
         number = known.get(emitted.code)
         if number is None:
             code = emitted.code.encode()

@@ -38,11 +38,15 @@ def wasm_module(kernels: Sequence[Kernel], steps: Sequence[Any], num_regions: in
     return emit.emit_module(kernels, steps, num_regions)
 
 
-def wgsl(kernel: Kernel, lengths: Sequence[int | None] = ()) -> Any:
-    """The shader of a kernel, with its grid. `lengths`: how many elements each buffer has, as far as it is known."""
+def wgsl(kernel: Kernel, lengths: Sequence[int | None] = (), family: str = "") -> Any:
+    """The shader of a kernel, with its grid.
+
+    `lengths`: how many elements each buffer has, as far as it is known. `family`: "shared" for contractions with tiles
+    in workgroup memory.
+    """
     from ..gpu_wgsl import emit
 
-    return emit.emit(kernel, lengths=lengths)
+    return emit.emit(kernel, emit.Options(shared=family == "shared"), lengths)
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:

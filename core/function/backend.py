@@ -13,13 +13,17 @@ from ..dtypes import DType
 from ..eager.tensor import EagerTensor
 from ..graph.ir import Graph, State
 from ..runtime import execute
+from ..runtime.discover import open_device
+from ..runtime.tuning import family
 
 __all__ = ["CompiledGraph", "DeviceModel", "target_of"]
 
 
 def target_of(device: str) -> str:
     """The form of program that a device runs."""
-    return "wgsl" if device.startswith("GPU") else "wasm"
+    if not device.startswith("GPU"):
+        return "wasm"
+    return "wgsl:shared" if family(open_device(device)) == "shared" else "wgsl"
 
 
 class DeviceModel:

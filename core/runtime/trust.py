@@ -15,10 +15,11 @@ from pathlib import Path
 from ..device import Device
 from ..errors import DeviceLimitError, DeviceLostError, InternalError
 
-__all__ = ["check", "problems"]
+__all__ = ["check", "explain", "problems", "recall", "remember"]
 
 KNOWN_GOOD = ("llvmpipe", "SwiftShader")        # what `make test` runs on
 FILE = "adapters.json"
+MOST = 32                   # lines kept in a file
 _known: dict[str, tuple[str, ...]] = {}
 
 
@@ -31,11 +32,11 @@ def problems(device: Device) -> tuple[str, ...]:
     if any(good in name for good in KNOWN_GOOD):
         return ()
     if name not in _known:
-        _known[name] = () if _key(name) in _passed() else check(device)
+        _known[name] = () if _key(name) in recall(FILE) else check(device)
         if _known[name]:
             warnings.warn(explain(device), RuntimeWarning, stacklevel=4)
         else:
-            _keep(_key(name))
+            remember(FILE, _key(name))
     return _known[name]
 
 
@@ -63,30 +64,32 @@ def _key(name: str) -> str:
     return hashlib.sha256(f"{name}\n{selftest.fingerprint()}".encode()).hexdigest()
 
 
-def _path() -> Path | None:
-    from ..wasm.cache import cache_folder
-
-    folder = cache_folder()
-    return None if folder is None else folder / FILE
-
-
-def _passed() -> list[str]:
-    path = _path()
+def recall(name: str) -> list[str]:
+    """The lines kept in a file of the cache folder; none if there is none, or it is damaged."""
+    path = _path(name)
     try:
         found = json.loads(path.read_text()) if path is not None else []
-    except (OSError, ValueError):               # not there yet, or damaged
+    except (OSError, ValueError):
         return []
     return [x for x in found if isinstance(x, str)] if isinstance(found, list) else []
 
 
-def _keep(key: str) -> None:
-    path = _path()
-    if path is None or ((passed := _passed()) and key in passed):
+def remember(name: str, line: str) -> None:
+    """Adds a line to a file of the cache folder; without one, or where it cannot be written, nothing is kept."""
+    path, kept = _path(name), recall(name)
+    if path is None or line in kept:
         return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps([*passed[-31:], key]))
+        part.write_text(json.dumps([*kept[1 - MOST :], line]))
         part.replace(path)
-    except OSError:                             # a full disk or a folder of somebody else: test again next time
+    except OSError:                             # a full disk or a folder of somebody else: find out again next time
         return
+
+
+def _path(name: str) -> Path | None:
+    from ..wasm.cache import cache_folder
+
+    folder = cache_folder()
+    return None if folder is None else folder / name

@@ -38,8 +38,8 @@ def kernels_of(ops, op, case, monkeypatch):
     """(kernel, emitted, arrays) for each launch of the program of a sample."""
     made = []
 
-    def wgsl(kernel, lengths=()):
-        emitted = emit(kernel, lengths)
+    def wgsl(kernel, *options):
+        emitted = emit(kernel, *options)
         made.append((kernel, emitted))
         return emitted
 

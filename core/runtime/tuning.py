@@ -1,0 +1,54 @@
+"""Which family of contractions a program for the GPU here uses: a table for what is known, else one measurement.
+
+Files always hold the family "direct", which is good everywhere. What is measured is kept in the user's cache folder,
+so that the same machine computes the same bits from run to run. TIDEFLOW_CONTRACTIONS=direct or shared decides instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+
+from ..device import Device
+from ..errors import InvalidArgumentError
+from .trust import recall, remember
+
+__all__ = ["ENVIRONMENT", "family"]
+
+ENVIRONMENT = "TIDEFLOW_CONTRACTIONS"
+FILE = "contractions.json"
+KNOWN = {"Apple": "direct"}         # by a word of the description: caches there serve tiles as well
+_measured: dict[str, str] = {}
+
+
+def family(device: Device) -> str:
+    """"direct" (generated tiles in registers) or "shared" (tiles in workgroup memory).
+
+    Raises:
+        InvalidArgumentError: if TIDEFLOW_CONTRACTIONS is neither.
+    """
+    asked = os.environ.get(ENVIRONMENT)
+    if asked:
+        if asked not in ("direct", "shared"):
+            raise InvalidArgumentError(f"{ENVIRONMENT}={asked!r}: expected 'direct' or 'shared'; unset it to measure.")
+        return asked
+    if device.software or sys.platform == "emscripten":         # in a tab, reading a time back needs a promise
+        return "direct"
+    name = device.description
+    known = next((found for word, found in KNOWN.items() if word in name), None)
+    if known is None and name not in _measured:
+        _measured[name] = _measure(device)
+    return known or _measured[name]
+
+
+def _measure(device: Device) -> str:
+    from ..gpu_wgsl import selftest, trial
+
+    key = hashlib.sha256(f"{device.description}\n{selftest.fingerprint()}".encode()).hexdigest()
+    kept = next((x.split(" ")[1] for x in recall(FILE) if x.startswith(f"{key} ")), None)
+    if kept in trial.FAMILIES:
+        return str(kept)
+    found = trial.fastest(device)
+    remember(FILE, f"{key} {found}")
+    return found

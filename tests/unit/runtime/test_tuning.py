@@ -1,0 +1,52 @@
+"""Which family of contractions a device gets: asked for, known, measured once, kept."""
+
+from types import SimpleNamespace
+
+import pytest
+from tideflow.errors import InvalidArgumentError
+from tideflow.gpu_wgsl import trial
+from tideflow.runtime import tuning
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """The devices on which products were timed; "shared" wins."""
+    devices = []
+    monkeypatch.setenv("TIDEFLOW_CACHE", str(tmp_path))
+    monkeypatch.delenv(tuning.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(tuning, "_measured", {})
+    monkeypatch.setattr(trial, "fastest", lambda device: devices.append(device.description) or "shared")
+    return devices
+
+
+def device(description, software=False):
+    return SimpleNamespace(name="GPU:0", description=description, software=software)
+
+
+def test_what_is_known_is_not_measured(measured):
+    assert tuning.family(device("llvmpipe, Vulkan, software", software=True)) == "direct"
+    assert tuning.family(device("Apple M3, Metal, IntegratedGPU")) == "direct"
+    assert measured == []
+
+
+def test_a_measurement_is_kept_over_processes(measured, monkeypatch):
+    assert tuning.family(device("card 1")) == "shared"
+    monkeypatch.setattr(tuning, "_measured", {})            # another process
+    assert tuning.family(device("card 1")) == "shared"
+    assert measured == ["card 1"]
+    assert tuning.family(device("card 2")) == "shared"
+    assert measured == ["card 1", "card 2"]
+
+
+def test_a_damaged_file_is_measured_again(measured, tmp_path):
+    (tmp_path / tuning.FILE).write_text('["nonsense", 3]')
+    assert tuning.family(device("card 3")) == "shared"
+    assert measured == ["card 3"]
+
+
+def test_the_environment_decides(measured, monkeypatch):
+    monkeypatch.setenv(tuning.ENVIRONMENT, "shared")
+    assert tuning.family(device("llvmpipe", software=True)) == "shared"
+    monkeypatch.setenv(tuning.ENVIRONMENT, "fast")
+    with pytest.raises(InvalidArgumentError, match="expected 'direct' or 'shared'"):
+        tuning.family(device("llvmpipe", software=True))
