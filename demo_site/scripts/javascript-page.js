@@ -41,12 +41,14 @@ function open(fetchFile) {
   opening.abort();
   const { signal } = (opening = new AbortController());
   return turns.take(async () => {
+    let name = "";
     try {
       signal.throwIfAborted();
       hideMessage();
       setStatus("Loading");
       const file = await fetchFile(signal);
       if (!file) return setStatus(model ? "Ready" : "No model yet");
+      ({ name } = file);
       await place(file, signal);
       opened += 1;
       trained = 0;
@@ -56,7 +58,7 @@ function open(fetchFile) {
       guarded(showHeldOut)();
       guarded(look)(pad.pixels);
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) throw new Error(name ? `${name} was not opened: ${error.message}` : error.message);
     }
   });
 }
