@@ -22,6 +22,7 @@ from ..function.trace import Slot, TensorSpec, flatten, input_values, map_struct
 from ..graph.ir import Graph, Value
 from ..ops.dispatch import Value as AnyValue
 from ..runtime.memory import keep_freed_memory
+from .structure import Structure
 
 __all__ = ["METHODS", "Engine", "StepSpec", "number_leaves", "output_names"]
 
@@ -76,6 +77,8 @@ class Engine:
         self.model = model
         self.sources: dict[str, Source] = {}
         self.results: dict[str, Any] = {}  # the structure of each signature's result, Slots for tensors
+        self.structure: Structure | None = None  # of the model, as it was when somebody asked last
+        self.usual: dict[str, Any] = {}  # the kind of arrays that each signature was prepared for last
         self._keys: dict[str, Any] = {}
         self._files: dict[tuple[str, ...], tuple[list[Source], Compiled]] = {}
         self._devices: dict[str, tuple[list[Source], DeviceModel | None]] = {}
@@ -86,6 +89,7 @@ class Engine:
             if device is not None:
                 device.close()
         self._devices, self.sources, self._keys, self.results, self._files = {}, {}, {}, {}, {}
+        self.structure, self.usual = None, {}
 
     def prepare(self, name: str, spec: StepSpec, training: Any) -> None:
         """Traces signature `name` for these specs if that has not been done. `training` says what it depends on
@@ -94,6 +98,7 @@ class Engine:
         key = (spec.key, training)
         if self._keys.get(name) == key:
             return
+        self.usual.pop(name, None)
         self.sources[name] = self._trace(name, spec)
         self._keys[name] = key
 

@@ -19,6 +19,7 @@ from .callbacks import CallbackList, History, LazyLogs
 from .compiled import CompiledLosses, CompiledMetrics, CompileMetrics
 from .data import Batch, explain_loss, make_data, split_validation, unpack_x_y_sample_weight
 from .engine import METHODS, Engine, StepSpec, number_leaves, output_names
+from .structure import Structure
 
 __all__ = ["Trainer"]
 
@@ -87,6 +88,13 @@ class Trainer:
             self._engine = Engine(self)
         return self._engine
 
+    def _structure(self) -> Structure:
+        """The layers and metrics as they are now."""
+        engine = self.engine
+        if engine.structure is None or not engine.structure.holds():
+            engine.structure = Structure(self)
+        return engine.structure
+
     @property
     def loss(self) -> Any:
         """What `compile` was given as loss."""
@@ -104,16 +112,7 @@ class Trainer:
                 or self._compile_metrics.compiled.given_weighted is not None
             ):
                 found.insert(1, self._compile_metrics)
-        for layer in self._flatten_layers():  # type: ignore[attr-defined]
-            for name, value in layer.__dict__.items():
-                for leaf in flatten(value) if isinstance(value, list | tuple | dict) else [value]:
-                    wanted = isinstance(leaf, metrics_module.Metric) and name not in (
-                        "_loss_tracker",
-                        "_compile_metrics",
-                    )
-                    if wanted and not any(leaf is m for m in found):
-                        found.append(leaf)
-        return found
+        return found + [m for m in self._structure().metrics if not any(m is f for f in found)]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -222,9 +221,7 @@ class Trainer:
             self._maybe_build((map_structure(lambda s: _Blank(s), x),))  # type: ignore[attr-defined]
         if self.run_eagerly:
             return
-        layers = self._flatten_layers()  # type: ignore[attr-defined]
-        key = tuple((layer.trainable, *(v.trainable for v in layer._weights)) for layer in layers)
-        engine = self.engine
+        key, engine = self._structure().key, self.engine
         if name == "train_step":
             engine.prepare("train_step", StepSpec(x, y, w), key)
         if name == "evaluate" or (name != "predict" and not engine.has("evaluate")):
@@ -247,10 +244,27 @@ class Trainer:
         return self.predict(x, batch_size=1 << 62, verbose=0)
 
     def _on_batch(self, name: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
-        data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
-        self._prepare(name, data.specs())
+        kind = None if class_weight is not None or self.run_eagerly else self._kind(x, y, sample_weight)
+        if kind is not None and self.engine.usual.get(name) == kind:
+            batch = Batch((x, y, None), None)           # as it is: such arrays were checked before
+        else:
+            data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
+            self._prepare(name, data.specs())
+            batch = Batch(next(iter(data.batches())).parts, None)
+            if kind is not None:
+                self.engine.usual[name] = kind
         self.reset_metrics()
-        return self._answer(to_numbers(self._run(name, Batch(next(iter(data.batches())).parts, None))), return_dict)
+        return self._answer(to_numbers(self._run(name, batch)), return_dict)
+
+    def _kind(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        """What a step on x and y was prepared for, if both are arrays that need no conversion; else None."""
+        if sample_weight is not None or x.__class__ is not np.ndarray or y.__class__ is not np.ndarray:
+            return None
+        if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub" or np.float64 in (x.dtype, y.dtype):
+            return None
+        if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
+            return None
+        return x.dtype, x.shape[1:], y.dtype, y.shape[1:], self._structure().number
 
     def _answer(self, logs: dict[str, Any], return_dict: bool) -> Any:
         """What `evaluate` returns: a dict, or a list in the order of the metrics, or the one number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..errors import DeviceLimitError, InternalError, InvalidArgumentError
 from ..program.format import DimOp, DType, Model, Place, Port, Program, Role, Signature, StepKind
 from ..program.plan import Plan, Scratch, place, plan_scratch
 from ..program.sizes import evaluate
-from .values import Output, as_input
+from .values import Output, as_input, numpy_dtype
 
 __all__ = ["HostSlots", "MemoryPlan", "Ports", "known_size", "lay_out", "plan_memory", "suits"]
 
@@ -135,17 +136,28 @@ class HostSlots:
 
     def __init__(self, model: Model, program: Program, constants: Sequence[int | None]) -> None:
         self.tensors: list[int] = []
+        self._model, self._shapes = model, list[tuple[int, ...]]()
         self._words: dict[int, range] = {}
         self.length = 0
         for tensor in dict.fromkeys(t for step in program.steps for t in step.scalars):
             entry = model.tensors[tensor]
-            count = 1
-            for dim in entry.shape:
-                count *= known_size(model, constants, dim, f"host-owned tensor {entry.name!r}")
+            shape = tuple(known_size(model, constants, d, f"host-owned tensor {entry.name!r}") for d in entry.shape)
+            count = prod(shape)
             width = 2 if entry.dtype in (DType.I64, DType.U64, DType.F64) else 1
             self._words[tensor] = range(self.length, self.length + count * width)
             self.tensors.append(tensor)
+            self._shapes.append(shape)
             self.length += count * width
+
+    def views(self, vector: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Each tensor with its part of a vector of host words, as an array of its shape to write values to."""
+        made = []
+        for tensor, shape in zip(self.tensors, self._shapes, strict=True):
+            positions, dtype = self._words[tensor], numpy_dtype(self._model.tensors[tensor].dtype)
+            if dtype.itemsize < 4:
+                dtype = np.dtype({"f": np.float32, "i": np.int32}.get(dtype.kind, np.uint32))
+            made.append((tensor, vector[positions.start : positions.stop].view(dtype).reshape(shape)))
+        return made
 
     def words(self, tensors: Sequence[int]) -> list[int]:
         """Positions of the words of these tensors, in order."""

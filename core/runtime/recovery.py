@@ -104,11 +104,11 @@ class GuardedExecutor(Executor):
     def prepare(self, name: str, inputs: Inputs = None) -> None:
         self._attempt(lambda: super(GuardedExecutor, self).prepare(name, inputs))
 
-    def _download(self, output: Output) -> np.ndarray:
-        data = self._looked(lambda: None if output.gone else super(GuardedExecutor, self)._download(output))
-        if data is None:
+    def _fetch(self, output: Output) -> list[tuple[Output, np.ndarray]]:
+        found = self._looked(lambda: [] if output.gone else super(GuardedExecutor, self)._fetch(output))
+        if not found:
             raise output.gone or DeviceLostError(f"output {output.name!r} is gone")
-        return data
+        return found
 
     # noticing a loss
 

@@ -30,6 +30,7 @@ class ModelState:
         self._spans: dict[int, dict[int, Span]] = {}            # program -> top-level region -> where it lies
         self._buffers: list[Any] = []
         self._shared_constants: dict[Any, Any] = {}
+        self._shapes: dict[int, tuple[int, ...]] = {}
         self._state_tensors: set[int] = set()
         self._used_host: set[int] = set()
         programs = list(programs)
@@ -158,8 +159,10 @@ class ModelState:
                 self.arena.host[self.key(tensor)] = value
 
     def _shape(self, tensor: int) -> tuple[int, ...]:
-        entry = self.model.tensors[tensor]
-        return tuple(self._size(dim, f"state tensor {entry.name!r}") for dim in entry.shape)
+        if tensor not in self._shapes:
+            entry = self.model.tensors[tensor]
+            self._shapes[tensor] = tuple(self._size(dim, f"state tensor {entry.name!r}") for dim in entry.shape)
+        return self._shapes[tensor]
 
     # values
 

@@ -15,7 +15,7 @@ from ..device import Span
 from ..errors import FailedPreconditionError, InternalError, InvalidArgumentError, UnimplementedError
 from ..program.format import DType, Port
 
-__all__ = ["Output", "advance_counter", "as_input", "decode", "from_storage", "host_words", "numpy_dtype", "to_storage"]
+__all__ = ["Output", "advance_counter", "as_input", "decode", "from_storage", "numpy_dtype", "to_storage"]
 
 _NUMPY: dict[DType, Any] = {
     DType.F32: np.dtype(np.float32), DType.F16: np.dtype(np.float16), DType.F64: np.dtype(np.float64),
@@ -92,14 +92,6 @@ def from_storage(data: np.ndarray, storage: DType, dtype: DType, shape: tuple[in
     if dtype == DType.BOOL:
         return array.astype(np.bool_)
     return np.asarray(array, numpy_dtype(dtype))
-
-
-def host_words(array: np.ndarray) -> np.ndarray:
-    """The uint32 words of a host-owned tensor as kernels see it: 64-bit elements as two words, low word first."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if flat.dtype.itemsize < 4:
-        flat = flat.astype({"f": np.float32, "i": np.int32}.get(flat.dtype.kind, np.uint32))
-    return flat.view(np.uint32)
 
 
 def advance_counter(value: np.ndarray, by: int | None, is_rng: bool) -> np.ndarray:
@@ -193,10 +185,15 @@ class Output:
         if self._value is None:
             if self.gone is not None or self._download is None:
                 raise self.gone or InternalError(f"output {self.name!r} has no place")
-            self._value = from_storage(self._download(self), *self._storage, self.shape)
-            self._span = self._download = None
-            self.__del__()
+            self.take(self._download(self))
+        assert self._value is not None
         return self._value
+
+    def take(self, data: np.ndarray) -> None:
+        """The bytes that were read back."""
+        self._value = from_storage(data, *self._storage, self.shape)
+        self._span = self._download = None
+        self.__del__()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         value = self.numpy()

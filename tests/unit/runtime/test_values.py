@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from tideflow.errors import InternalError, InvalidArgumentError, UnimplementedError
-from tideflow.program.format import DType, Port
-from tideflow.runtime.values import advance_counter, as_input, decode, from_storage, host_words, numpy_dtype, to_storage
+from tideflow.program.format import DimExpr, DimOp, DType, Model, Port, Program, Step, Target, Tensor
+from tideflow.runtime.binding import HostSlots
+from tideflow.runtime.values import advance_counter, as_input, decode, from_storage, numpy_dtype, to_storage
 
 LABELS = Port("y", 0, min=0, max=9, bounded=True)
 FREE = Port("x", 0)
@@ -79,13 +80,17 @@ def test_decode_bfloat16():
         decode(b"", DType.STRING, (0,))
 
 
-def test_host_words():
-    assert host_words(np.array(1.0, np.float32)).tolist() == [0x3F800000]
-    assert host_words(np.array(2**33 + 5)).tolist() == [5, 2]
-    assert host_words(np.array(-1)).tolist() == [0xFFFFFFFF, 0xFFFFFFFF]
-    assert host_words(np.array([True, False])).tolist() == [1, 0]
-    assert host_words(np.array([-1], np.int8)).tolist() == [0xFFFFFFFF]
-    assert host_words(np.array([1.0], np.float16)).tolist() == [0x3F800000]
+@pytest.mark.parametrize("dtype, value, words", [
+    (DType.F32, 1.0, [0x3F800000]), (DType.I64, 2**33 + 5, [5, 2]), (DType.I64, -1, [0xFFFFFFFF, 0xFFFFFFFF]),
+    (DType.BOOL, True, [1]), (DType.I8, -1, [0xFFFFFFFF]), (DType.F16, 1.0, [0x3F800000]), (DType.U32, 7, [7]),
+])
+def test_host_words(dtype, value, words):
+    model = Model(dims=[DimExpr(DimOp.CONST, 1, 0)], tensors=[Tensor("t", dtype, []), Tensor("u", DType.U32, [])])
+    slots = HostSlots(model, Program(Target.WGSL, steps=[Step(scalars=[1, 0])]), [1])
+    vector = np.zeros(slots.length, np.uint32)
+    for tensor, view in slots.views(vector):
+        view[...] = value if tensor == 0 else 9
+    assert vector.tolist() == [9, *words] and slots.words([0]) == list(range(1, 1 + len(words)))
 
 
 def test_counters_wrap_and_rng_carries():
