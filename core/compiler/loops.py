@@ -9,7 +9,7 @@ addresses; a WGSL kernel adds it to indices (`shifted`), because storage binding
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph.ir import Graph, Node, Value
@@ -64,10 +64,16 @@ class Part:
 
 @dataclass
 class Repeat:
-    """`body` (kernels whose buffers are Places and Parts, and Repeats) `count` times."""
+    """`body` (kernels whose buffers are Places and Parts, and Repeats) `count` times.
+
+    `carried`: memory of carried values of which at most the last version is read after the loop; `loose`: not even
+    that.
+    """
 
     count: Size
     body: list[Any] = field(default_factory=list)
+    carried: frozenset[Any] = frozenset()
+    loose: frozenset[Any] = frozenset()
 
 
 def flat(entries: Sequence[Any]) -> list[Closed]:
@@ -130,7 +136,7 @@ def parts_of(group: LoopGroup, depth: int, place_of: Any) -> dict[tuple[str, Any
 def tied(closed: Any, parts: dict[Any, Any]) -> Any:
     """A kernel (or loop) of the body with its places exchanged for those of the surrounding graph."""
     if isinstance(closed, Repeat):
-        return Repeat(closed.count, [tied(c, parts) for c in closed.body])
+        return replace(closed, body=[tied(c, parts) for c in closed.body], carried=frozenset(), loose=frozenset())
     values = []
     for value in closed.values:
         inner, shifts = (value.place, value.shifts) if isinstance(value, Part) else (value, ())

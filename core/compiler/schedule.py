@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import UnimplementedError
-from ..graph.ir import Graph, Node, State, Value
+from ..graph.ir import Graph, Node, State, Value, uses
 from ..kernel.ir import Axis, Builder, Store, rewrite, store_roots, walk
 from ..shapes import num_elements
 from .fuse import Fusion, choose_placed, is_control
@@ -34,8 +34,11 @@ class Place:
     what: Any
 
     def __eq__(self, other: object) -> bool:
-        # tuples ask for identity first: what dataclasses of Python 3.13 generate would build an `equal` of two Values
-        return isinstance(other, Place) and (self.kind, self.what) == (other.kind, other.what)
+        if not isinstance(other, Place) or self.kind != other.kind:
+            return False
+        if self.what is other.what or isinstance(self.what, Value):  # `==` of two Values would build an `equal`
+            return self.what is other.what
+        return bool(self.what == other.what)
 
     def __hash__(self) -> int:
         return hash((self.kind, self.what))
@@ -46,6 +49,7 @@ class Schedule:
     """Closed kernels and loops of them, in order; each buffer is a Place, or a Part of one inside a loop."""
 
     kernels: list[Any] = field(default_factory=list)
+    fused: bool = True
 
 
 def schedule(graph: Graph, steps: Sequence[StepGroup], fuse: bool = True) -> Schedule:
@@ -98,7 +102,7 @@ class _Scheduler:
             # a value with several places, or not stored in place after all, takes more bindings than merging assumed
             full = [g for g in groups if len(g.roots) > 1 and self._bindings(g) > MAX_BUFFERS]
             if not full:
-                return Schedule([k for g in self._order() for k in self._close(g)])
+                return Schedule([k for g in self._order() for k in self._close(g)], self.fuse)
             alone |= {g.roots[-1].value for g in full}
 
     def _kept(self, steps: Sequence[Group]) -> set[Value]:
@@ -384,12 +388,28 @@ class _Scheduler:
                 last = Shift("fixed", num_elements(stand_in.sizes), self.depth, length % 2)
                 ends.append((self._start_of(stand_in), self._place_of(node.outputs[j]), stand_in,
                              Part(self._place_of(buffer), (last,))))
-        made = [*self._copies(starts, START), Repeat(length, body)]
+        made = [*self._copies(starts, START), Repeat(length, body, *self._last_only(loop))]
         for root, place, stand_in, part in ends:
             closed = self._copies([(root, place)], "last")[0]
             swap = {Place("input", stand_in): part}
             made.append(tied(closed, swap))
         return made
+
+    def _last_only(self, loop: LoopGroup) -> tuple[frozenset[Place], frozenset[Place]]:
+        """Memory of carried values of which at most the last version is read after the loop; not even that."""
+        node, attrs = loop.node, loop.node.attrs
+        readers = uses(self.graph)
+        last, loose = [], []
+        for j, (buffer, h) in enumerate(zip(loop.buffers, attrs["history"], strict=True)):
+            place = self._place_of(buffer)
+            if not h:
+                last.append(place)
+                loose += [] if self.lasting(node.outputs[j]) else [place]
+            elif not any(buffer is v for v in self.graph.results) and all(
+                n.op.name == "slice" and n.attrs["begin"][0] == attrs["length"] for n in readers.get(buffer, ())
+            ):
+                last.append(place)
+        return frozenset(last), frozenset(loose)
 
     def lasting(self, value: Value) -> bool:
         """Whether a last value is used."""

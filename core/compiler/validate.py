@@ -23,6 +23,7 @@ from ..kernel.split import Scratch
 from ..shapes import evaluate
 from .layout import Layout, lay_out
 from .loops import START, Part, Repeat, flat, shifted
+from .loops_fuse import fuse_loops
 from .passes import run_passes
 from .schedule import Place, Schedule, schedule
 from .targets import wgsl_stages
@@ -79,14 +80,14 @@ def validate(
         graph: as it was traced. States are read, never written.
         arrays: one per input.
         skip, fuse: as in `compile_model`.
-        stages: split long reductions as the WGSL target does.
+        stages: split long reductions and join kernels of loops as the WGSL target does.
         rtol, atol: what differs by more is a problem; atol counts times the largest expected magnitude (at least 1).
     """
     lowered = run_passes(graph, skip, check=True)
     layout = lay_out([lowered])
     plan = schedule(lowered, layout.steps[0], fuse)
     run = _Run(lowered, layout, arrays, rtol, atol)
-    run.entries(plan.kernels, stages, ())
+    run.entries(fuse_loops(plan.kernels) if stages and fuse else plan.kernels, stages, ())
     run.compare_results(graph, plan)
     return run.report
 
