@@ -21,7 +21,7 @@ from .encode import Code
 from .functions import expand
 from .lanes import choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
-from .nest import ADDRESS, CONDITION, VALUE, Bound, Nests, Root
+from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Bound, Nests, Root
 from .ranges import cut_ranges
 from .reuse import reuse
 from .scalar import wasm_type
@@ -32,7 +32,6 @@ from .walk import Entry, StepCode, walk
 
 __all__ = ["StepCode", "emit_module", "workspace"]
 
-_LIGHT = 24  # nodes of an element up to which two blocks of it are computed together
 _KEPT = 4, 12  # vectors that fit the registers, and are worth walking memory in steps
 _LARGE = 1 << 10  # elements from which four blocks of heavier ones are, at the price of longer code
 
@@ -242,7 +241,7 @@ def _unroll(f: Nests, axes: Sequence[Axis], lane: Axis | None, nodes: Sequence[E
     if accumulators:
         blocks = 4 if accumulators <= 2 else 2 if accumulators <= 4 else 1
     else:
-        blocks = 2 if len(nodes) <= _LIGHT else 4 if prod(map(known_extent, axes)) >= _LARGE else 1
+        blocks = 2 if len(nodes) <= LIGHT else 4 if prod(map(known_extent, axes)) >= _LARGE else 1
     while isinstance(lane.extent, int) and lane.extent < 4 * blocks:
         blocks //= 2
     return max(1, blocks)
@@ -251,6 +250,8 @@ def _unroll(f: Nests, axes: Sequence[Axis], lane: Axis | None, nodes: Sequence[E
 def _body(f: Nests, targets: Sequence[Target]) -> None:
     """What happens at one point: all values first, then the stores; stores with loops of their own in between."""
     single = [t for t in targets if not t.loops]
+    if f.lane is not None and f.parts > 1:
+        f.interleave([t.value for t in single])
     values = [[_value(f, t.value, part) for part in range(f.parts if f.lane else 1)] for t in single]
     by_loops: dict[tuple[Axis, ...], list[Target]] = {}
     for t in targets:

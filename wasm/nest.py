@@ -13,6 +13,7 @@ from ..kernel.ir import F32, Accumulator, Axis, Expr, FoldSpec
 from . import encode
 from .encode import Code
 from .lanes import Lanes, loop_lane
+from .lower import nodes_of
 from .scalar import wasm_type
 from .vector import Vectors
 
@@ -20,6 +21,9 @@ VALUE, ADDRESS, CONDITION = "value", "address", "condition"
 Root = tuple[Expr, str]
 _Need = tuple[Expr, bool]  # (expression, as a vector)
 Bound = int | Callable[[], object]  # a constant, or code that pushes it
+
+LIGHT = 24  # nodes of an element up to which blocks are computed one after the other
+_STAGE = 4  # operations of one block before the next has its turn
 
 class Nests(Vectors):
     """Emits loop nests over expressions."""
@@ -154,6 +158,19 @@ class Nests(Vectors):
     def _lanes(self) -> dict[Axis, Lanes]:
         return self.__dict__.setdefault("_known_lanes", {})
 
+    def interleave(self, values: Sequence[Expr]) -> None:
+        """Computes long values of all blocks side by side. A processor looks ahead some hundred instructions: where
+        one block has that many, each waiting for the one before, the blocks after it would begin too late.
+        """
+        bound = self.axes.keys()
+        nodes = [x for x in nodes_of(values) if x.dtype == F32 and self.lane.stride(x) is None and x.axes <= bound]
+        if len(nodes) <= LIGHT:
+            return
+        for x in nodes:
+            if x.op not in ("out", "acc") and (self.uses.get(x, 0) > 1 or self.heights.get(x, 0) % _STAGE == 0):
+                for part in range(self.parts):
+                    self.vector_local(x, part)
+
     # -- hoisting ----------------------------------------------------------------------------------------------------
 
     def hoist(self, roots: Sequence[Root]) -> None:
@@ -268,6 +285,8 @@ class Nests(Vectors):
         values = [v for f in group for v in f.args[len(f.attr.accumulators) :]]
 
         def body() -> None:
+            if self.parts > 1:
+                self.interleave(values)
             for f in group:
                 self._update(f, self.folds[f], self.parts)
 
@@ -306,6 +325,8 @@ class Nests(Vectors):
                 wide[f].append(locals_)
 
         def body() -> None:
+            if self.lane is not None and self.parts > 1:
+                self.interleave(values)
             for f in group:
                 self._update(
                     f, self.folds[f] if self.lane is None else wide[f], None if self.lane is None else self.parts
