@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..kernel.ir import BOOL, F32, I32, U32, Axis, Buffer, Expr, FoldSpec, Store, store_roots, walk
+from ..kernel.split import guess
 from ..shapes import Size
 from . import text
 from .calls import call_text
@@ -36,6 +37,7 @@ class Block:
         self.folds: dict[Expr, list[str]] = {}
         self.accumulators: dict[object, str] = {}
         self.homes: dict[frozenset[Axis], Block] = {}
+        self.in_loop = parent is not None and parent.in_loop
 
     def home(self, axes: frozenset[Axis]) -> Block:
         """The outermost enclosing block that binds all these axes."""
@@ -60,8 +62,10 @@ class Body:
     """Writes the statements of one kernel."""
 
     def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None,
-                 slots: dict[object, str], more: Sequence[Expr] = ()) -> None:
+                 slots: dict[object, str], more: Sequence[Expr] = (), team: int = 0) -> None:
         self.buffers, self.lane, self.slots = buffers, lane, slots
+        self.team = team                # of so many invocations that share the loops of one point; 0: none
+        self.pools: dict[str, str] = {}                 # workgroup memory of a team: dtype -> name
         self.stores, self.skips = skip_neutral(stores, _group_folds, lane)
         self.lanes = frozenset((lane,)) if lane else frozenset()
         self.helpers = text.Helpers()
@@ -268,12 +272,31 @@ class Body:
                 home.folds[f].append(name)
                 start = text.spread(start, a.dtype, self.vector(x), wide)
                 home.lines.append(f"var {name}: {text.type_name(a.dtype, wide)} = {start};")
+        shared = self._shared_axis(spec.axes) if self.team and not home.in_loop else None
         blocks = self._nest(home, spec.axes)
         inner = blocks[-1]
         self._skip(self.skips.get(members[0], ()), inner)
         for f in members:
             self._accumulate(f, home.folds[f], inner)
-        self._close(home.lines, blocks)
+        self._close(home.lines, blocks, shared)
+        if shared is not None:
+            home.lines += [line for f in members for line in self._gather(f, home.folds[f])]
+
+    def _shared_axis(self, axes: Sequence[Axis]) -> Axis | None:
+        """The loop whose iterations a team shares: the longest."""
+        return max((a for a in axes if a.extent != 1), key=lambda a: guess(a.extent), default=None)
+
+    def _gather(self, f: Expr, names: Sequence[str]) -> list[str]:
+        """Combines what the invocations of a team have found; all of them go on with the result."""
+        lines: list[str] = []
+        for a, name in zip(f.attr.accumulators, names, strict=True):
+            pool = self.pools.setdefault(a.dtype, f"pool_{a.dtype}")
+            step = text.combine(f"{pool}[local]", a.combine, a.dtype, f"{pool}[local + half]", False, self.helpers)
+            lines += [f"{pool}[local] = {name};", "workgroupBarrier();",
+                      f"for (var half = {self.team // 2}u; half > 0u; half >>= 1u) {{",
+                      f"  if (local < half) {{ {step} }}", "  workgroupBarrier();", "}",
+                      f"{name} = {pool}[0];", "workgroupBarrier();"]
+        return lines
 
     def _skip(self, conditions: Sequence[Expr], inner: Block) -> None:
         """Ends the outermost loop that knows a condition early, or goes on to its next iteration."""
@@ -291,11 +314,12 @@ class Body:
         for axis in axes:
             outer = Block(outer, (axis,))
             outer.axes[axis] = self.fresh("r")
+            outer.in_loop = True
             blocks.append(outer)
         return blocks
 
-    def _close(self, lines: list[str], blocks: list[Block]) -> None:
-        """Appends the loops to `lines`."""
+    def _close(self, lines: list[str], blocks: list[Block], shared: Axis | None = None) -> None:
+        """Appends the loops to `lines`. A team shares the iterations of `shared`."""
         content: list[str] = []
         for block in reversed(blocks):
             (axis, name), = block.axes.items()
@@ -304,7 +328,8 @@ class Body:
                 end = self.extent(axis.extent)
                 for limit in block.ends:
                     end = f"min({end}, {limit})"
-                head = f"for (var {name} = 0i; {name} < {end}; {name}++) {{"
+                start, step = ("i32(local)", f" += {self.team}i") if axis is shared else ("0i", "++")
+                head = f"for (var {name} = {start}; {name} < {end}; {name}{step}) {{"
                 content = [head, *("  " + line for line in content), "}"]
         lines += content
 
@@ -341,8 +366,11 @@ class Body:
 
     def write_stores(self, block: Block) -> None:
         """All stores: first the values at this level, so that nothing is stored before it is loaded; then the loops."""
+        if self.team and not {s.buffer for s in self.stores}.isdisjoint(x.attr for x in self.order if x.op == "load"):
+            block.tail.append("storageBarrier();")      # all have read the row before one overwrites it
         tails = [self._store(s, block) for s in self.stores if not s.loops]
-        block.tail += [line for lines in tails for line in lines]
+        single = [line for lines in tails for line in lines]
+        block.tail += ["if (local == 0u) {", *("  " + line for line in single), "}"] if self.team and single else single
         done: list[Store] = []
         for s in self.stores:
             if not s.loops or s in done:
@@ -352,7 +380,7 @@ class Body:
             blocks = self._nest(block, s.loops)
             inner = [self._store(t, blocks[-1]) for t in same]
             blocks[-1].tail += [line for lines in inner for line in lines]
-            self._close(block.tail, blocks)
+            self._close(block.tail, blocks, self._shared_axis(s.loops) if self.team else None)
 
     def _store(self, s: Store, block: Block) -> list[str]:
         value, vector = s.value, self.vector(s.value)

@@ -41,10 +41,11 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     sizes = _sizes(kernel, plan)
     slots = Slots(kernel, sizes, parts)
     names, unpacked = slots.unpacked()
-    body = Body(plan.stores, kernel.buffers, plan.lane, names)
-    groups = ceil_div(ceil_div(plan.points, plan.workgroup * plan.elements), parts)
+    body = Body(plan.stores, kernel.buffers, plan.lane, names, team=plan.workgroup if plan.team else 0)
+    groups = ceil_div(ceil_div(plan.points, 1 if plan.team else plan.workgroup * plan.elements), parts)
     lines = _main(body, plan, parts)
     written = [bindings(kernel, body.wide, lengths), slots.declared, body.helpers.text()]
+    written += [f"var<workgroup> {n}: array<{d}, {plan.workgroup}>;\n" for d, n in body.pools.items()]
     written.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({arguments(groups, parts)}) {{\n")
     written += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups, parts), *lines)]
     written.append("}\n")
@@ -72,6 +73,8 @@ def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:
 
 def _position(plan: Plan, groups: Size, parts: int) -> list[str]:
     """The number of the first point of this invocation."""
+    if plan.team:
+        return [f"let first = i32({group_number(groups, parts)});"]
     if parts == 1 and isinstance(groups, int) and groups == 1:
         return ["let first = i32(local);"]
     scale = plan.workgroup * plan.elements
@@ -100,7 +103,7 @@ def _exact(plan: Plan, parts: int) -> bool:
     """Whether the grid has as many invocations as there are points."""
     if not isinstance(plan.points, int):
         return False
-    groups, rest = divmod(plan.points, plan.workgroup * plan.elements)
+    groups, rest = divmod(plan.points, 1 if plan.team else plan.workgroup * plan.elements)
     return rest == 0 and prod(grid_of(ceil_div(groups, parts))) * parts == groups  # type: ignore[arg-type]
 
 

@@ -7,11 +7,12 @@ invocation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from ..kernel.index import linear
-from ..kernel.ir import Axis, Kernel, Store, store_roots, walk
+from ..kernel.ir import BOOL, Axis, Expr, Kernel, Store, store_roots, walk
 from ..kernel.split import guess
 from ..shapes import Size, ceil_div, num_elements
 from .coalesce import coalesce
@@ -20,6 +21,7 @@ from .unfold import unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 SIDE = 8                        # of a square workgroup
+TEAM_POINTS = 1 << 15           # up to which a team takes one together
 TILES = (8, 7, 6, 5, 4, 3, 2, 1)
 
 
@@ -35,7 +37,13 @@ class Options:
     vector: bool = True
     shared: bool = False                # contractions with tiles in workgroup memory, where they are large enough:
     smallest: tuple[int, int, int] = (48, 32, 16)       # m, n and k below which such a tile is mostly edge
+    team: int = 0                       # invocations that share a row: its sums and its stores; 0: each takes a row
+    team_trips: int = 64                # of a sum that is shared, at least
     max_flops: int = 2**33              # of one dispatch: beyond, the grid is split, for drivers lose patience
+
+
+# What a GPU likes: all in registers; or tiles and sums of rows in workgroup memory
+FAMILIES = {"direct": Options(), "shared": Options(shared=True, team=64)}
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Plan:
     elements: int
     workgroup: int
     square: tuple[Axis, Axis] | None = None
+    team: bool = False                  # a workgroup takes one point, and shares its loops
 
     @property
     def points(self) -> Size:
@@ -88,10 +97,38 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     workgroup = options.workgroup if elements == 1 else options.wide_workgroup
     while workgroup > 8 and workgroup >= 2 * points:
         workgroup //= 2
+    if options.team and rows == columns == 1 and points <= TEAM_POINTS and _is_row_work(kept, stores, options):
+        return Plan(kept, tuple(stores), lane, 1, options.team, team=True)
     square = None
     if down is not None and across is not None and workgroup == SIDE * SIDE and _worth_square(axes[down], axes[across]):
         square = (axes[down], axes[across])
     return Plan(kept, tuple(stores), lane, elements, workgroup, square)
+
+
+def _is_row_work(axes: Sequence[Axis], stores: Sequence[Store], options: Options) -> bool:
+    """Whether sums are long, none inside another or continued from a start, along memory."""
+    folds = [x for x in walk(store_roots(stores)) if x.op == "fold"]
+    for f in folds:
+        count = len(f.attr.accumulators)
+        plain = all(a.combine != "custom" and start is f.ir.neutral(a) and a.dtype != BOOL
+                    for a, start in zip(f.attr.accumulators, f.args[:count], strict=True))
+        if not plain or any(x.op == "fold" for v in f.args[count:] for x in walk([v]) if x.axes & set(f.attr.axes)):
+            return False
+    longest = max((guess(num_elements(a.extent for a in f.attr.axes)) for f in folds), default=0)
+    return longest >= options.team_trips and all(_is_along(axes, f) for f in folds)
+
+
+def _is_along(axes: Sequence[Axis], fold: Expr) -> bool:
+    """Whether neighbouring iterations of a fold read neighbours, and neighbouring points do not."""
+    along = False
+    for x in walk(list(fold.args)):
+        if x.op == "load":
+            terms, _ = linear(x.args[0])
+            steps = {y.attr: f for y, f in terms.items() if y.op == "axis"}
+            along = along or 0 < steps.get(fold.attr.axes[-1], 0) <= LANES
+            if axes and steps.get(axes[-1]) == 1:
+                return False
+    return along
 
 
 def _worth_square(down: Axis, across: Axis) -> bool:

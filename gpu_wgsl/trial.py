@@ -14,10 +14,10 @@ from ..kernel.ir import F32, Axis, Buffer, Builder, Kernel, Store
 from ..program import format as fmt
 from .emit import Options, emit
 from .launch import Emitted
+from .schedule import FAMILIES
 
 __all__ = ["FAMILIES", "fastest", "times"]
 
-FAMILIES = {"direct": Options(), "shared": Options(shared=True)}
 RUNS, ROUNDS = 4, 3
 CLOSE = 1e-3                # of sums of `size` products of numbers below 1
 

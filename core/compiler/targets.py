@@ -41,12 +41,13 @@ def wasm_module(kernels: Sequence[Kernel], steps: Sequence[Any], num_regions: in
 def wgsl(kernel: Kernel, lengths: Sequence[int | None] = (), family: str = "") -> Any:
     """The shader of a kernel, with its grid.
 
-    `lengths`: how many elements each buffer has, as far as it is known. `family`: "shared" for contractions with tiles
-    in workgroup memory.
+    `lengths`: how many elements each buffer has, as far as it is known. `family`: "shared" for contractions and sums of
+    rows in workgroup memory.
     """
-    from ..gpu_wgsl import emit
+    from ..gpu_wgsl.emit import emit
+    from ..gpu_wgsl.schedule import FAMILIES
 
-    return emit.emit(kernel, emit.Options(shared=family == "shared"), lengths)
+    return emit(kernel, FAMILIES[family or "direct"], lengths)
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:

@@ -12,7 +12,7 @@ from tideflow.kernel.interpret import run_kernel
 from tideflow.kernel.ir import CALLS, F32
 from wgsl_samples import Sample, kernel
 
-SHARED = Options(shared=True, smallest=(1, 1, 1))
+SHARED = Options(shared=True, smallest=(1, 1, 1), team=32, team_trips=2)
 pytestmark = [pytest.mark.gpu, pytest.mark.browser, pytest.mark.slow]
 
 

@@ -14,7 +14,7 @@ from wgsl_samples import Sample, kernel
 pytestmark = pytest.mark.gpu
 SAMPLES = samples.all_samples()
 SCHEDULES = {"default": Options(), "tiled": Options(min_invocations=4), "parts": Options(max_flops=1000),
-             "shared": Options(shared=True, smallest=(1, 1, 1)),
+             "shared": Options(shared=True, smallest=(1, 1, 1)), "team": Options(team=32, team_trips=2),
              "scalar": Options(vector=False, min_invocations=8)}
 MAX_ULP = 64                    # beside what mathlib states: division and contraction differ between drivers
 
