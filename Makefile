@@ -27,8 +27,10 @@ lint: setup
 sample: setup                    # the model that the second page opens with; needs `python tools/fetch.py` once
 	@node tools/pyodide_run.mjs examples/digits.py 15 /repo/demo_site/assets/sample.tide
 
-bench: setup
-	@$(VENV_PYTHON) -m benchmarks
+bench: check-python              # BENCH="mlp --quick" for one workload with few repetitions; see benchmarks/NOTES.md
+	@$(PYTHON) tools/make_env.py --tests
+	@$(VENV_PYTHON) tools/fetch.py >/dev/null || echo "bench: without numpy for Pyodide, so without Python in the tab"
+	@$(VENV_PYTHON) -m benchmarks $(BENCH)
 
 setup: check-python
 	@$(PYTHON) tools/make_env.py

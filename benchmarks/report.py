@@ -57,6 +57,16 @@ def table(results: dict[str, Any]) -> str:
         present = [c for c in columns if any(key[1] == c for key in cells)]
         if present:
             parts += [f"## {title}", "", *group_rows(present, cells, peaks), ""]
+    if results.get("startup"):
+        parts += ["## From navigation to the first trained step of the MLP", "", "| | ms |", "|---|---|"]
+        parts += [f"| {key} | {number(found['ms']) if 'ms' in found else found['error']} |"
+                  for key, found in results["startup"].items()] + [""]
+    warm = [(c["contender"], BY_NAME[c["workload"]].title, c) for c in results["cells"] if "warmFirstMs" in c]
+    if warm:
+        parts += ["## Tracing and compiling in Python, to the first result, ms", "",
+                  "| | first model | once more |", "|---|---|---|"]
+        parts += [f"| {who}: {title} | {number(c['firstMs'])} | {number(c['warmFirstMs'])} |" for who, title, c in warm]
+        parts.append("")
     parts += ["## Targets", "", *target_rows(cells), ""]
     problems = [f"* {c['contender']}, {c['workload']}: {c['error']}" for c in results["cells"] if c.get("error")]
     problems += [f"* {m}" for m in results.get("missing", [])]

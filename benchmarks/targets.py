@@ -45,7 +45,14 @@ def _webgpu() -> list[Target]:
     return [*made, Target("cnn", WEBGPU, 1000, (), "firstMs")]
 
 
-TARGETS = (*_wasm(), *_webgpu())
+def _python() -> list[Target]:
+    made = [Target(name, "tideflow cpu", 1.0, ("tensorflow",)) for name in ("mlp", "lstm", "transformer")]
+    return [*made, Target("cnn", "tideflow cpu", round(1 / 1.5, 2), ("tensorflow",)),
+            Target("adds_eager", "tideflow cpu", 1.5), Target("adds_eager", "tideflow pyodide eager", 5.0),
+            Target("cnn", "tideflow pyodide", 500, (), "warmFirstMs")]
+
+
+TARGETS = (*_wasm(), *_webgpu(), *_python())
 
 
 def reached(target: Target, cells: dict[tuple[str, str], dict[str, Any]]) -> tuple[float | None, bool]:

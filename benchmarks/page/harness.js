@@ -22,7 +22,7 @@ async function open({ library, ...options }) {
 }
 
 /** Builds a workload, runs its first step, then as many as are checked. */
-async function prepare(workload, file) {
+async function prepare(workload, file, firstOnly = false) {
   const arrays = {};
   for (const spec of [...workload.params, ...workload.inputs]) arrays[spec.name] = values(spec);
   const bytes = file ? new Uint8Array(await (await fetch(file)).arrayBuffer()) : null;
@@ -31,6 +31,7 @@ async function prepare(workload, file) {
   const built = now() - begun;
   const first = await once();
   const firstMs = now() - begun;
+  if (firstOnly) return { firstMs };
   return { builtMs: built, firstMs, ...await check(workload, first) };
 }
 
@@ -92,7 +93,14 @@ async function count(steps) {
   return { ...found, readBack: readBack / steps + atEnd.readBack, memory: memory() };
 }
 
-const methods = { open, prepare, measure, latency, count, memory: async () => memory() };
+/** Milliseconds from navigation until the first training step was read. */
+async function startUp({ options, workload, file }) {
+  await open(options);
+  await (contender.methods?.prepare ?? prepare)(workload, file, true);
+  return now();
+}
+
+const methods = { open, startUp, prepare, measure, latency, count, memory: async () => memory() };
 
 /** Starts a call; the driver polls `answer`, so that it can give up a page that never answers. */
 globalThis.bench = {
@@ -105,3 +113,5 @@ globalThis.bench = {
     );
   },
 };
+
+if (location.hash) globalThis.bench.start("startUp", JSON.parse(decodeURIComponent(location.hash.slice(1))));

@@ -21,7 +21,7 @@ opened = runner.open()
 
 def call(method, arguments):
     arguments = json.loads(arguments)
-    if method == "prepare":
+    if method in ("prepare", "first"):
         arguments = [BY_NAME[arguments[0]["name"]]]
     try:
         return json.dumps({"value": getattr(runner, method)(*arguments)})
@@ -35,6 +35,7 @@ def call(method, arguments):
     return value;
   };
   const version = pyodide.runPython("opened['version']");
-  const methods = { prepare: remote("prepare"), measure: remote("measure"), latency: remote("latency") };
+  const first = async (workload, file, firstOnly) => remote(firstOnly ? "first" : "prepare")(workload);
+  const methods = { prepare: first, measure: remote("measure"), latency: remote("latency") };
   return { version, description: "Pyodide", methods };
 }
