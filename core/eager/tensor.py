@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, as_dtype, bool_, float32, int32, string
+from ..ops.common import quiet
 from ..ops.dispatch import Value, _stack, apply
 from ..ops.operators import Tensor
 from ..ops.silence import FLAGS, IGNORE, enter, leave
@@ -33,8 +34,8 @@ def _operator(name: str, function: Callable[..., Any], kinds: str, *, reflected:
                 b, silent = other._array if other.dtype is self.dtype else None, quick
             else:
                 kind = other.__class__
-                fits = plain and ((kind is float and a.dtype.kind == "f")
-                                  or (kind is int and (not compares or (0 <= other < 128))))
+                fits = plain and ((kind is float and a.dtype.kind == "f") or (
+                    kind is int and a.dtype.kind != "b" and (not compares or 0 <= other < 128)))
                 b = other if fits else None
                 silent = fits and quick and -6e4 < other < 6e4      # numpy warns of what the dtype cannot hold
             if b is not None:
@@ -373,7 +374,7 @@ def from_python(value: Any, dtype: DType | None) -> Any:
         raise TypeError(f"Cannot convert {value!r} to EagerTensor of dtype bool")
     if dtype is string:
         return constant(value)
-    return EagerTensor(array.astype(dtype.numpy), dtype)
+    return EagerTensor(quiet(array.astype, dtype.numpy), dtype)         # 1e30 is an infinite float16, silently
 
 
 def wrap(array: Any) -> EagerTensor:
