@@ -198,7 +198,7 @@ class Body:
         """The remainder from the quotient, where the kernel needs that too: one division instead of two."""
         a, b = x.args
         quotient = x.ir.nodes.get(("div", I32, x.args, None))
-        if quotient is None or quotient not in self.uses or (b.op == "const" and b.attr & (b.attr - 1) == 0):
+        if quotient is None or quotient not in self.depths or (b.op == "const" and b.attr & (b.attr - 1) == 0):
             return None
         whole = self.value(quotient, block, named=True)
         return f"({self.value(a, block, named=True)} - {whole} * {self.value(b, block)})"

@@ -1,4 +1,5 @@
-"""Folds with fewer iterations: short ones are written out, long ones take four at once where loads become vec4.
+"""Folds with fewer iterations: short ones are written out, long ones take four at once where loads become vec4 or
+an iteration does next to nothing.
 
 Loops are dear on software adapters, and a load of four neighbours costs a GPU what one element costs. A large register
 tile has few loads for its work already: there four iterations at once only make the driver's compiler slow.
@@ -17,6 +18,7 @@ from ..kernel.ir import BOOL, Accumulator, Axis, Expr, FoldSpec, Store, rebuild,
 from .lanes import LANES, Substitution, is_multiple, multiple_of
 
 QUARTER = 4                 # vectors of results up to which an invocation takes four iterations at once
+LIGHT = 16                  # expressions of an iteration
 MAX_TRIPS = 9               # of a fold that is written out: a pooling window, a filter of one channel
 MAX_NODES = 5000            # expressions that a fold may become when it is written out
 COMBINE = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
@@ -65,7 +67,7 @@ class _Unfold:
             return x
         inner = spec.axes[-1]
         divisible = multiple_of(inner.extent, LANES) and inner.extent != 0
-        if self.width <= QUARTER and divisible and _has_neighbours(values, inner):
+        if self.width <= QUARTER and divisible and (_has_neighbours(values, inner) or _is_light(values)):
             return self._quarter(x, inits, values, inner)
         return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
 
@@ -108,6 +110,12 @@ class _Unfold:
 def _reduce(accumulator: Accumulator, terms: Sequence[Expr]) -> Expr:
     op = (COMBINE_BOOL if accumulator.dtype == BOOL else COMBINE)[accumulator.combine]
     return reduce(lambda a, b: a.ir.binary(op, a, b), terms)
+
+
+def _is_light(values: Sequence[Expr]) -> bool:
+    """Whether an iteration is so little work that the loop around it costs as much."""
+    order = walk(list(values))
+    return len(order) <= LIGHT and all(x.op not in ("fold", "call") for x in order)
 
 
 def _has_neighbours(values: Sequence[Expr], axis: Axis) -> bool:

@@ -59,10 +59,39 @@ def test_large_grids_fold_into_y():
 
 def test_sibling_folds_share_one_loop():
     code = emit(kernel("k", [32], "fff", lambda ir, i: [
-        (1, i, ir.sum([40], lambda k: ir.load(0, F32, k * 32 + i))),
-        (2, i, ir.reduce("max", [40], lambda k: ir.load(0, F32, k * 32 + i)))])).code
+        (1, i, ir.sum([42], lambda k: ir.load(0, F32, k * 32 + i))),
+        (2, i, ir.reduce("max", [42], lambda k: ir.load(0, F32, k * 32 + i)))])).code
     assert code.count("for (") == 1
     assert code.count("= b0[") == 1
+
+
+def test_a_light_loop_takes_four_iterations_at_once():
+    code = emit(kernel("k", [33], "ff", lambda ir, i: [
+        (1, i, ir.sum([40], lambda k: ir.load(0, F32, k * 33 + i)))])).code
+    assert code.count("for (") == 1 and "< 10i;" in code
+    assert code.count("b0[") == 4
+
+
+def test_buffers_of_known_length_are_declared_with_it():
+    product = samples.matmul(64, 64, 16)
+    code = emit(product, lengths=[1024, 1024, None, 4096]).code
+    assert re.findall(r"array<([^;]+)>;", code) == ["vec4<f32>, 256", "vec4<f32>, 256", "vec4<f32>", "vec4<f32>, 1024"]
+    assert "array<f32>" in emit(kernel("k", [6], "ff", double), lengths=[0, 6]).code          # no array has no elements
+
+
+def test_axes_that_are_walked_as_one_become_one():
+    flat = emit(kernel("k", [BATCH, 5, 12], "ff", lambda ir, n, y, c: [
+        (1, (n * 5 + y) * 12 + c, ir.load(0, F32, (n * 5 + y) * 12 + c) * 2.0)], sizes=[BATCH])).code
+    assert " / " not in flat and "%" not in flat
+    apart = emit(kernel("k", [BATCH, 5, 12], "ff", lambda ir, n, y, c: [
+        (1, (n * 5 + y) * 12 + c, ir.load(0, F32, n * 12 + c) * 2.0)], sizes=[BATCH])).code
+    assert " / 5i" in apart
+
+
+def test_remainders_reuse_quotients_and_powers_of_two_shift():
+    code = emit(kernel("k", [40], "iii", lambda ir, i: [(1, i, i // 12), (2, i, i % 12 + i // 8 + i % 8)]),
+                Options(vector=False)).code
+    assert "%" not in code and code.count(" / ") == 1 and ">> 3u" in code and "& 7i" in code
 
 
 def test_values_are_hoisted_to_the_loop_they_depend_on():
