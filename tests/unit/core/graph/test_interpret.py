@@ -1,0 +1,95 @@
+"""Graphs as prepared calls on the host: what is run, what is kept, and that states are only written at the end."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import tideflow as tf
+from tideflow.function.function import run_on_host
+from tideflow.graph.interpret import interpret
+
+
+def graph_of(function, *specs):
+    return tf.function(function).get_concrete_function(*specs).graph
+
+
+FREE = tf.TensorSpec([None, 3])
+
+
+def test_sizes_are_bound_anew_for_each_shape():
+    graph = graph_of(lambda x: tf.reshape(x, [-1]) + tf.cast(tf.shape(x)[0], tf.float32), FREE)
+    for rows in (1, 4, 2, 4, 7, 1, 5, 6):
+        x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+        (found,), writes = interpret(graph, [x])
+        np.testing.assert_array_equal(found, x.ravel() + rows)
+        assert writes == []
+    assert len(graph.__dict__["_prepared"]._attrs) <= 4
+
+
+def test_a_shape_that_does_not_fit_is_refused():
+    graph = graph_of(lambda x: x + 1.0, FREE)
+    with pytest.raises(ValueError, match=r"input 0 has size 4 on axis 1; expected 3"):
+        interpret(graph, [np.ones((2, 4), np.float32)])
+
+
+def test_nodes_that_nobody_needs_are_not_run():
+    def function(x):
+        tf.matmul(x, tf.ones([3, 3]))                   # not used
+        return x * 2.0
+
+    graph = graph_of(function, FREE)
+    assert [node.op.name for node in graph.nodes if node.op.name == "matmul"] == ["matmul"]
+    x = np.ones((2, 3), np.float32)
+    (found,), _ = interpret(graph, [x])
+    np.testing.assert_array_equal(found, 2 * x)
+    assert "matmul" not in [node.op.name for node in graph.__dict__["_prepared"]._nodes]
+
+
+def test_intermediate_values_are_let_go():
+    alive = []
+
+    class Watched(np.ndarray):
+        pass
+
+    def function(x):
+        return tf.exp(tf.negative(x)) + 1.0
+
+    graph = graph_of(function, FREE)
+    prepared_input = np.ones((2, 3), np.float32).view(Watched)
+    interpret(graph, [np.asarray(prepared_input)])
+    prepared = graph.__dict__["_prepared"]
+    original = prepared._calls[0]
+
+    def negative(x, **attrs):
+        made = original[0](x, **attrs).view(Watched)
+        alive.append(weakref.ref(made))
+        return made
+
+    def plain(x, y, **attrs):
+        gc.collect()
+        assert alive[0]() is None, "the result of the first call is needed by the second alone"
+        return np.add(np.asarray(x), y)
+
+    prepared._calls[0] = (negative, *original[1:])
+    exp = prepared._calls[1]
+    prepared._calls[1] = (lambda x, **attrs: np.exp(np.asarray(x)), *exp[1:])
+    prepared._calls[2] = (plain, *prepared._calls[2][1:])
+    interpret(graph, [np.ones((2, 3), np.float32)])
+    assert alive
+
+
+def test_written_states_are_arrays_of_their_own():
+    v, w = tf.Variable(np.zeros(3, np.float32)), tf.Variable(np.zeros(3, np.float32))
+
+    def function(x):
+        v.assign(x)                                     # the caller's array
+        w.assign(w + x)
+        return w.value(), v + 1.0
+
+    graph = graph_of(function, tf.TensorSpec([3]))
+    x = np.array([1, 2, 3], np.float32)
+    shown, _ = run_on_host(graph, [x])
+    x[:], shown[:] = 9, 9                               # what others can see is not the state
+    np.testing.assert_array_equal(v.numpy(), [1, 2, 3])
+    np.testing.assert_array_equal(w.numpy(), [1, 2, 3])
