@@ -1,8 +1,9 @@
 """Kernel IR to a WebAssembly module: one function per kernel, and `run`, which walks the steps of a program.
 
 A kernel's function takes the addresses of its buffers (its workspace last, if it needs one) and the address of its
-words: the sizes, then the scalars. `run(table, first, last)` executes steps first .. last-1 and returns last; `table`
-holds the address of every region, then per step its words.
+words: the sizes, then the scalars; a contraction also whether its workspace holds the packed factor already.
+`run(table, first, last)` executes steps first .. last-1 and returns last; `table` holds the address of every region,
+then per step its words.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..shapes import Size
 from . import encode, gemm
 from .encode import Code
 from .functions import expand
-from .lanes import choose_lane, known_extent, loop_lane
+from .lanes import Lanes, choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Bound, Nests, Root
 from .ranges import cut_ranges
@@ -30,8 +31,9 @@ from .tile import tile
 from .unroll import unroll_folds
 from .walk import Entry, StepCode, walk
 
-__all__ = ["StepCode", "emit_module", "workspace"]
+__all__ = ["StepCode", "emit_module", "factor_buffers", "workspace"]
 
+_LINE = 4  # vectors of a line of the cache
 _KEPT = 4, 12  # vectors that fit the registers, and are worth walking memory in steps
 _LARGE = 1 << 10  # elements from which four blocks of heavier ones are, at the price of longer code
 
@@ -40,6 +42,14 @@ def workspace(kernel: Kernel) -> Size:
     """Bytes of scratch memory that the kernel's function needs, 0 if none."""
     found = _contract(kernel)
     return 0 if found is None else gemm.workspace(found)
+
+
+def factor_buffers(kernel: Kernel) -> frozenset[int] | None:
+    """The buffers of the factor that the kernel packs, if what it packed stays good while they do; else None."""
+    found = _contract(kernel)
+    if found is None or not gemm.keeps_b(found):
+        return None
+    return frozenset(x.attr for x in nodes_of([found.b]) if x.op == "load")
 
 
 def _contract(kernel: Kernel) -> Contract | None:
@@ -66,7 +76,8 @@ def emit_module(
             params, body = emit_kernel(different[key], contracts[key] is not None)
             functions.append((params, False, body))
     of_kernel = [numbers[key] for key in keys]
-    functions.append((3, True, walk(kernels, steps, of_kernel, [f[0] for f in functions], num_regions)))
+    keeping = {numbers[key] for key, contract in contracts.items() if contract is not None}
+    functions.append((3, True, walk(kernels, steps, of_kernel, [f[0] for f in functions], num_regions, keeping)))
     return encode.module(functions, ("run", len(functions) - 1))
 
 
@@ -76,12 +87,13 @@ def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
     contract = find_contract(kernel) if contraction else None
     if contract is None:
         kernel = replace(kernel, stores=unroll_folds(kernel.stores))
-    params = len(kernel.buffers) + (contract is not None) + 1
+    params = len(kernel.buffers) + 2 * (contract is not None) + 1
     f = Nests(Code(params))
     f.bases = {i: i for i in range(len(kernel.buffers))}
-    _load_words(f, kernel, params - 1)
+    words = len(kernel.buffers) + (contract is not None)
+    _load_words(f, kernel, words)
     if contract is not None:
-        gemm.emit(f, contract, params - 2, emit_stores, nests)
+        gemm.emit(f, contract, words - 1, words + 1, emit_stores, nests)
     else:
         for whole, made in nests(kernel.axes, kernel.stores):
             for axes, stores in cut_ranges(whole, made):
@@ -181,7 +193,8 @@ def emit_stores(
     sequential = sequential_axes(originals) + [a for s in stores for a in s.loops]
     lane = choose_lane(axes, stores, originals, frozenset(sequential))
     order = [a for a in axes if a is not lane] + ([lane] if lane is not None else [])
-    across = not bounds and _keeps_vectors(order, lane, originals)
+    turned = not bounds and _gathers(order, lane, originals)
+    across = turned or (not bounds and _keeps_vectors(order, lane, originals))
     if across:
         order[-2:] = reversed(order[-2:])
     depth = {a: i for i, a in enumerate([*fixed, *order, *sequential])}
@@ -194,8 +207,20 @@ def emit_stores(
     phases = [targets[: len(early)], targets[len(early) :]] if early else [targets]
     needed = [root for t in phases[0] for root in _roots(t)]  # what later phases read may not exist before
     mark = f.enter()
-    f.nest(order, needed, lambda: _phases(f, phases), lane, 1 if across else _unroll(f, order, lane, nodes), bounds)
+    unroll = _LINE if turned else 1 if across else _unroll(f, order, lane, nodes)
+    f.nest(order, needed, lambda: _phases(f, phases), lane, unroll, bounds)
     f.leave(mark)
+
+
+def _gathers(order: Sequence[Axis], lane: Axis | None, nodes: Sequence[Expr]) -> bool:
+    """Whether vectors are gathered from places far apart, while the axis next to the lane reads one after the other: a
+    transpose. A loop over that axis inside takes from a few lines of the cache all they have.
+    """
+    if lane is None or len(order) < 2 or known_extent(lane) < 4 * _LINE or any(x.op == "fold" for x in nodes):
+        return False
+    along, beside = Lanes(lane), Lanes(order[-2])
+    steps = [(along.stride(x.args[0]), beside.stride(x.args[0])) for x in nodes if x.op == "load"]
+    return any(a not in (0, 1) and b == 1 for a, b in steps) and all(a is not None for a, _ in steps)
 
 
 def _keeps_vectors(order: Sequence[Axis], lane: Axis | None, nodes: Sequence[Expr]) -> bool:

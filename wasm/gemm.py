@@ -26,7 +26,7 @@ from .nest import Bound, Nests
 from .pack import KBlock, Packing, round_up, total
 from .tile import COLUMNS, ROWS, TILE
 
-__all__ = ["Blocks", "blocks", "emit", "pays", "workspace"]
+__all__ = ["Blocks", "blocks", "emit", "keeps_b", "pays", "workspace"]
 
 _K, _M, _N = 384, 100, 1024  # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
 _WHOLE_B = 8 << 20  # bytes of packed B up to which it is packed at once
@@ -136,6 +136,12 @@ def blocks(contract: Contract) -> Blocks:
     return Blocks(rows, columns, -(-outer // parts), inner, parts)
 
 
+def keeps_b(contract: Contract) -> bool:
+    """Whether packed B, once made, serves every run with the same B: it is packed as a whole, for all columns."""
+    cut, n = blocks(contract), total(_real(contract.n))
+    return cut.whole_b and not _real(contract.batch) and isinstance(n, int) and n <= cut.columns
+
+
 def workspace(contract: Contract) -> Size:
     """Bytes of scratch memory: packed A, packed B, C."""
     cut = blocks(contract)
@@ -144,14 +150,16 @@ def workspace(contract: Contract) -> Size:
 
 
 def emit(
-    f: Nests, contract: Contract, scratch: int, emit_stores: Callable[..., None], nests: Callable[..., list]
+    f: Nests, contract: Contract, scratch: int, kept: int, emit_stores: Callable[..., None], nests: Callable[..., list]
 ) -> None:
-    """Emits the kernel of a contraction; `scratch` is the local with the address of its workspace."""
+    """Emits the kernel of a contraction; `scratch` is the local with the address of its workspace, `kept` one that is
+    not 0 where that holds packed B from the run before.
+    """
     main, side = _split(contract)
     if side:
         for axes, stores in nests(contract.kernel.axes, [_alone(s, contract) for s in side]):
             emit_stores(f, axes, stores)
-    _Gemm(f, contract, scratch, lambda *args, **kw: emit_stores(f, *args, **kw)).emit(main)
+    _Gemm(f, contract, scratch, kept, lambda *args, **kw: emit_stores(f, *args, **kw)).emit(main)
 
 
 def _alone(store: Store, contract: Contract) -> Store:
@@ -174,8 +182,11 @@ class _Gemm(Packing):
     them.
     """
 
-    def __init__(self, f: Nests, contract: Contract, scratch: int, emit_stores: Callable[..., None]) -> None:
+    def __init__(
+        self, f: Nests, contract: Contract, scratch: int, kept: int, emit_stores: Callable[..., None]
+    ) -> None:
         super().__init__(f, _real(contract.batch), _real(contract.k))
+        self.kept = kept if keeps_b(contract) else None
         self.contract, self.emit_stores, self.cut = contract, emit_stores, blocks(contract)
         self.m, self.n = _real(contract.m), _real(contract.n)
         self.a = self._pointer(scratch, 0)
@@ -225,7 +236,11 @@ class _Gemm(Packing):
                 lambda: (self.code.get(index), self._times(step), self.code.get(self.b), self.code.op("i32.add"))
             )
 
+        if self.kept is not None:
+            self.code.get(self.kept).op("i32.eqz").if_()
         self._k_blocks(lambda k, index: self._pack(self.contract.b, self.n, j, columns, COLUMNS, k, place(index)))
+        if self.kept is not None:
+            self.code.end()
 
         def rows(i: int) -> None:
             self._k_blocks(lambda k, index: self._one_product(i, m, padded, k, place(index), first=None, add=index))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..kernel.ir import Expr, Store, rewrite, store_roots
+from .lanes import Lanes
 from .lower import nodes_of
 
 _WORTH = 12  # operations of an element from which it is stored rather than computed twice
@@ -28,7 +29,7 @@ def reuse(stores: Sequence[Store]) -> tuple[list[Store], list[Store]]:
         inside = set(nodes_of([store.value]))
         for fold in folds:
             element = _same_element(fold, store)
-            if fold in inside and element in inside and _costs(element, store):
+            if fold in inside and element in inside and _costs(element, store) and _in_order(element, store):
                 return _split(stores, store, fold, element)
     return [], list(stores)
 
@@ -55,6 +56,16 @@ def _costs(element: Expr, store: Store) -> bool:
     if element.dtype != store.value.dtype:
         return False
     return sum(store.loops[0] in x.axes and x.op != "axis" for x in nodes_of([element])) >= _WORTH
+
+
+def _in_order(element: Expr, store: Store) -> bool:
+    """Whether vectors of what is read are vectors of what is stored. A transposed result is written in pieces, and
+    would have to be read in pieces again.
+    """
+    along = Lanes(store.loops[0])
+    if along.stride(store.index) != 1:
+        return True
+    return all(along.stride(x.args[0]) in (0, 1) for x in nodes_of([element]) if x.op == "load")
 
 
 def _split(stores: Sequence[Store], store: Store, fold: Expr, element: Expr) -> tuple[list[Store], list[Store]]:

@@ -5,7 +5,7 @@ A kernel inside a loop is the same code in each iteration: what moves are the ad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple, TypeAlias, Union
 
 from ..kernel.ir import Kernel
@@ -37,11 +37,12 @@ class Moving(NamedTuple):
 
 class StepCode(NamedTuple):
     """One step of a program: which kernel, and the region behind each of its buffers, workspace last. Symbolic sizes
-    of moves must be among the kernel's own.
+    of moves must be among the kernel's own. `kept`: what a contraction packs is the same in all iterations.
     """
 
     kernel: int
     regions: Sequence[int | Moving]
+    kept: bool = False
 
 
 class LoopCode(NamedTuple):
@@ -56,17 +57,21 @@ Entry: TypeAlias = StepCode | LoopCode
 
 def walk(
     kernels: Sequence[Kernel], steps: Sequence[Entry | tuple[int, Sequence[int | Moving]]], of_kernel: Sequence[int],
-    params: Sequence[int], num_regions: int,
+    params: Sequence[int], num_regions: int, keeping: Container[int] = (),
 ) -> bytes:
-    """The body of `run(table, first, last)`; `of_kernel` are function numbers, `params` how many each takes."""
-    return _Walk(kernels, of_kernel, params, num_regions).all(steps)
+    """The body of `run(table, first, last)`; `of_kernel` are function numbers, `params` how many each takes.
+
+    Functions in `keeping` are told whether their workspace holds what they packed in the iteration before.
+    """
+    return _Walk(kernels, of_kernel, params, num_regions, keeping).all(steps)
 
 
 class _Walk:
     def __init__(
-        self, kernels: Sequence[Kernel], of_kernel: Sequence[int], params: Sequence[int], num_regions: int
+        self, kernels: Sequence[Kernel], of_kernel: Sequence[int], params: Sequence[int], num_regions: int,
+        keeping: Container[int],
     ) -> None:
-        self.kernels, self.of_kernel, self.params = kernels, of_kernel, params
+        self.kernels, self.of_kernel, self.params, self.keeping = kernels, of_kernel, params, keeping
         self.code = Code(3)
         self.word = num_regions
         self.iterations: list[int] = []  # locals, outermost first
@@ -91,10 +96,11 @@ class _Walk:
     def step(self, step: StepCode, number: int) -> None:
         """Calls a kernel, if its step is among those asked for."""
         code, kernel, function = self.code, self.kernels[step.kernel], self.of_kernel[step.kernel]
-        if len(step.regions) != self.params[function] - 1:
+        expected = self.params[function] - 1 - (function in self.keeping)
+        if len(step.regions) != expected:
             raise ValueError(
                 f"step {number} runs kernel {kernel.name!r} with {len(step.regions)} regions, its function takes "
-                f"{self.params[function] - 1}: one per buffer ({len(kernel.buffers)}), and one more if "
+                f"{expected}: one per buffer ({len(kernel.buffers)}), and one more if "
                 "workspace(kernel) is not 0."
             )
         for comparison, side in (("i32.le_s", 1), ("i32.gt_s", 2)):
@@ -105,6 +111,10 @@ class _Walk:
         for region in step.regions:
             self.address(region, kernel)
         code.get(0).i32(4 * self.word).op("i32.add")
+        if function in self.keeping and step.kept and self.iterations:
+            code.get(self.iterations[-1])
+        elif function in self.keeping:
+            code.i32(0)
         code.call(function)
         code.end()
         if self.position >= 0:

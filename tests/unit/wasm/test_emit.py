@@ -322,3 +322,31 @@ def test_long_chains_do_not_exhaust_the_stack(n):
         )
     kernel = close("chain", axes, [Store(2, i, value)], [Buffer("x", F32), Buffer("y", F32), Buffer("o", F32, True)])
     check(kernel, [normal(n), np.linspace(-1, 1, n).astype(np.float32), zeros(n)], rtol=1e-3)
+
+
+@pytest.mark.parametrize("rows, columns", [(64, 48), (33, 70), (16, 16), (5, 131), (130, 3)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_transpose(batch, rows, columns):
+    ir = Builder()
+    axes, (b, i, j) = axes_of(ir, batch, rows, columns)
+    value = ir.load(0, F32, (b * columns + j) * rows + i) * 2.0 + ir.load(1, F32, j)
+    kernel = close(
+        "transpose",
+        axes,
+        [Store(2, (b * rows + i) * columns + j, value)],
+        [Buffer("x", F32), Buffer("y", F32), Buffer("o", F32, True)],
+    )
+    check(kernel, [normal(batch, columns, rows), normal(columns), zeros(batch, rows, columns)])
+
+
+@pytest.mark.parametrize("rows, columns", [(40, 37), (20, 64)])
+def test_softmax_over_columns(rows, columns):
+    ir = Builder()
+    axes, (c,) = axes_of(ir, columns)
+    loop = ir.new_axis(rows)
+    top = ir.reduce("max", [rows], lambda r: ir.load(0, F32, r * columns + c))
+    total = ir.sum([rows], lambda r: ir.call("exp", ir.load(0, F32, r * columns + c) - top))
+    r = ir.axis(loop)
+    store = Store(1, c * rows + r, ir.call("exp", ir.load(0, F32, r * columns + c) - top) / total, None, (loop,))
+    kernel = close("softmax", axes, [store], [Buffer("x", F32), Buffer("o", F32, True)])
+    check(kernel, [normal(rows, columns), zeros(columns, rows)])
