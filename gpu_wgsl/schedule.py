@@ -21,6 +21,7 @@ from .unfold import unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 SIDE = 8                        # of a square workgroup
+ENOUGH = 64                     # workgroups that keep a GPU busy: invocations take more points only beyond
 TEAM_POINTS = 1 << 15           # up to which a team takes one together
 TILES = (8, 7, 6, 5, 4, 3, 2, 1)
 
@@ -93,8 +94,8 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     kept = tuple(a for a in axes if a.extent != 1)
     points = guess(num_elements(a.extent for a in kept))
     single = bool(shape.folds) or any(s.loops for s in stores)
-    elements = 1 if single else max(1, min(options.elements, points // (options.workgroup * 16)))
-    workgroup = options.workgroup if elements == 1 else options.wide_workgroup
+    elements = 1 if single else max(1, min(options.elements, points // (options.wide_workgroup * ENOUGH)))
+    workgroup = options.workgroup if single or points < options.wide_workgroup * ENOUGH // 4 else options.wide_workgroup
     while workgroup > 8 and workgroup >= 2 * points:
         workgroup //= 2
     if options.team and rows == columns == 1 and points <= TEAM_POINTS and _is_row_work(kept, stores, options):

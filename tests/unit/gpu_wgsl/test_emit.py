@@ -50,7 +50,7 @@ def test_equal_kernels_with_other_names_give_one_text():
 
 
 def test_large_grids_fold_into_y():
-    static = emit(kernel("k", [70_000 * 64], "ff", double), Options(vector=False, elements=1))
+    static = emit(kernel("k", [70_000 * 64], "ff", double), Options(vector=False, elements=1, wide_workgroup=64))
     assert static.grid == (35_000, 2)
     x, y = emit(kernel("k", [BATCH], "ff", double, sizes=[BATCH]), Options(vector=False, elements=1)).grid
     assert [evaluate(d, {"batch": 70_000 * 64}) for d in (x, y)] == [65_535, 2]
