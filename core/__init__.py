@@ -14,6 +14,7 @@ from . import device as _devices  # before tf.device, the function: a module imp
 from . import errors, linalg, math, version
 from . import ops as _ops
 from .array import *
+from .autodiff import control as _loops
 from .autodiff.tape import GradientTape, UnconnectedGradients
 from .dtypes import (
     DType,
@@ -53,6 +54,8 @@ _LAZY["config"] = (".configuration", "")
 _LAZY["Module"] = (".module", "Module")
 _LAZY.update({name: (".control", name) for name in (
     "control_dependencies", "get_static_value", "group", "init_scope", "name_scope", "no_op", "print")})
+_LAZY.update({name: (".function.branching", name) for name in ("case", "cond", "switch_case", "while_loop")})
+_LAZY.update({name: (".function.control", name) for name in ("foldl", "foldr", "map_fn", "scan")})
 _LAZY.update({name: (".debugging", name) for name in (
     "Assert", "assert_equal", "assert_greater", "assert_less", "assert_rank")})
 _LAZY.update({name: (f".keras.{name}", "") for name in ("initializers", "losses", "metrics", "optimizers")})

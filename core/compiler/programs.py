@@ -15,7 +15,7 @@ from ..shapes import Dim, Size, num_elements
 from . import targets
 from .kernels import Closed
 from .layout import Chunk, Layout
-from .loops import Part, Repeat, dims_of, shifted
+from .loops import Part, Repeat, dims_of, flat, shifted
 from .loops_fuse import fuse_loops
 from .schedule import Place, Schedule
 
@@ -66,19 +66,32 @@ class _Builder:
         codes = self._wasm_entries(plan.kernels, kernels, [])
         self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions))
 
-    def _wasm_entries(self, entries: Sequence[Any], kernels: list[Kernel], needed: list[Dim]) -> list[Any]:
-        """Steps for the program, and for the module. `needed`: sizes that the first kernel must bring besides."""
+    def _wasm_entries(
+        self, entries: Sequence[Any], kernels: list[Kernel], needed: list[Dim], stored_inside: Any = None
+    ) -> list[Any]:
+        """Steps for the program, and for the module. `needed`: sizes that the first kernel must bring besides;
+        `stored_inside`: the places that the loop around them stores.
+        """
         codes: list[Any] = []
         for entry in entries:
             if isinstance(entry, Repeat):
                 step = self._loop(entry)
-                inside = self._wasm_entries(entry.body, kernels, [*needed, *dims_of(entry.count, [])])
+                stored = {v.place if isinstance(v, Part) else v for k in flat(entry.body)
+                          for v, b in zip(k.values, k.kernel.buffers, strict=True) if b.written}
+                inside = self._wasm_entries(entry.body, kernels, [*needed, *dims_of(entry.count, [])], stored)
                 codes.append(targets.wasm_loop(entry.count, inside))
                 self._end(step)
             else:
-                codes.append(self._wasm_step(entry, kernels, needed))
+                codes.append((*self._wasm_step(entry, kernels, needed), self._is_kept(entry, stored_inside)))
             needed = []
         return codes
+
+    def _is_kept(self, closed: Closed, stored: Any) -> bool:
+        """Whether the factor that a contraction packs is the same in every iteration of the loop around it."""
+        factor = None if stored is None else targets.wasm_factor(closed.kernel)
+        return factor is not None and not any(
+            isinstance(closed.values[i], Part) or closed.values[i] in stored for i in factor
+        )
 
     def _wasm_step(self, closed: Closed, kernels: list[Kernel], needed: Sequence[Dim]) -> Any:
         own = closed.kernel.sizes

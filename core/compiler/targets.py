@@ -31,6 +31,13 @@ def wasm_moving(region: int, shifts: Sequence[Any]) -> Any:
     return Moving(region, [Move(s.kind, s.stride, s.depth, s.length) for s in shifts])
 
 
+def wasm_factor(kernel: Kernel) -> frozenset[int] | None:
+    """The buffers of the factor that a contraction packs once for all runs with the same one; None: it does not."""
+    from ..wasm import emit
+
+    return emit.factor_buffers(kernel)
+
+
 def wasm_module(kernels: Sequence[Kernel], steps: Sequence[Any], num_regions: int) -> bytes:
     """The module that runs the steps: (kernel, regions) each, or what `wasm_loop` gives."""
     from ..wasm import emit
