@@ -29,6 +29,9 @@ def main() -> None:
     chosen = [w for w in WORKLOADS if not arguments.workloads or w.name in arguments.workloads]
     budget = rounds.Budget(0.06, 5, 0.1, 8.0) if arguments.quick else rounds.Budget()
     results: dict[str, Any] = {"machine": machine(), "peaks": {}, "cells": [], "missing": []}
+    if arguments.update and (arguments.output / "results.json").exists():
+        kept = json.loads((arguments.output / "results.json").read_text())
+        results |= {"cells": kept["cells"], "peaks": kept["peaks"], "startup": kept.get("startup", {})}
     if rounds.busy():
         results["machine"]["times"] = "the best round, not the median: the machine is busy"
     begun = time.monotonic()
@@ -52,6 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--real-gpu", action="store_true", help="let Chromium use the GPU instead of SwiftShader")
+    parser.add_argument("--update", action="store_true", help="keep what the output folder has of other workloads")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("out"))
     arguments = parser.parse_args()
     unknown = [w for w in arguments.workloads if w not in BY_NAME]
@@ -84,7 +88,8 @@ def takes_part(key: str, w: Workload, words: list[str]) -> bool:
 
 def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
     """Everything in Chromium."""
-    missing = browser.bundle_peers()
+    keys = [c.key for c in browser.CONTENDERS if not words or any(word in c.key for word in words)]
+    missing = browser.bundle_peers(keys)
     results["missing"] += missing
     absent = {m.split(":")[0] for text in missing for m in text.split(", ")}
     try:
@@ -106,12 +111,12 @@ def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: 
 
 def run_startup(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
     """From navigation to the first trained step."""
-    missing = browser.bundle_peers()
-    absent = {m.split(":")[0] for text in missing for m in text.split(", ")}
-    libraries = {c.key: c.library for c in browser.CONTENDERS}
-    keys = [k for k in startup.KEYS if libraries[k] not in absent and (not words or any(w in k for w in words))]
-    if startup.WORKLOAD not in chosen:
+    keys = [k for k in startup.KEYS if not words or any(w in k for w in words)]
+    if startup.WORKLOAD not in chosen or not keys:
         return
+    absent = {m.split(":")[0] for text in browser.bundle_peers(keys) for m in text.split(", ")}
+    libraries = {c.key: c.library for c in browser.CONTENDERS}
+    keys = [k for k in keys if libraries[k] not in absent]
     print("from navigation to the first trained step", flush=True)
     chromium = browser.Chromium(arguments.real_gpu)
     try:
@@ -135,6 +140,8 @@ def run_native(chosen: list[Workload], words: list[str], budget: Any, results: d
 
 def add(results: dict[str, Any], w: Workload, cells: list[Any]) -> None:
     """Judges the answers, keeps the cells and prints them."""
+    replaced = {(w.name, report.group_of(cell.contender)) for cell in cells}    # ratios are of one run
+    results["cells"] = [c for c in results["cells"] if (c["workload"], report.group_of(c["contender"])) not in replaced]
     for cell in cells:
         made = cell.finish()
         if "check" in made:

@@ -23,6 +23,11 @@ def by_key(results: dict[str, Any]) -> Cells:
     return {(c["workload"], c["contender"]): c for c in results["cells"]}
 
 
+def group_of(contender: str) -> str:
+    """The title of the table that a contender stands in."""
+    return next((title for title, columns in GROUPS.items() if contender in columns), "")
+
+
 def number(value: float) -> str:
     """Three digits, no more."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

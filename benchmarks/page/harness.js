@@ -81,6 +81,7 @@ async function latency(budget) {
 /** What one step asks of WebGPU (of a worker nothing is seen), the mean of a few. */
 async function count(steps) {
   if (!running) return { memory: memory() };
+  for (let i = 0; i < steps; i++) await running.step(); // pools have by then what this many steps need
   await running.result();
   startCounting();
   for (let i = 0; i < steps; i++) await running.step();
