@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import browser, native, report, rounds, startup
+from . import browser, native, peaks, report, rounds, startup
 from .check import verdict
 from .workloads import BY_NAME, WORKLOADS, Workload
 
@@ -99,11 +99,12 @@ def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: 
         return
     try:
         results["machine"]["chromium"] = chromium.version
-        results["peaks"] = browser.measure_peaks(chromium, budget)
         for w in chosen:
             contenders = [c for c in browser.CONTENDERS if c.library not in absent and takes_part(c.key, w, words)]
             print(w.title, flush=True)
-            add(results, w, rounds.measure(w, [browser.entrant(chromium, c) for c in contenders], budget, print))
+            entrants = [browser.entrant(chromium, c) for c in contenders]
+            entrants += browser.limits(chromium, w, [c.key for c in contenders])
+            add(results, w, rounds.measure(w, entrants, budget, print))
             write(results, arguments.output)
     finally:
         chromium.close()
@@ -139,13 +140,22 @@ def run_native(chosen: list[Workload], words: list[str], budget: Any, results: d
 
 
 def add(results: dict[str, Any], w: Workload, cells: list[Any]) -> None:
-    """Judges the answers, keeps the cells and prints them."""
+    """Judges the answers, compares with the limits of the same rounds, keeps the cells and prints them."""
+    reached: dict[str, float] = {}
+    for cell in [c for c in cells if c.contender in peaks.PEAKS and c.rounds]:
+        peak = peaks.PEAKS[cell.contender]
+        reached[peak["device"]] = peak.get("flops", peak.get("bytes", 0.0)) / cell.finish()["steadyMs"] / 1e6
+        results["peaks"][cell.contender] = max(results["peaks"].get(cell.contender, 0.0), reached[peak["device"]])
+    cells = [c for c in cells if c.contender not in peaks.PEAKS]
     replaced = {(w.name, report.group_of(cell.contender)) for cell in cells}    # ratios are of one run
     results["cells"] = [c for c in results["cells"] if (c["workload"], report.group_of(c["contender"])) not in replaced]
     for cell in cells:
         made = cell.finish()
         if "check" in made:
             made["right"], made["off"] = verdict(w, made.pop("check"))
+        limit = reached.get(made["contender"].removeprefix("tideflow "))
+        if limit and "steadyMs" in made:
+            made["ofLimit"] = (w.flops or w.bytes) / made["steadyMs"] / 1e6 / limit
         results["cells"].append(made)
         if "steadyMs" in made:
             note = "" if made["right"] else f"  WRONG by {made['off']:.2g}"

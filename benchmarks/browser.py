@@ -14,7 +14,7 @@ from typing import Any
 
 from . import peaks
 from .programs import build
-from .rounds import Budget, Entrant
+from .rounds import Entrant
 from .workloads import Workload
 
 HERE = Path(__file__).parent
@@ -237,17 +237,23 @@ def entrant(chromium: Chromium, contender: Contender) -> Entrant:
     return contender.key, lambda w: Tab(chromium, contender, program_for(w, contender))
 
 
-def measure_peaks(chromium: Chromium, budget: Budget) -> dict[str, float]:
-    """GFLOP/s and GB/s of the peak loops: the best of a few."""
-    found = {}
-    for name, peak in peaks.PEAKS.items():
-        tab = Tab(chromium, Contender(name, "peak", peak["device"]))
-        with contextlib.suppress(RuntimeError, TimeoutError):
-            tab.open()
-            workload = {"name": name, "kind": "compute", "params": [], "inputs": [], "options": peak["options"]}
-            tab.call("prepare", workload, f"/made/{peak['file']}" if "file" in peak else None)
-            known = tab.call("measure", 20, 0)["ms"]
-            times = [tab.call("measure", budget.seconds * 1e3, known)["ms"] for _ in range(3)]
-            found[name] = peak.get("flops", peak.get("bytes", 0.0)) / min(times) / 1e6
-        tab.close()
-    return found
+class LimitTab(Tab):
+    """A loop that shows what the machine can do at most, in turn with the contenders that it limits."""
+
+    def __init__(self, chromium: Chromium, name: str) -> None:
+        self.peak = peaks.PEAKS[name]
+        file = f"/made/{self.peak['file']}" if "file" in self.peak else None
+        super().__init__(chromium, Contender(name, "peak", self.peak["device"]), file)
+
+    def prepare(self, w: Workload) -> dict[str, Any]:
+        """Builds the loop; there is nothing to check."""
+        described = {"name": w.name, "kind": "compute", "params": [], "inputs": [], "options": self.peak["options"]}
+        made = dict(self.call("prepare", described, self.file))
+        return {name: value for name, value in made.items() if name != "check"}
+
+
+def limits(chromium: Chromium, w: Workload, keys: list[str]) -> list[Entrant]:
+    """The loops that limit a workload on the devices of these contenders."""
+    what = "arithmetic" if w.flops else "copy"
+    devices = [d for d in ("wasm", "webgpu") if f"tideflow {d}" in keys and (w.flops or w.bytes)]
+    return [(f"{d} {what}", lambda _, d=d: LimitTab(chromium, f"{d} {what}")) for d in devices]  # type: ignore[misc]

@@ -14,7 +14,6 @@ GROUPS = {
     "Python in Pyodide": ["tideflow pyodide", "tideflow pyodide eager", "numpy pyodide"],
     "Native": ["tideflow cpu", "tideflow wasmtime", "tideflow wgpu", "numpy", "tensorflow"],
 }
-PEAK_OF = {"tideflow wasm": "wasm", "tideflow webgpu": "webgpu"}
 Cells = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -42,26 +41,17 @@ def steady(cell: dict[str, Any] | None) -> str:
     return number(cell["steadyMs"]) + ("" if cell.get("right", True) else " wrong")
 
 
-def fraction(cell: dict[str, Any], peaks: dict[str, float]) -> float | None:
-    """The share of the limit that a workload reaches: of arithmetic, or else of copying speed."""
-    w, kind = BY_NAME[cell["workload"]], PEAK_OF.get(cell["contender"])
-    if not kind or "steadyMs" not in cell:
-        return None
-    amount, peak = (w.flops, f"{kind} arithmetic") if w.flops else (w.bytes, f"{kind} copy")
-    return amount / cell["steadyMs"] / 1e6 / peaks[peak] if amount and peaks.get(peak) else None
-
-
 def table(results: dict[str, Any]) -> str:
     """Everything as Markdown."""
     cells, peaks = by_key(results), results.get("peaks", {})
     parts = [f"{' · '.join(f'{k}: {v}' for k, v in results['machine'].items())}", ""]
     if peaks:
-        parts += ["Limits in this run: " + ", ".join(f"{k} {v:.1f} {'GB/s' if 'copy' in k else 'GFLOP/s'}"
+        parts += ["Limits, the best of this run: " + ", ".join(f"{k} {v:.1f} {'GB/s' if 'copy' in k else 'GFLOP/s'}"
                                                      for k, v in peaks.items()), ""]
     for title, columns in GROUPS.items():
         present = [c for c in columns if any(key[1] == c for key in cells)]
         if present:
-            parts += [f"## {title}", "", *group_rows(present, cells, peaks), ""]
+            parts += [f"## {title}", "", *group_rows(present, cells), ""]
     if results.get("startup"):
         parts += ["## From navigation to the first trained step of the MLP", "", "| | ms |", "|---|---|"]
         parts += [f"| {key} | {number(found['ms']) if 'ms' in found else found['error']} |"
@@ -81,7 +71,7 @@ def table(results: dict[str, Any]) -> str:
                      (["## Wrong answers", "", *wrong, ""] if wrong else []))
 
 
-def group_rows(columns: list[str], cells: Cells, peaks: dict[str, float]) -> list[str]:
+def group_rows(columns: list[str], cells: Cells) -> list[str]:
     """Median ms per step of each contender; the fastest peer over ours; ours beside."""
     ours = columns[0]
     head = ["ms per step", *columns, "best peer / ours", "of the limit", "first ms", "with read-back", "dispatches",
@@ -94,7 +84,7 @@ def group_rows(columns: list[str], cells: Cells, peaks: dict[str, float]) -> lis
         mine = row[0] or {}
         peers = [c["steadyMs"] for c in row[1:] if c and "steadyMs" in c and not c["contender"].startswith("tideflow")]
         ratio = f"**{min(peers) / mine['steadyMs']:.2f}**" if peers and "steadyMs" in mine else ""
-        share = fraction(mine, peaks) if mine else None
+        share = mine.get("ofLimit")
         counts = mine.get("perStep", {})
         memory = sum(counts.get("memory", {}).values()) / 1e6
         dispatches = f"{counts['dispatches']:.0f}" if "webgpu" in ours and "dispatches" in counts else ""

@@ -43,3 +43,6 @@ def test_a_training_step_is_one_submit_and_creates_nothing(results):
 def test_limits_are_measured_in_the_same_run(results):
     assert set(results["peaks"]) == {f"{d} {w}" for d in ("wasm", "webgpu") for w in ("arithmetic", "copy")}
     assert all(value > 0.01 for value in results["peaks"].values()), results["peaks"]
+    for workload in ("mlp", "sum1"):
+        for device in ("wasm", "webgpu"):
+            assert 0.001 < cell(results, workload, f"tideflow {device}")["ofLimit"] < 20
