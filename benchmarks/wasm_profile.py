@@ -137,7 +137,7 @@ def expanded(launches: Sequence[Any], start: int = 0, end: int | None = None) ->
 
 
 def needs(kernel: Kernel, launch: Any, layout: Any) -> tuple[str, float, float]:
-    """Its shape in words, operations of its contraction if it is one, bytes of its buffers (or of what it can reach)."""
+    """Its shape in words, operations of its contraction, bytes of its buffers or of what it can reach of them."""
     sizes = dict(zip(kernel.sizes, launch.words, strict=False))
 
     def extent(size: Any) -> int:
@@ -175,8 +175,8 @@ def measure(code: bytes, memory: bytes, table: int, steps: int, seconds: float) 
     return found
 
 
-def profile(w: Workload, capture: Capture, seconds: float, top: int, ir: int) -> None:
-    """Prints the kernels of one workload, the slowest first."""
+def profile(w: Workload, capture: Capture, seconds: float, top: int = 12, ir: int = 0) -> list[Row]:
+    """Prints and returns the kernels of one workload, the slowest first: `top` in the table, `ir` of them in full."""
     with tf.device("/WASM:0"):
         step = step_of(w)
         step()
@@ -201,13 +201,15 @@ def profile(w: Workload, capture: Capture, seconds: float, top: int, ir: int) ->
     for r in ranked[:top]:
         least = max(r.flops / found["flops"], r.bytes / found["bytes"]) * 1e3
         speed = f"{r.flops / r.ms / 1e6:6.1f}" if r.flops else " " * 6
-        print(f"{r.ms:9.4f} {r.ms / total:6.1%} {r.runs:4} {speed} {r.bytes / r.ms / 1e6:6.1f} {least / r.ms:8.2f}  "
-              f"{r.kernel.name} ({r.shape})")
+        traffic = f"{r.bytes / r.ms / 1e6:6.1f}" if r.bytes else " " * 6
+        share = f"{least / r.ms:8.2f}" if least else " " * 8
+        print(f"{r.ms:9.4f} {r.ms / total:6.1%} {r.runs:4} {speed} {traffic} {share}  {r.kernel.name} ({r.shape})")
     for r in ranked[:ir]:
         print(f"\n{r.kernel.name} over {r.kernel.axes}")
         for s in r.kernel.stores:
             print(f"  b{s.buffer}[{s.index}] = {s.value}" + (f" where {s.valid}" if s.valid is not None else "")
                   + (f" for {s.loops}" if s.loops else ""))
+    return ranked
 
 
 def main() -> None:
