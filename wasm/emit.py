@@ -284,7 +284,8 @@ def _body(f: Nests, targets: Sequence[Target]) -> None:
             by_loops.setdefault(t.loops, []).append(t)
     for loops, group in by_loops.items():
         roots = [root for t in group for root in _roots(t)]
-        inner = None if f.lane is not None else loop_lane(loops, [e for e, _ in roots], may_reorder=False)
+        alone = f.lane is not None or any(t.in_order for t in group)
+        inner = None if alone else loop_lane(loops, [e for e, _ in roots], may_reorder=False)
         unroll = _unroll(f, loops, inner, nodes_of([e for e, _ in roots]))
         mark = f.enter()
         f.nest(loops, roots, partial(_body, f, [replace(t, loops=()) for t in group]), inner, unroll)

@@ -29,6 +29,7 @@ class Target:
     value: Expr
     valid: Expr | None
     loops: tuple[Axis, ...]
+    in_order: bool = False  # whether iterations of its loops may store at the same place
 
 
 class Lowering:
@@ -45,7 +46,8 @@ class Lowering:
         value = self.expr(store.value)
         valid = None if store.valid is None else self.expr(store.valid)
         address, offset = self.address(store.buffer, store.index, guarded=False)
-        return Target(store.buffer, address, offset, value, valid, store.loops)
+        in_order = bool(store.loops) and any(x.op == "load" for x in nodes_of((store.index,)))
+        return Target(store.buffer, address, offset, value, valid, store.loops, in_order)
 
     def expr(self, x: Expr) -> Expr:
         """The expression with every load as `mem`."""

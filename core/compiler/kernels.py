@@ -17,6 +17,7 @@ from ..kernel.levels import relevel
 from ..shapes import Dim, num_elements
 from .fuse import CONTRACTIONS, splits
 from .lower import Lowering, kernel_dtype
+from .scatter import scatter, scatters
 
 MAX_BUFFERS = 8
 MAX_EXPR_DEPTH = 160  # of what merging makes: emitters go down by recursion
@@ -35,10 +36,11 @@ class Root:
     contraction: bool
     valid: Expr | None = None
     more: tuple[tuple[Expr, Expr], ...] = ()  # (index, expr) of further elements that the same point stores
+    start: tuple[tuple[Axis, ...], Expr] | None = None  # loops, index: what is 0 before `expr` adds to it
 
     def loads(self) -> set[Value]:
-        """The values it reads from memory."""
-        return {x.attr for x in walk(self.exprs) if x.op == "load"}
+        """The values it reads from memory, beside its own."""
+        return {x.attr for x in walk(self.exprs) if x.op == "load"} - {self.value}
 
     @property
     def exprs(self) -> list[Expr]:
@@ -88,6 +90,9 @@ class Group:
 def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) -> Root:
     """Lowers a value over fresh axes, one per axis of its shape. `expr_of`: another value of that shape to copy."""
     ir = lowering.ir
+    if expr_of is None and scatters(value):
+        s = scatter(lowering, value)
+        return Root(value, s.columns, s.rows, s.index, s.value, False, s.valid, start=(s.segments, s.first))
     if expr_of is None and splits(value.node) and (parts := _root_of_parts(lowering, value)) is not None:
         return parts
     axes = tuple(ir.new_axis(d) for d in value.sizes)
@@ -173,8 +178,12 @@ def merge_roots(roots: Sequence[Root], ir: Builder, written: dict[Value, State],
 def _join(groups: list[Group], root: Root, ir: Builder, written: dict[Value, State], inner: Inner) -> bool:
     """Puts the root into the first group that it fits; false if there is none."""
     loads = root.loads()
+    if root.start is not None:
+        return False
     for group in groups:
-        if group.special is not None or not (loads & (group.reads | set(group.values)) or _tiny(group, root)):
+        if group.special is not None or group.roots[0].start is not None:
+            continue
+        if not (loads & (group.reads | set(group.values)) or _tiny(group, root)):
             continue
         members = {*group.values, root.value}
         bound = {written.get(v, v.state or v) for v in (loads | group.reads | members) - inner.of(members)}

@@ -151,7 +151,8 @@ class _Scheduler:
     def _choose_state_home(self, state: State, value: Value, copied: Value | None) -> None:
         """In place if possible; else the value is stored elsewhere and copied when all have read the old one."""
         place = Place("state", state)
-        if copied is None and value in self.homes and self._bindings(self.maker[value]) >= MAX_BUFFERS:
+        full = value in self.homes and self._bindings(self.maker[value]) >= MAX_BUFFERS
+        if copied is None and (full or (value in self.homes and self._adds_up(value))):
             copied = self._copy(value)
         stored = value if copied is None else copied
         if self._in_place(self.maker[stored], stored, state):
@@ -168,12 +169,17 @@ class _Scheduler:
     def _want(self, value: Value, place: Place) -> list[Group]:
         """The value must get there. Returns the copying kernel if one is needed."""
         full = value in self.homes and value in self.maker and self._bindings(self.maker[value]) >= MAX_BUFFERS
+        full = full or (value in self.homes and self._adds_up(value))
         if self._is_stored(value) and not full:
             self._store(value, place)
             return []
         copy = self._copy(value)
         self.homes[copy] = place
         return [self.maker[copy]]
+
+    def _adds_up(self, value: Value) -> bool:
+        """Whether its kernel adds to what it has stored: it can have one place only."""
+        return value in self.maker and any(r.start is not None for r in self.maker[value].roots)
 
     def _store(self, value: Value, place: Place) -> None:
         if value not in self.homes:
@@ -313,6 +319,8 @@ class _Scheduler:
             name, axes = name_of(group.values), group.axes
             for r in group.roots:
                 for place in (self.homes[r.value], *self.more.get(r.value, ())):
+                    if r.start is not None:
+                        stores.append((place, Store(0, r.start[1], self.ir.const(0.0), None, r.start[0])))
                     for index, expr in ((r.index, r.expr), *r.more):
                         stores.append((place, Store(0, index, expr, r.valid, r.loops)))
         # what a kernel overwrites in place is stored last: everything that reads the old element has read it by then

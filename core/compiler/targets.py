@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..kernel.ir import Kernel
-from ..kernel.split import Scratch, separate, should_split, split_reduction
+from ..kernel.split import Scratch, separate, should_split, split_reduction, split_start
 from ..shapes import Size
 
 
@@ -58,11 +58,14 @@ def wgsl(kernel: Kernel, lengths: Sequence[int | None] = (), family: str = "") -
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:
-    """The kernel as it is, or in two stages where a long fold would leave a GPU idle, each with the places of its
-    buffers.
+    """The kernel as it is, or in two stages where a long fold or a loop that only sets elements would leave a GPU
+    idle, each with the places of its buffers.
 
     Memory between the stages is a `kernel.split.Scratch`.
     """
+    parts = split_start(kernel)
+    if len(parts) > 1:
+        return [(part, [places[i] for i in numbers]) for part, numbers in parts]
     kernel = separate(kernel)
     chunks = should_split(kernel)
     halves = None if chunks is None else split_reduction(kernel, chunks)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..graph.interpret import bind, interpret
 from ..graph.ir import Graph, State, Value
+from ..kernel.index import linear
 from ..kernel.interpret import run_kernel
 from ..kernel.ir import Expr, Kernel, Store, store_roots, walk
 from ..kernel.split import Scratch
@@ -136,11 +137,16 @@ class _Run:
                 continue
             closed = shifted(entry)
             pairs = wgsl_stages(closed.kernel, closed.values) if stages else [(closed.kernel, closed.values)]
-            for kernel, places in pairs:
-                self.kernel(kernel, places, iterations)
+            for i, (kernel, places) in enumerate(pairs):
+                later = {p for k, q in pairs[i + 1 :] for p, b in zip(q, k.buffers, strict=True) if b.written}
+                self.kernel(kernel, places, iterations, later)
 
-    def kernel(self, kernel: Kernel, places: Sequence[Any], iterations: tuple[int, ...] = ()) -> None:
-        """Runs it and compares what it stored; inside a loop what it leads to will show."""
+    def kernel(
+        self, kernel: Kernel, places: Sequence[Any], iterations: tuple[int, ...] = (), later: Collection[Any] = ()
+    ) -> None:
+        """Runs it and compares what it stored; inside a loop what it leads to will show. `later`: what the stages
+        after it go on with.
+        """
         made = KernelReport(kernel.name, len(kernel.buffers))
         if not any(iterations):  # in the first iteration: a kernel of a loop is reported once
             self.report.kernels.append(made)
@@ -156,7 +162,8 @@ class _Run:
             made.problems.append(str(error))
             return
         for place, buffer in zip(places, kernel.buffers, strict=True):
-            if buffer.written and isinstance(place, Place) and not iterations and kernel.name != START:
+            last = not iterations and kernel.name != START and place not in later
+            if buffer.written and isinstance(place, Place) and last:
                 self._compare(place, made)
 
     def _compare_stacks(self, loop: Repeat) -> None:
@@ -301,8 +308,20 @@ def hazards(kernel: Kernel) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
+def _own(kernel: Kernel, s: Store, x: Expr) -> bool:
+    """Whether each point stores and reads elements that no other point does: both places go with its axes alike."""
+
+    def own(index: Expr) -> dict[Expr, int]:
+        return {t: f for t, f in linear(index)[0].items() if t.op == "axis" and t.attr in kernel.axes}
+
+    return own(s.index) == own(x.args[0]) and set(own(s.index)) == {x.ir.axis(a) for a in kernel.axes if a.extent != 1}
+
+
 def _hazard(kernel: Kernel, s: Store, reader: Store, x: Expr) -> list[str]:
     buffer = kernel.buffers[s.buffer].name
+    order = kernel.stores.index
+    if s.value.op == "const" and s.loops and order(s) < order(reader) and _own(kernel, s, x):
+        return []
     if x.args[0] is not s.index:
         return [f"reads {buffer} at {x.args[0]!r} and stores it at {s.index!r}"]
     if s.valid is not None and reader is not s:

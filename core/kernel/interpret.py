@@ -6,6 +6,7 @@ float64, rounded; sums are numpy's. Where a kernel is large, the first axis is d
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -46,6 +47,15 @@ def run_kernel(
         step = max(1, first * _SLICE // max(total, 1))
         for start in range(0, first, step):
             _Run(kernel, flat, dict(symbols or {}), scalars or {}, extents, start, min(first, start + step)).stores()
+
+
+def _adds(store: Store) -> bool:
+    """Whether a store in a loop reads what it has stored before."""
+    return bool(store.loops) and any(
+        x.op == "load" and x.attr == store.buffer and x.axes & frozenset(store.loops) and x.args[0] is store.index
+        and any(n.op == "load" for n in walk([x.args[0]]))
+        for x in walk([store.value])
+    )
 
 
 def _all_axes(kernel: Kernel) -> list[Axis]:
@@ -93,16 +103,33 @@ class _Run:
     # -- stores ------------------------------------------------------------------------------------------------------
 
     def stores(self) -> None:
-        """All values first, then all writes."""
+        """All values first, then all writes; one after another where a store adds to what is there."""
+        if any(_adds(s) for s in self.kernel.stores):
+            for s in self.kernel.stores:
+                self._store_in_order(s)
+            return
         ready = [self._prepare(s) for s in self.kernel.stores]
         for store, (index, value, valid) in zip(self.kernel.stores, ready, strict=True):
-            target = self.arrays[store.buffer]
-            chosen = index[valid]
-            if chosen.size and (chosen.min() < 0 or chosen.max() >= target.size):
-                raise IndexError(
-                    f"kernel {self.kernel.name!r} stores outside buffer {store.buffer}, of {target.size} elements"
-                )
-            target[chosen] = value[valid].astype(target.dtype)
+            self._write(store, index, value, valid)
+
+    def _store_in_order(self, store: Store) -> None:
+        """Each iteration of the store's loops sees what those before have stored."""
+        whole = dict(self.known_axis)
+        for place in itertools.product(*(range(self.extents[a]) for a in store.loops)):
+            self.known = {}
+            for a, i in zip(store.loops, place, strict=True):
+                self.known_axis[a] = self._along(a, np.array([i], np.int32))
+            self._write(store, *self._prepare(store))
+        self.known_axis, self.known = whole, {}
+
+    def _write(self, store: Store, index: np.ndarray, value: np.ndarray, valid: np.ndarray) -> None:
+        target = self.arrays[store.buffer]
+        chosen = index[valid]
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= target.size):
+            raise IndexError(
+                f"kernel {self.kernel.name!r} stores outside buffer {store.buffer}, of {target.size} elements"
+            )
+        target[chosen] = value[valid].astype(target.dtype)
 
     def _prepare(self, store: Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         index, value = self.eval(store.index), self.eval(store.value)

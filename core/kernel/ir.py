@@ -265,8 +265,9 @@ class Store:
 class Kernel:
     """Parallel `axes` (outermost first, in any order or at once) and the stores made at each point.
 
-    No element is stored twice, and an element that is both loaded and stored is loaded only at the point that stores
-    it. `sizes` are the Dims that occur in it, in the order of the uniform slot; then come the words of `scalars`.
+    No element is stored by two points, and an element that is both loaded and stored is loaded only at the point that
+    stores it. One point may store an element several times: in the order of the stores, and in loops in their order.
+    `sizes` are the Dims that occur in it, in the order of the uniform slot; then come the words of `scalars`.
     """
 
     name: str

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ..shapes import Dim, Size, ceil_div, num_elements
 from .ir import Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 
-__all__ = ["Scratch", "Split", "guess", "renumber", "separate", "should_split", "split_reduction"]
+__all__ = ["Scratch", "Split", "guess", "renumber", "separate", "should_split", "split_reduction", "split_start"]
 
 MIN_PARALLEL = 2048         # invocations below which a GPU idles
 MIN_CHUNKS, MAX_CHUNKS = 4, 64
@@ -130,6 +130,18 @@ def split_reduction(kernel: Kernel, chunks: int) -> Split | None:
     first, first_places = _close(first, scratch)
     second, second_places = _close(second, scratch)
     return Split(first, second, first_places, second_places)
+
+
+def split_start(kernel: Kernel) -> list[tuple[Kernel, list[int]]]:
+    """A kernel that first sets in a loop what it then adds to: the setting as a kernel of its own, at all elements at
+    once. Each with the buffers that it uses.
+    """
+    first, *rest = kernel.stores
+    if not (rest and first.loops and first.value.op == "const" and any(s.buffer == first.buffer for s in rest)):
+        return [(kernel, list(range(len(kernel.buffers))))]
+    filled = replace(first, loops=())
+    start = replace(kernel, name=f"{kernel.name}_start", axes=(*first.loops, *kernel.axes), stores=(filled,), flops=0)
+    return [renumber(start), renumber(replace(kernel, stores=tuple(rest)))]
 
 
 def renumber(kernel: Kernel) -> tuple[Kernel, list[int]]:
