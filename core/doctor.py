@@ -44,8 +44,9 @@ def self_test() -> list[str]:
         return []
     from .gpu_wgsl.selftest import names
     from .runtime.trust import check
+    from .runtime.tuning import family_of
 
     wrong = check(discover.open_device("GPU:0"))
     if not wrong:
-        return [f"self-test of GPU:0: all {len(names())} kernels right"]
+        return [f"self-test of GPU:0: all {len(names())} kernels right; contractions: {family_of('GPU:0')}"]
     return ["self-test of GPU:0 FAILED; update the driver, or use device='wasm' or 'cpu'", *(f"  {w}" for w in wrong)]

@@ -13,8 +13,7 @@ from ..dtypes import DType
 from ..eager.tensor import EagerTensor
 from ..graph.ir import Graph, State
 from ..runtime import execute
-from ..runtime.discover import open_device
-from ..runtime.tuning import family
+from ..runtime.tuning import family_of
 
 __all__ = ["CompiledGraph", "DeviceModel", "target_of"]
 
@@ -23,7 +22,7 @@ def target_of(device: str) -> str:
     """The form of program that a device runs."""
     if not device.startswith("GPU"):
         return "wasm"
-    return "wgsl:shared" if family(open_device(device)) == "shared" else "wgsl"
+    return "wgsl:shared" if family_of(device) == "shared" else "wgsl"
 
 
 class DeviceModel:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 
 from ..device import Device
 from ..errors import InvalidArgumentError
+from .discover import IN_PYODIDE, open_device
 from .trust import recall, remember
 
-__all__ = ["ENVIRONMENT", "family"]
+__all__ = ["ENVIRONMENT", "family", "family_of"]
 
 ENVIRONMENT = "TIDEFLOW_CONTRACTIONS"
 FILE = "contractions.json"
 KNOWN = {"Apple": "direct"}         # by a word of the description: caches there serve tiles as well
 _measured: dict[str, str] = {}
+
+
+def family_of(name: str) -> str:
+    """`family` of the device of that name; in a tab without opening it."""
+    if IN_PYODIDE and not os.environ.get(ENVIRONMENT):
+        return "direct"                                 # there, reading a time back needs a promise
+    return family(open_device(name))
 
 
 def family(device: Device) -> str:
@@ -33,7 +40,7 @@ def family(device: Device) -> str:
         if asked not in ("direct", "shared"):
             raise InvalidArgumentError(f"{ENVIRONMENT}={asked!r}: expected 'direct' or 'shared'; unset it to measure.")
         return asked
-    if device.software or sys.platform == "emscripten":         # in a tab, reading a time back needs a promise
+    if device.software or IN_PYODIDE:
         return "direct"
     name = device.description
     known = next((found for word, found in KNOWN.items() if word in name), None)
