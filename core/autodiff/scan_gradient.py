@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Graph, Node, Value, reachable
+from ..graph.join import join_pads
 from ..graph.record import Recorder, expand_node
 from ..ops.dispatch import apply, pushed
 from ..ops.movement import full
@@ -332,7 +333,8 @@ def _cut_out(name: str, given: Sequence[Value], results: Sequence[Value]) -> Gra
         nodes.append(made)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             fresh.setdefault(old, new)
-    return Graph(name, inputs, tuple(nodes), tuple(fresh.get(v, v) for v in results))
+    graph = join_pads(Graph(name, inputs, tuple(nodes), tuple(fresh.get(v, v) for v in results)))
+    return graph.with_(nodes=tuple(reachable(graph.outputs)))
 
 
 def _between(results: Sequence[Value], given: set[Value]) -> list[Node]:

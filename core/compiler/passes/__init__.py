@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...graph.ir import Graph, Pass
+from ...graph.join import join_pads
 from ...graph.verify import verify
 from .cse import merge_equal
 from .dce import drop_unused
 from .expand import expand_composites
 from .flatten import flatten_sums
 from .fold import fold_constants
-from .join import join_pads
 from .loops import lower_bodies
 from .simplify import simplify
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ...graph.ir import Graph, Node, Rewriter, Value
-from ...ops.op import find_op
+from ..ops.op import find_op
+from .ir import Graph, Node, Rewriter, Value
 
 MOST = 6  # parts: a kernel binds eight buffers
 
