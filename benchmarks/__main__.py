@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from . import browser, native, peaks, report, rounds, startup
 from .check import verdict
 from .workloads import BY_NAME, WORKLOADS, Workload
 
-PARTS = ("browser", "startup", "native")
+PARTS = {"browser": 0.67, "startup": 0.08, "native": 0.25}        # and the share of the time that each may take
+IN_PYODIDE = {"matmul512", "chain4", "softmax1", "mlp", "cnn", "transformer", "lstm", "mobilenet", "adds_eager",
+              "adam250k"}
+FIRST = ("train", "infer", "compute", "adam")       # what must not be missing if the time does not suffice
 ASKED_ONLY = ("worker", "threads")      # contenders that only train and infer
 
 
@@ -27,6 +31,7 @@ def main() -> None:
     """Measures, prints as it goes, writes the results."""
     arguments = parse()
     chosen = [w for w in WORKLOADS if not arguments.workloads or w.name in arguments.workloads]
+    chosen.sort(key=lambda w: FIRST.index(w.kind))
     budget = rounds.Budget(0.06, 5, 0.1, 8.0) if arguments.quick else rounds.Budget()
     results: dict[str, Any] = {"machine": machine(), "peaks": {}, "cells": [], "missing": []}
     if arguments.update and (arguments.output / "results.json").exists():
@@ -35,8 +40,10 @@ def main() -> None:
     if rounds.busy():
         results["machine"]["times"] = "the best round, not the median: the machine is busy"
     begun = time.monotonic()
+    arguments.until = begun
     try:
         for part in arguments.parts:
+            arguments.until += arguments.minutes * 60 * PARTS[part] / sum(PARTS[p] for p in arguments.parts)
             RUNNERS[part](chosen, arguments.contenders, budget, results, arguments)
     except KeyboardInterrupt:
         print("stopped: writing what there is", file=sys.stderr)
@@ -53,6 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(BY_NAME))
     parser.add_argument("--contenders", nargs="+", default=[], help="only those whose name has one of these words")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--minutes", type=float, default=30.0, help="what does not fit is left out, and named")
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--real-gpu", action="store_true", help="let Chromium use the GPU instead of SwiftShader")
     parser.add_argument("--update", action="store_true", help="keep what the output folder has of other workloads")
@@ -79,11 +87,23 @@ def takes_part(key: str, w: Workload, words: list[str]) -> bool:
     """Threads and workers are compared where they are used: in training and inference."""
     if words and not any(word in key for word in words):
         return False
+    if key.endswith("pyodide") and w.name not in IN_PYODIDE:
+        return False
     if key.startswith("tideflow pyodide eager") and not (w.options.get("eager") or w.name == "transformer"):
         return False
     if key.startswith("ort") and (w.kind in ("train", "adam") or w.options.get("eager")):
         return False                    # onnxruntime-web runs compiled inference only
     return w.kind in ("train", "infer") or not any(word in key for word in ASKED_ONLY)
+
+
+def in_time(chosen: list[Workload], arguments: Any, results: dict[str, Any], part: str) -> Iterator[Workload]:
+    """The workloads, as long as the part's share of the time lasts."""
+    for i, w in enumerate(chosen):
+        if time.monotonic() > arguments.until:
+            left = ", ".join(w.name for w in chosen[i:])
+            results["missing"].append(f"{part}: the time was up before {left} (--minutes {arguments.minutes:g})")
+            return
+        yield w
 
 
 def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
@@ -99,7 +119,7 @@ def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: 
         return
     try:
         results["machine"]["chromium"] = chromium.version
-        for w in chosen:
+        for w in in_time(chosen, arguments, results, "browser"):
             contenders = [c for c in browser.CONTENDERS if c.library not in absent and takes_part(c.key, w, words)]
             print(w.title, flush=True)
             entrants = [browser.entrant(chromium, c) for c in contenders]
@@ -131,7 +151,7 @@ def run_startup(chosen: list[Workload], words: list[str], budget: Any, results: 
 def run_native(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
     """numpy, TensorFlow and Tideflow without a browser."""
     missing: list[str] = []
-    for w in chosen:
+    for w in in_time(chosen, arguments, results, "native"):
         entrants, missing = native.entrants(w)
         print(f"native: {w.title}", flush=True)
         add(results, w, rounds.measure(w, [e for e in entrants if takes_part(e[0], w, words)], budget, print))

@@ -1,8 +1,10 @@
 """The benchmark measures the same thing for everyone, and refuses wrong answers."""
 
+import argparse
 import json
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 try:
+    from benchmarks import __main__ as main
     from benchmarks import check, data, report, rounds
     from benchmarks.peers import onnx_models
     from benchmarks.peers.python_steps import Runner
@@ -138,6 +141,16 @@ def test_table_and_chart_show_ratios_and_problems():
     assert "no such kernel" in text and "ort: not here" in text
     image = ElementTree.fromstring(report.chart(results))
     assert len([e for e in image.iter() if e.tag.endswith("title") and e.text == "tfjs wasm: 3.00x"]) == 1
+
+
+def test_what_does_not_fit_into_the_time_is_named():
+    results = {"missing": []}
+    given = argparse.Namespace(until=time.monotonic() + 3600, minutes=30.0)
+    assert [w.name for w in main.in_time(list(WORKLOADS[:3]), given, results, "browser")] == ["matmul256", "matmul512",
+                                                                                              "matmul1024"]
+    given.until = 0.0
+    assert list(main.in_time(list(WORKLOADS[:3]), given, results, "native")) == []
+    assert results["missing"] == ["native: the time was up before matmul256, matmul512, matmul1024 (--minutes 30)"]
 
 
 def test_a_target_is_met_only_by_right_answers():
