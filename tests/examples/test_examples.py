@@ -85,6 +85,11 @@ def test_functional_model_survives_saving(tmp_path):
     assert number("differs by", output) < 1e-5
 
 
+def test_attention_finds_what_occurs_twice(tmp_path):
+    output = run(sys.executable, str(EXAMPLES / "attention.py"), "3", folder=tmp_path, device="wasm")
+    assert number("not seen before: accuracy", output) > 0.95
+
+
 def test_every_example_is_tested():
     source = Path(__file__).read_text()
     assert not [path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".mjs"} and path.name not in source]
