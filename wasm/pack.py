@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
-from ..kernel.ir import Axis, Expr
+from ..kernel.ir import Axis, Expr, rewrite
 from ..shapes import Size
 from . import encode
 from .encode import Code
-from .lanes import GATHER_COST, Lanes, cost
+from .lanes import GATHER_COST, Lanes, cost, known_extent
 from .lower import Lowering, nodes_of
 from .nest import VALUE, Bound, Nests
-from .tile import COLUMNS
+from .tile import COLUMNS, ROWS
 
 __all__ = ["KBlock", "Packing", "round_up", "total"]
+
+_MANY = 1 << 15  # numbers of a factor from which rows are packed several at once, by longer code
 
 
 def round_up(n: int, to: int) -> int:
@@ -161,6 +164,10 @@ class Packing:
         f = self.f
         mark = f.enter()
         lane = self._pack_lane(x, axes)
+        if width == ROWS and lane is self.k[-1] and prod(known_extent(a) for a in (*axes, *self.k)) >= _MANY:
+            self._pack_rows(x, axes, start, count, k, to)
+            f.leave(mark)
+            return
         depth = {a: i for i, a in enumerate([*self.batch, *axes, *self.k])}
         lowered = Lowering(x.ir, depth).expr(x)
         f.plan(nodes_of([lowered]))
@@ -264,6 +271,66 @@ class Packing:
         code.get(at)
         self._plus(4 * step)
         code.set(at)
+
+    def _pack_rows(self, x: Expr, axes: Sequence[Axis], start: int | None, count: Bound, k: KBlock, to: int) -> None:
+        """Packs the rows of a panel together: four k of each are loaded, turned and stored as vectors of rows. Where
+        rows are missing in the last panel, the last one takes their places.
+        """
+        f, code, ir = self.f, self.code, x.ir
+        copies = [tuple(ir.new_axis(a.extent) for a in axes) for _ in range(ROWS)]
+        swaps = [{ir.axis(a): ir.axis(b) for a, b in zip(axes, copy, strict=True)} for copy in copies]
+        depth = {a: i for i, a in enumerate([*self.batch, *axes, *self.k])}
+        depth |= {b: depth[a] for copy in copies for a, b in zip(axes, copy, strict=True)}
+        lowering = Lowering(ir, depth)
+        rows = [lowering.expr(rewrite([x], swap)[0]) for swap in swaps]
+        f.plan(nodes_of(rows))
+        roots = [(row, VALUE) for row in rows]
+        f.hoist(roots)
+        at = self._assign(lambda: code.get(to))
+        full = isinstance(count, int) and count % ROWS == 0
+
+        def panel(i: int) -> None:
+            for r, copy in enumerate(copies):
+                row = self._sum(i, r)
+                if not full:
+                    self._push(count).i32(1).op("i32.sub").get(row)
+                    self._push(count).get(row).op("i32.le_s").op("select").set(row)
+                self._bind(start, row, copy)
+            self._over_k(roots, k, self.k[-1], lambda: self._put_rows(rows, at))
+
+        self._repeat(0, count, ROWS, panel)
+
+    def _put_rows(self, rows: Sequence[Expr], at: int) -> None:
+        """Stores one or four k of all rows of a panel, and moves on."""
+        f, code = self.f, self.code
+        if f.lane is None:
+            for r, row in enumerate(rows):
+                code.get(at)
+                f.scalar(row)
+                code.memory("f32.store", 4 * r)
+        else:
+            loaded = [f.vector_local(row, 0) for row in rows]
+            for i, turned in enumerate(self._turned(loaded[:4])):
+                code.get(at).get(turned).memory("v128.store", 4 * ROWS * i)
+                code.get(at).get(loaded[4]).memory("v128.store32_lane", 4 * ROWS * i + 16, i)
+        code.get(at)
+        self._plus(4 * ROWS * (1 if f.lane is None else 4))
+        code.set(at)
+
+    def _turned(self, rows: Sequence[int]) -> list[int]:
+        """Four vectors transposed."""
+        f, code = self.f, self.code
+
+        def mixed(a: int, b: int, lanes: tuple[int, ...]) -> int:
+            local = f.local(encode.V128)
+            code.get(a).get(b)
+            code.shuffle(lanes)
+            code.set(local)
+            return local
+
+        low = [mixed(a, b, (0, 4, 1, 5)) for a, b in (rows[:2], rows[2:])]
+        high = [mixed(a, b, (2, 6, 3, 7)) for a, b in (rows[:2], rows[2:])]
+        return [mixed(*pair, lanes) for pair in (low, high) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))]
 
     def _pack_across(
         self,

@@ -118,3 +118,21 @@ def test_blocks_cover_the_inner_size():
     for k in (10, 384, 385, 784, 5000):
         cut = gemm.blocks(find_contract(samples.matmul(64, k, 64)))
         assert cut.count * cut.k >= k and cut.k <= 384
+
+
+@pytest.mark.parametrize("m, k, n", [(601, 70, 9), (600, 64, 33), (44, 803, 16), (9000, 6, 8)])
+def test_rows_packed_together(m, k, n):
+    check(samples.matmul(m, k, n), [normal(m, k), normal(k, n), np.zeros((m, n), np.float32)], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 1203])
+def test_rows_packed_together_for_a_symbolic_batch(rows):
+    arrays = [normal(rows, 640), normal(640, 12), np.zeros((rows, 12), np.float32)]
+    check(samples.matmul(BATCH, 640, 12), arrays, {"batch": rows}, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [8, 6])
+def test_patches_packed_together(channels):
+    result = np.zeros((3, 17, 19, 12), np.float32)
+    arrays = [normal(3, 17, 19, channels), normal(3, 3, channels, 12), normal(12), result]
+    check(samples.conv(3, 17, 19, channels, 12), arrays, rtol=1e-5, atol=1e-4)
