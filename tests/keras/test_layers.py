@@ -8,6 +8,12 @@ import tideflow as tf
 
 L = tf.keras.layers
 
+
+@tf.keras.utils.register_keras_serializable()
+def doubled_and(x, more):
+    return x * 2.0 + more
+
+
 CASES = {
     # name -> (layer, shape of the input, several inputs)
     "dense": (lambda: L.Dense(3, "relu", kernel_regularizer="l2", kernel_constraint="max_norm"), (5,), 0),
@@ -91,6 +97,11 @@ CASES = {
     "spatial_dropout_2d": (lambda: L.SpatialDropout2D(0.3, data_format="channels_first"), (3, 4, 4), 0),
     "spatial_dropout_3d": (lambda: L.SpatialDropout3D(0.3), (2, 2, 2, 3), 0),
     "activity": (lambda: L.ActivityRegularization(0.1, 0.2), (4,), 0),
+    "normalization": (lambda: L.Normalization(mean=[1.0, 0.5], variance=[2.0, 0.0], invert=True), (4, 2), 0),
+    "normalization_learned": (lambda: L.Normalization(axis=(1, 2)), (4, 2), 0),
+    "categories": (lambda: L.CategoryEncoding(5, "count"), (4,), 0),
+    "categories_one_hot": (lambda: L.CategoryEncoding(5, "one_hot"), (4,), 0),
+    "lambda": (lambda: L.Lambda(doubled_and, arguments={"more": 0.5}), (4,), 0),
     "dot": (lambda: L.Dot(axes=(2, 1)), (4, 4), 2),
     "dot_normalized": (lambda: L.Dot(-1, normalize=True), (4,), 2),
     "add": (lambda: L.Add(), (4,), 2),
@@ -130,7 +141,7 @@ def run_layer_check(make, shape, several, tmp_path):
 
     rng = np.random.default_rng(4)
     x = [rng.standard_normal((6, *shape)).astype(np.float32) for _ in range(max(1, several))]
-    if isinstance(layer, L.Embedding):
+    if isinstance(layer, L.Embedding | L.CategoryEncoding):
         x = [rng.integers(0, 5, (6, *shape)).astype(np.int32)]
     inputs = [L.Input(shape, dtype=v.dtype.name) for v in x]
     symbolic = call_layer(layer, inputs)
@@ -181,6 +192,32 @@ def test_dropout_keeps_the_mean_and_draws_anew_each_time():
     np.testing.assert_array_equal(layer(x).numpy(), x.numpy())
     np.testing.assert_array_equal(L.Dropout(0.25, seed=1)(x, training=True).numpy(), first)
     assert not L.Dropout(1.0)(x, training=True).numpy().any()
+
+
+def test_normalization_takes_statistics_of_arrays_and_batches():
+    x = np.random.default_rng(0).normal(3.0, 2.0, (50, 4, 2)).astype(np.float32)
+    whole, batches, pairs = L.Normalization(), L.Normalization(), L.Normalization()
+    whole.adapt(x)
+    batches.adapt([x[:7], x[7:40], x[40:]])
+    pairs.adapt((x[i : i + 10], None) for i in range(0, 50, 10))
+    np.testing.assert_allclose(whole(x).numpy(), (x - x.mean((0, 1))) / x.std((0, 1)), rtol=1e-4, atol=1e-5)
+    for other in (batches, pairs):
+        for a, b in zip(whole.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-5)
+    back = L.Normalization(mean=x.mean((0, 1)), variance=x.var((0, 1)), invert=True)
+    np.testing.assert_allclose(back(whole(x)).numpy(), x, rtol=1e-4, atol=1e-4)
+    one = L.Normalization(axis=None)
+    one.adapt(x)
+    np.testing.assert_allclose(one(x).numpy(), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="received no data"):
+        L.Normalization().adapt([])
+
+
+def test_a_nameless_function_cannot_be_saved():
+    layer = L.Lambda(lambda x, training=None: x + (1.0 if training else 0.0))
+    assert layer(tf.zeros(2), training=True).numpy().tolist() == [1.0, 1.0]
+    with pytest.raises(ValueError, match="a lambda cannot be saved"):
+        layer.get_config()
 
 
 def test_batch_normalization_gathers_statistics_only_in_training():

@@ -108,6 +108,21 @@ CASES = {
     "attention_scores": (lambda k: k.layers.Attention(), [Q, V], {"return_attention_scores": True}, _call),
     "attention_additive": (lambda k: k.layers.AdditiveAttention(), [Q, V, K], {"mask": [ASKED, SEEN]}, _call),
     "attention_additive_plain": (lambda k: k.layers.AdditiveAttention(use_scale=False), [Q, V], {}, _call),
+    "data_normalization": (
+        lambda k: k.layers.Normalization(mean=[1.0, 0, 2, 3], variance=[1, 4, 0, 2]),
+        [SEQUENCE],
+        {},
+        _call,
+    ),
+    "data_normalization_back": (
+        lambda k: k.layers.Normalization(mean=0.5, variance=4.0, invert=True),
+        [SEQUENCE],
+        {},
+        _call,
+    ),
+    "data_categories": (lambda k: k.layers.CategoryEncoding(5), [IDS], {}, _call),
+    "data_categories_count": (lambda k: k.layers.CategoryEncoding(5, "count"), [IDS], {}, _call),
+    "data_categories_one_hot": (lambda k: k.layers.CategoryEncoding(5, "one_hot"), [IDS[:, :1]], {}, _call),
     "merge_ranks": (lambda k: k.layers.Add(), [_numbers(9, 2, 4), SEQUENCE], {}, _call),
     "merge_dot": (lambda k: k.layers.Dot(axes=(2, 2)), [Q, V], {}, _call),
     "merge_dot_vectors": (
