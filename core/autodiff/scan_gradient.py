@@ -1,7 +1,8 @@
 """The gradient of a loop is a loop in the other direction.
 
-Going forward, results of contractions and reductions are kept for every iteration (a *residual* each), and the versions
-of the carried values; going back, elementwise values are computed again from those. What the gradient of a constant of
+Going forward, results of contractions, reductions and costly functions are kept for every iteration (*residuals*, those
+of one shape side by side), and the versions of the carried values; going back, other elementwise values are computed
+again from those. What the gradient of a constant of
 the loop (a weight) sums over iterations is not summed inside: its factors are stacked, and one contraction after the
 loop does it all.
 """
@@ -15,12 +16,16 @@ from typing import Any
 from ..graph.ir import Graph, Node, Value, reachable
 from ..graph.join import join_pads
 from ..graph.record import Recorder, expand_node
+from ..kernel.ir import CALLS
 from ..ops.dispatch import apply, pushed
 from ..ops.movement import full
-from ..ops.op import Spec
+from ..ops.op import Spec, find_op
 from ..shapes import Size
 from .bodies import Body, record_closed
 from .gradients import Recording, gradients
+
+DEAR = frozenset(CALLS)  # functions that cost more than loading what they gave
+MOST_PARTS = 6  # residuals side by side
 
 __all__ = ["cond_gradient", "scan_gradient", "with_residuals"]
 
@@ -138,6 +143,8 @@ def _choose_kept(plan: Plan, carried: int) -> None:
 
 def _again(node: Node) -> bool:
     """Whether its outputs are computed again on the way back rather than kept."""
+    if node.op.name in DEAR:
+        return False
     return node.op.kind == "elementwise" or bool(getattr(node.op, "cheap", False))
 
 
@@ -173,12 +180,34 @@ def with_residuals(body: Body, carried: int, stacked: int) -> tuple[Body, tuple[
     if found is None:
         floating = tuple(s.dtype.is_floating for s in base.output_specs)
         plan = plan_of(base, carried, floating, tuple(s.dtype.is_floating for s in base.input_specs))
-        residuals = [plan.original[v] for v in plan.kept]
-        made = Body(base.graph.with_(outputs=(*base.graph.outputs, *residuals)), base.symbols)
+        groups = _groups([plan.original[v] for v in plan.kept])
+        residuals, nodes = [], list(base.graph.nodes)
+        where: dict[Value, tuple[int, int]] = {}  # residual -> number of the result, first element along the last axis
+        for number, group in enumerate(groups):
+            if len(group) > 1:
+                sizes = group[0].sizes
+                spec = Spec((*sizes[:-1], len(group) * sizes[-1]), group[0].dtype)
+                nodes.append(Node(find_op("concat"), group, {"axis": len(sizes) - 1}, [spec]))
+            residuals.append(nodes[-1].outputs[0] if len(group) > 1 else group[0])
+            where.update((v, (number, i * v.sizes[-1] if len(group) > 1 else -1)) for i, v in enumerate(group))
+        graph = base.graph.with_(nodes=tuple(nodes), outputs=(*base.graph.outputs, *residuals))
+        made = Body(graph, base.symbols)
         made.cache["base"] = base
-        made.cache["residuals"] = {v: i for i, v in enumerate(residuals)}
+        made.cache["residuals"] = where
         found = base.cache["kept", carried] = (made, plan.versions)
     return found  # type: ignore[no-any-return]
+
+
+def _groups(values: Sequence[Value]) -> list[list[Value]]:
+    """Values of one shape and dtype together, a few at a time: one stack for each group."""
+    groups: dict[Any, list[list[Value]]] = {}
+    for v in values:
+        alone = not v.sizes or not isinstance(v.sizes[-1], int)
+        found = groups.setdefault(id(v) if alone else (v.sizes, v.dtype), [[]])
+        if len(found[-1]) == MOST_PARTS:
+            found.append([])
+        found[-1].append(v)
+    return [group for found in groups.values() for group in found]
 
 
 # -- going back through the loop ---------------------------------------------------------------------------------------
@@ -190,10 +219,10 @@ def scan_gradient(
 ) -> list[Any]:
     """One gradient (or None) per input of a scan."""
     attrs = {"carried": carried, "stacked": stacked, "length": length, "reverse": reverse}
-    kept = body.cache.get("residuals")
+    base = body.cache.get("base")  # without residuals
     versions = dys[carried : carried + sum(history)]
-    count = len(body.output_specs) - (len(kept) if kept is not None else 0)
-    if kept is not None and all(d is None for d in (*versions, *dys[len(versions) + count :])):
+    count = len((base or body).output_specs)
+    if base is not None and all(d is None for d in (*versions, *dys[len(versions) + count :])):
         return _Way(dys, inputs, outputs, body, carried, stacked, length, reverse, history).gradients()
     # nothing was kept, or something depends on what was kept (a gradient of a gradient): forward once more
     followed = [j for j, h in enumerate(history) if h]
@@ -244,16 +273,23 @@ class _Way:
         stacks = outputs[versions + count :]
         numbers = body.cache["residuals"]
         self.known: dict[Value, Any] = {}  # copies of forward values -> their stacks, in the order of the slices
+        self.packed: dict[Value, tuple[int, int]] = {}  # those that lie side by side: (number of the stack, where)
+        self.stacks = stacks
         for v in self.plan.kept:
-            i = numbers.get(self.plan.original[v])
-            if i is None:
-                raise AssertionError(f"scan: no residual for {v!r}")
-            self.known[v] = stacks[i]
+            i, start = numbers[self.plan.original[v]]
+            if start < 0:
+                self.known[v] = stacks[i]
+            else:
+                self.packed[v] = i, start
         self.all_versions = dict(zip((j for j, h in enumerate(history) if h),
                                      outputs[carried : carried + versions], strict=True))
 
     def stack_of(self, v: Value) -> Any:
         """The tensor that stacks a forward value over the iterations, or None if there is none."""
+        if v in self.packed and v not in self.known:
+            number, start = self.packed[v]
+            begin = (*([0] * len(v.sizes)), start)
+            self.known[v] = apply("slice", self.stacks[number], begin=begin, size=(self.length, *v.sizes))
         if v in self.known:
             return self.known[v]
         position = next((i for i, x in enumerate(self.plan.inputs) if x is v), None)
@@ -308,12 +344,20 @@ class _Way:
         slices = {plan.seeds[self.carried + i]: dy for i, dy in enumerate(self.results)
                   if dy is not None and self.carried + i in plan.seeds}
         slices = {v: dy for v, dy in slices.items() if v in needed}
+        wide: dict[int, Value] = {}  # residuals side by side come in as one, and are cut inside
+        cuts: list[tuple[Value, Value, int]] = []
         for v in [*plan.kept, *plan.inputs[: self.carried + self.stacked]]:
-            if v in needed:
+            if v in needed and v in self.packed:
+                number, start = self.packed[v]
+                sizes = self.stacks[number].sizes[1:]
+                whole = wide.setdefault(number, Value(sizes, v.dtype, label="residuals"))
+                slices[whole] = self.stacks[number]
+                cuts.append((v, whole, start))
+            elif v in needed:
                 slices[v] = self.stack_of(v)
         consts = {v: x for v, x in zip(plan.inputs, self.inputs, strict=True) if v in needed and v not in slices}
         given = [*inputs, *totals, *slices, *consts]
-        body = Body(_cut_out(f"{plan.body.graph.name}_back", given, results), plan.body.symbols)
+        body = Body(_cut_out(f"{plan.body.graph.name}_back", given, results, cuts), plan.body.symbols)
         starts = [self.finals[j] if self.finals[j] is not None
                   else full(self.inputs[j].sizes, 0, self.inputs[j].dtype) for j in back]
         zeros = [full(g.sizes, 0, g.dtype) for g in out.accumulated]
@@ -323,11 +367,19 @@ class _Way:
                     not self.reverse)
 
 
-def _cut_out(name: str, given: Sequence[Value], results: Sequence[Value]) -> Graph:
-    """The graph from these values to the results, with inputs of its own."""
+def _cut_out(
+    name: str, given: Sequence[Value], results: Sequence[Value], cuts: Sequence[tuple[Value, Value, int]]
+) -> Graph:
+    """The graph from these values to the results, with inputs of its own. `cuts`: (value, given one that it is a part
+    of, where that part begins along the last axis).
+    """
     fresh = {v: Value(v.sizes, v.dtype, label=v.label) for v in given}
     inputs, nodes = tuple(fresh.values()), []
-    for node in _between(results, set(given)):
+    for v, whole, start in cuts:
+        attrs = {"begin": (*([0] * (len(v.sizes) - 1)), start), "size": tuple(v.sizes)}
+        nodes.append(Node(find_op("slice"), (fresh[whole],), attrs, [v.spec]))
+        fresh[v] = nodes[-1].outputs[0]
+    for node in _between(results, {*given, *(v for v, _, _ in cuts)}):
         values = [None if v is None else fresh.get(v, v) for v in node.inputs]
         made = Node(node.op, values, node.attrs, [v.spec for v in node.outputs], node.where)
         nodes.append(made)

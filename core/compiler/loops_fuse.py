@@ -60,9 +60,11 @@ def fuse_loops(entries: Sequence[Any], depth: int = 0) -> list[Any]:
         if not isinstance(entry, Repeat):
             made.append(shifted(entry))
             continue
+        kernels = [k for k in entry.body if isinstance(k, Closed)]
+        local = {v for k in kernels for v in k.values if getattr(v, "kind", "") == "scratch"}
         body = fuse_loops(entry.body, depth + 1)
         if all(isinstance(k, Closed) for k in body):
-            body = _absorbed(body)
+            body = _absorbed(body, local)
             body, after = _rotated(body, entry, depth)
         else:
             after = []
@@ -90,11 +92,13 @@ def _swapped(s: Store, swap: dict[Expr, Expr], axes: dict[Axis, Axis] | None = N
 # -- a contraction read in slices --------------------------------------------------------------------------------------
 
 
-def _absorbed(body: list[Closed]) -> list[Closed]:
+def _absorbed(body: list[Closed], local: set[Any]) -> list[Closed]:
+    """`local`: memory that nothing outside of the loop reads."""
     made = list(body)
     i = 0
     while i + 1 < len(made):
-        joined = _absorb(_open(made[i]), _open(made[i + 1]))
+        others = {v for k in (*made[:i], *made[i + 2 :]) for v in k.values}
+        joined = _absorb(_open(made[i]), _open(made[i + 1]), local - others)
         if joined is None:
             i += 1
         else:
@@ -102,8 +106,10 @@ def _absorbed(body: list[Closed]) -> list[Closed]:
     return made
 
 
-def _absorb(first: _Open, second: _Open) -> Closed | None:
-    """The second kernel with the first in it, if each point of the second reads elements that the first folds."""
+def _absorb(first: _Open, second: _Open, unread: set[Any]) -> Closed | None:
+    """The second kernel with the first in it, if each point of the second reads elements that the first folds. What
+    goes to `unread` memory is not stored.
+    """
     if len(first.stores) != 1 or not first.has_fold or second.has_fold or len(first.axes) != len(second.axes):
         return None
     place, store = first.stores[0]
@@ -123,7 +129,7 @@ def _absorb(first: _Open, second: _Open) -> Closed | None:
         if found is None or found.value.dtype != x.dtype:
             return None
         swap[x] = found.value
-    stores = [*((place, p) for p in parts), *((p, _swapped(s, swap)) for p, s in second.stores)]
+    stores = [*((place, p) for p in parts if place not in unread), *((p, _swapped(s, swap)) for p, s in second.stores)]
     made = _Open(f"{first.name}+{second.name}", second.axes, stores).closed()
     return made if len(made.kernel.buffers) <= MAX_BUFFERS else None
 
