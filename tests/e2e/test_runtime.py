@@ -114,12 +114,13 @@ def keras_model(kind):
     import numpy as np
     import tideflow as tf
     layers = tf.keras.layers
-    shape = {"mlp": (784,), "cnn": (8, 8, 1), "transformer": (64, 128)}[kind]
+    shape = {"mlp": (784,), "cnn": (8, 8, 1), "transformer": (64, 128), "words": (20,)}[kind]
     body = {"mlp": [layers.Dense(256, activation="relu"), layers.Dense(128, activation="relu")],
             "cnn": [layers.Conv2D(32, 3, padding="same", activation="relu"), layers.MaxPooling2D(),
                     layers.Conv2D(64, 3, padding="same", activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
                     layers.Dense(64, activation="relu")],
-            "transformer": [lambda x: transformer(layers, x)]}[kind]
+            "transformer": [lambda x: transformer(layers, x)],
+            "words": [layers.Rescaling(300.0), layers.Embedding(301, 16), layers.GlobalAveragePooling1D()]}[kind]
     inputs = x = tf.keras.Input(shape)
     for part in [*body, layers.Dense(10, activation="softmax")]:
         x = part(x)
@@ -139,7 +140,7 @@ def mean_loss(model, rows, shape):
     return (before + rows * sum(losses)) / (2 + 2 * rows)
 
 
-@pytest.mark.parametrize(("kind", "most"), [("mlp", 14), ("cnn", 26), ("transformer", 60)])
+@pytest.mark.parametrize(("kind", "most"), [("mlp", 14), ("cnn", 26), ("transformer", 60), ("words", 12)])
 def test_a_whole_training_step_takes_few_dispatches(page, kind, most, tmp_path, capsys):
     """Loss, metrics, gradients, optimizer: counted at WebGPU's own methods, on the file that Keras saved."""
     model, shape = keras_model(kind)
