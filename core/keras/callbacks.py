@@ -205,9 +205,20 @@ class CallbackList:
 
         def call(*args: Any) -> None:
             for c in self.callbacks:
-                getattr(c, name)(*args)
+                if _listens(c, name):
+                    getattr(c, name)(*args)
 
+        self.__dict__[name] = call  # found without this function from now on
         return call
+
+
+def _listens(callback: Any, name: str) -> bool:
+    """False for a callback that does nothing at this moment: most have no use for single batches."""
+    if name not in ("on_train_batch_begin", "on_train_batch_end") or name in callback.__dict__:
+        return True
+    short, kind = name.replace("train_", ""), type(callback)
+    inherited = getattr(kind, name, None) is getattr(Callback, name) and short not in callback.__dict__
+    return not (inherited and getattr(kind, short, None) is getattr(Callback, short))
 
 
 class LambdaCallback(Callback):

@@ -48,6 +48,9 @@ class StepSpec:
         for part, structure in zip(("x", "y", "sample_weight"), parts, strict=True):
             if structure is None:
                 continue
+            if structure.__class__ is np.ndarray:
+                made[part] = structure
+                continue
             leaves = flatten(structure)
             flat = isinstance(structure, dict) and not any(
                 isinstance(v, dict | list | tuple) for v in structure.values()

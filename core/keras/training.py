@@ -393,6 +393,7 @@ class Trainer:
             outputs: dict[str, Any] = {}
             for step, batch in enumerate(data.batches(shuffle, shuffler)):
                 history.on_train_batch_begin(step)
+                outputs = {}  # unread ones that somebody holds would be copied aside
                 outputs = self._run("train_step", batch)
                 history.on_train_batch_end(step, LazyLogs(outputs))
                 yield
@@ -421,6 +422,7 @@ class Trainer:
         outputs: dict[str, Any] = {}
         for step, batch in enumerate(data.batches()):
             callbacks.on_test_batch_begin(step)
+            outputs = {}
             outputs = self._run("evaluate", batch)
             callbacks.on_test_batch_end(step, LazyLogs(outputs))
             yield None

@@ -77,3 +77,35 @@ def test_a_step_that_failed_is_prepared_again(rows):
             model.train_on_batch(x, y)
     model.compile("sgd", "mse")
     assert np.isfinite(model.train_on_batch(x, y))
+
+
+def test_fit_copies_no_output_aside(model, rows, monkeypatch):
+    from tideflow.runtime.execute import Executor
+
+    moved = []
+    original = Executor._move
+    monkeypatch.setattr(Executor, "_move", lambda self, outputs: moved.extend(outputs) or original(self, outputs))
+    with tf.device("wasm"):
+        model.fit(*rows, batch_size=8, epochs=2, validation_data=rows, verbose=0)
+    assert moved == []
+
+
+def test_only_callbacks_that_listen_are_told_of_batches(model, rows):
+    heard = []
+
+    class Old(tf.keras.callbacks.Callback):
+        def on_batch_end(self, batch, logs=None):
+            heard.append(("old", batch))
+
+    class New(tf.keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            heard.append(("new", batch))
+
+    class Plain:                                        # not even a Callback
+        def __getattr__(self, name):
+            return lambda *arguments: heard.append(("plain", *arguments[:1])) if name == "on_train_batch_end" else None
+
+    late = tf.keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: heard.append(("late", batch)))
+    model.fit(*rows, batch_size=30, verbose=0, callbacks=[Old(), New(), Plain(), late, tf.keras.callbacks.Callback()])
+    assert heard == [("new", 0), ("old", 0), ("plain", 0), ("late", 0), ("new", 1), ("old", 1), ("plain", 1),
+                     ("late", 1)]
