@@ -16,7 +16,7 @@ SLOW = 700.0                    # ms per step from which single steps are timed
 
 @dataclass
 class Budget:
-    """How long to measure: seconds of a round, rounds, seconds of single steps, seconds of all of one cell."""
+    """How long to measure: seconds of a round, rounds, seconds of single steps, seconds of all rounds of a cell."""
 
     seconds: float = 0.2
     rounds: int = 7
@@ -83,9 +83,11 @@ def _measure_group(w: Workload, entrants: Sequence[Entrant], budget: Budget, say
             session = make(w)
             sessions.append((cell, session))
             _prepare(cell, session, w)
+        cell.spent = 0.0
     for turn in range(budget.rounds):
         for cell, session in sessions:
-            if not cell.error and (turn == 0 or cell.spent < budget.cell):
+            fewest = 1 if cell.known > SLOW else 4
+            if not cell.error and (turn < fewest or cell.spent < budget.cell):
                 with _noting(cell, say):
                     made = session.call("measure", budget.seconds * 1e3, cell.known, seconds=patience(cell))
                     cell.rounds.append(made["ms"])

@@ -215,19 +215,19 @@ function transformer(p, x, y) {
 
 function lstm(p, x, y) {
   const [batch, length] = x.shape;
-  const projected = np.matmul(x, p["lstm/kernel"]).add(p["lstm/bias"]);
+  const kernel = p["lstm/kernel"];
+  const bias = p["lstm/bias"];
   const recurrent = p["lstm/recurrent"];
   let h = np.zeros([batch, 64]);
   let c = np.zeros([batch, 64]);
   for (let t = 0; t < length; t++) {
-    const at = projected.ref.slice([], t, []);
+    // one product per step: the gradient of slices of one large product would be padded and added fifty times
+    const at = np.matmul(x.ref.slice([], t, []), kernel.ref).add(bias.ref);
     const [i, f, g, o] = np.split(at.add(np.matmul(h, recurrent.ref)), 4, 1);
     c = nn.sigmoid(f).mul(c).add(nn.sigmoid(i).mul(np.tanh(g)));
     h = nn.sigmoid(o).mul(np.tanh(c.ref));
   }
-  projected.dispose();
-  recurrent.dispose();
-  c.dispose();
+  for (const array of [x, kernel, bias, recurrent, c]) array.dispose();
   return entropy(dense(p, h, "dense"), y);
 }
 
