@@ -23,7 +23,7 @@ from .functions import expand
 from .lanes import Lanes, choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Bound, Nests, Root
-from .ranges import cut_ranges
+from .ranges import cut_ranges, unroll_remainders
 from .reuse import reuse
 from .scalar import wasm_type
 from .structure import structure
@@ -96,7 +96,7 @@ def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
         gemm.emit(f, contract, words - 1, words + 1, emit_stores, nests)
     else:
         for whole, made in nests(kernel.axes, kernel.stores):
-            for axes, stores in cut_ranges(whole, made):
+            for axes, stores in cut_ranges(*unroll_remainders(whole, made)):
                 early, stores = reuse(stores)
                 emit_stores(f, axes, stores, early=early)
     return params, f.code.body()

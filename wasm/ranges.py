@@ -1,9 +1,14 @@
-"""Cuts loops where a condition changes, so that inside each part it is known: no guards, nothing computed in vain.
+"""Shapes loops by what their axes are compared with and divided by.
+
+Cuts loops where a condition changes, so that inside each part it is known: no guards, nothing computed in vain.
 
 Gates side by side in one tensor (i < 64, 64 <= i < 128, ...), the padding of a window (0 <= y + 1 < height), a
 concatenation, all compare an axis with constants. Each part is a nest of its own in which those comparisons, and what
 hangs on them, are gone. Where several axes are cut, only the middle of one is cut along the next: the rims of an image
 keep some of their conditions, and the code stays short.
+
+An axis of which both quotient and remainder are needed (the gradient of pooling: which window, where in it) becomes a
+loop over the quotient, with the remainders side by side inside: what the window has in common is computed once.
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ from ..kernel.ir import I32, Axis, Expr, Store, rebuild, store_roots
 from .lanes import known_extent
 from .lower import nodes_of
 
-__all__ = ["cut_ranges"]
+__all__ = ["cut_ranges", "unroll_remainders"]
 
 _WORTH = 1 << 13  # points of a kernel from which shorter inner loops pay for longer code
 _MOST_PARTS = 5  # of one axis
 _MOST_NODES = 1200  # of all parts together
+_MOST_SIDES = 4  # remainders side by side, of all axes together
 _RIM = 4  # a part is a rim if it is this many times shorter than the longest one
 
 Nest = tuple[tuple[Axis, ...], list[Store]]
@@ -41,6 +47,38 @@ def cut_ranges(axes: tuple[Axis, ...], stores: Sequence[Store]) -> list[Nest]:
     if sum(len(nodes_of(store_roots(made))) for _, made in nests) > max(_MOST_NODES, len(nodes)):
         return whole
     return nests
+
+
+def unroll_remainders(axes: tuple[Axis, ...], stores: Sequence[Store]) -> Nest:
+    """The axes and stores with axes split into quotient and remainder where both occur."""
+    made = list(stores)
+    if prod(map(known_extent, axes)) < _WORTH or any(s.loops for s in stores):
+        return axes, made
+    sides = 1
+    for axis, by in _divisors(axes, nodes_of(store_roots(made))).items():
+        if sides * by > _MOST_SIDES:
+            continue
+        ir = made[0].value.ir
+        quotient = ir.new_axis(axis.extent // by)
+        split = [s for r in range(by) for s in _rewritten(made, {ir.axis(axis): ir.axis(quotient) * by + r})]
+        if len(nodes_of(store_roots(split))) <= _MOST_NODES:
+            axes, made, sides = tuple(quotient if a is axis else a for a in axes), split, sides * by
+    return axes, made
+
+
+def _divisors(axes: Sequence[Axis], nodes: Sequence[Expr]) -> dict[Axis, int]:
+    """The axes of which quotient and remainder by one number occur, but not by another; the innermost stays whole."""
+    found: dict[Axis, dict[int, set[str]]] = {}
+    for x in nodes:
+        if x.op in ("div", "mod") and x.args[0].op == "axis" and x.args[1].op == "const" and x.args[0].attr in axes:
+            found.setdefault(x.args[0].attr, {}).setdefault(x.args[1].attr, set()).add(x.op)
+    return {
+        axis: by
+        for axis, uses in found.items()
+        for by, ops in uses.items()
+        if len(uses) == 1 and len(ops) == 2 and axis is not axes[-1]
+        and isinstance(axis.extent, int) and axis.extent % by == 0 and axis.extent > by
+    }
 
 
 def _cuts(axes: Sequence[Axis], nodes: Sequence[Expr]) -> dict[Axis, list[int]]:
@@ -83,7 +121,12 @@ def _part(axis: Axis, start: int, length: int, stores: Sequence[Store]) -> tuple
     """The stores over axis = start .. start + length - 1, by an axis that counts from 0."""
     ir = stores[0].value.ir
     part = ir.new_axis(length)
-    done: dict[Expr, Expr] = {ir.axis(axis): ir.axis(part) + start}
+    return part, _rewritten(stores, {ir.axis(axis): ir.axis(part) + start})
+
+
+def _rewritten(stores: Sequence[Store], swap: dict[Expr, Expr]) -> list[Store]:
+    """The stores over other axes; loads and stores of which the condition is known now lose it."""
+    done = dict(swap)
     for x in nodes_of(store_roots(list(stores))):
         if x in done:
             continue
@@ -92,7 +135,7 @@ def _part(axis: Axis, start: int, length: int, stores: Sequence[Store]) -> tuple
             continue
         args = tuple(done[a] for a in x.args)
         if x.op == "load" and len(args) > 1 and args[1].op == "const":
-            done[x] = ir.load(x.attr, x.dtype, args[0]) if args[1].attr else ir.const(0, x.dtype)
+            done[x] = x.ir.load(x.attr, x.dtype, args[0]) if args[1].attr else x.ir.const(0, x.dtype)
         else:
             done[x] = rebuild(x, args)
     made = []
@@ -103,4 +146,4 @@ def _part(axis: Axis, start: int, length: int, stores: Sequence[Store]) -> tuple
                 continue
             valid = None
         made.append(replace(s, index=done[s.index], value=done[s.value], valid=valid))
-    return part, made
+    return made

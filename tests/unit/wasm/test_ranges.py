@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("wasmtime", reason="needs wasmtime")
 from tideflow.kernel.ir import F32, Buffer, Builder, Store, store_roots, walk
 from tideflow.shapes import symbol
-from tideflow.wasm.ranges import cut_ranges
+from tideflow.wasm.ranges import cut_ranges, unroll_remainders
 from wasm_runner import axes_of, check, close
 
 BATCH = symbol("batch")
@@ -96,3 +96,37 @@ def test_each_gate_reads_its_own_tensor_only():
 def test_small_kernels_stay_whole():
     kernel = depthwise(1, 6, 6, 8)
     assert len(cut_ranges(kernel.axes, kernel.stores)) == 1
+
+
+def pool_gradient(batch, height, width, channels):
+    """Of 2x2 windows: dy where the window's first largest element stands, as the lowering of max_pool writes it."""
+    ir = Builder()
+    axes, (n, y, x, c) = axes_of(ir, batch, height, width, channels)
+
+    def pooled(buffer):
+        return ir.load(buffer, F32, ((n * (height // 2) + y // 2) * (width // 2) + x // 2) * channels + c)
+
+    first = ir.const(4)
+    for i in range(3, -1, -1):
+        at = ((n * height + y // 2 * 2 + i // 2) * width + x // 2 * 2 + i % 2) * channels + c
+        first = ir.select(ir.load(0, F32, at) >= pooled(1), ir.const(i), first)
+    value = ir.select(first.eq(y % 2 * 2 + x % 2), pooled(2), ir.const(0.0))
+    index = ((n * height + y) * width + x) * channels + c
+    return close("pool gradient", axes, [Store(3, index, value)], [Buffer(b, F32, b == "o") for b in "xydo"])
+
+
+@pytest.mark.parametrize("shape", [(6, 26, 26, 16), (2, 30, 50, 3), (1, 4, 128, 33), (BATCH, 12, 24, 32)])
+def test_pool_gradient_equals_interpreter(shape):
+    batch, h, w, c = shape
+    n = batch if isinstance(batch, int) else 3
+    x = np.round(normal(n, h, w, c))
+    y = x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+    check(pool_gradient(*shape), [x, y, normal(*y.shape), np.zeros_like(x)], {"batch": 3})
+
+
+def test_a_window_is_searched_once_for_its_elements():
+    kernel = pool_gradient(6, 26, 26, 16)
+    axes, stores = unroll_remainders(kernel.axes, kernel.stores)
+    assert [a.extent for a in axes] == [6, 13, 13, 16]
+    assert len(stores) == 4
+    assert sum(x.op == "load" for x in walk(store_roots(stores))) == 6
