@@ -457,6 +457,9 @@ class _Outputs:
         if name == "reshape":
             inner = self._recipe(node.inputs[0])  # type: ignore[arg-type]
             return inner and (lambda stacks, totals: apply("reshape", inner(stacks, totals), shape=tuple(v.sizes)))
+        if name == "pad" and node.attrs["constant_value"] == 0:
+            inner = self._recipe(node.inputs[0])  # type: ignore[arg-type]
+            return inner and (lambda stacks, totals: apply("pad", inner(stacks, totals), **node.attrs))
         if name == "add" and all(x is not None and x.sizes == v.sizes for x in node.inputs):
             parts = [self.summed(x) for x in node.inputs]  # type: ignore[arg-type]
             return lambda stacks, totals: apply("add", *(p(stacks, totals) for p in parts))

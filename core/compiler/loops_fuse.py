@@ -190,6 +190,10 @@ def _rotated(body: list[Closed], loop: Repeat, depth: int) -> tuple[list[Closed]
     guarded = _guarded(ir, store, {**swap, n: n - 1}, n)
     values = {x: ir.select(n.eq(0), x, guarded) for x in loads}
     stores = [(p, _swapped(s, values)) for p, s in first.stores]
+    if any(x.attr == place for x in last.loads):  # it goes on from its own last version: that is stored too
+        if not loads:
+            return body, []
+        stores.append((place, replace(before, value=values[loads[0]])))
     joined = _Open(f"{last.name}+{first.name}", first.axes, stores).closed()
     if len(joined.kernel.buffers) > MAX_BUFFERS:
         return body, []

@@ -47,7 +47,10 @@ def test_kernels_of_a_recurrent_layer_equal_the_graph(kind, stages):
     assert report.ok, report
 
 
-@pytest.mark.parametrize(("kind", "wgsl", "wasm"), [("LSTM", [1, 1], [2, 2]), ("SimpleRNN", [1, 1], [1, 2])])
+@pytest.mark.parametrize(
+    ("kind", "wgsl", "wasm"),
+    [("LSTM", [1, 1], [2, 2]), ("GRU", [1, 1], [2, 2]), ("SimpleRNN", [1, 1], [1, 2])],
+)
 def test_an_iteration_is_one_dispatch_on_a_gpu(kind, wgsl, wasm):
     graph = graph_of(training(kind), [None, TIME, FEATURES])
     outputs = [f"y{i}" for i in range(len(graph.outputs))]
