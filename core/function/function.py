@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..eager.context import function_device
-from ..eager.tensor import convert_to_tensor, wrap
+from ..eager.tensor import EagerTensor, convert_to_tensor, wrap
 from ..eager.variable import current_trace
 from ..errors import UnimplementedError
 from ..graph.interpret import interpret
@@ -222,6 +222,7 @@ class Function:
         self._signature = inspect.signature(python_function)
         self._reduce = reduce_retracing
         self._cache: dict[Any, ConcreteFunction] = {}
+        self._known: dict[Any, ConcreteFunction] = {}  # for calls with tensors alone
         self._seen: dict[Any, list[tuple[Any, ...]]] = {}
         self._bound: dict[int, Function] = {}
         self._made_variables = False
@@ -248,7 +249,14 @@ class Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _run_eagerly:
             return self.python_function(*args, **kwargs)
+        plain = not kwargs and all([a.__class__ is EagerTensor for a in args])
+        kind = tuple([(a.sizes, a.dtype) for a in args]) if plain else None
+        known = self._known.get(kind)
+        if known is not None:
+            return known.run(args)
         concrete, tensors = self._select(args, kwargs)
+        if plain and self.input_signature is None:
+            self._known[kind] = concrete  # the same shapes and dtypes never get another trace
         return concrete.run(tensors)
 
     def get_concrete_function(self, *args: Any, **kwargs: Any) -> ConcreteFunction:
