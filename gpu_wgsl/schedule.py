@@ -23,7 +23,6 @@ LOAD_COST = 3.0                 # of one element, in multiply-adds; on software 
 SIDE = 8                        # of a square workgroup
 ENOUGH = 64                     # workgroups that keep a GPU busy: invocations take more points only beyond
 TEAM_POINTS = 1 << 15           # up to which a team takes one together
-TILES = (8, 7, 6, 5, 4, 3, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Options:
     wide_workgroup: int = 256           # of an elementwise kernel on large arrays
     min_invocations: int = 384          # tiles are not made larger than this leaves
     max_tile: int = 64                  # outputs per invocation
+    tiles: tuple[int, ...] = (8, 7, 6, 5, 4, 3, 2, 1)           # its rows, and columns where they are no vec4
     elements: int = 4                   # steps of an invocation of an elementwise kernel
     vector: bool = True
     shared: bool = False                # contractions with tiles in workgroup memory, where they are large enough:
@@ -43,8 +43,12 @@ class Options:
     max_flops: int = 2**33              # of one dispatch: beyond, the grid is split, for drivers lose patience
 
 
-# What a GPU likes: all in registers; or tiles and sums of rows in workgroup memory
-FAMILIES = {"direct": Options(), "shared": Options(shared=True, team=64)}
+# What a GPU likes: tiles in registers; tiles and sums of rows in workgroup memory; large tiles where a load is dear
+FAMILIES = {
+    "direct": Options(),
+    "shared": Options(shared=True, team=64),
+    "wide": Options(max_tile=256, tiles=(16, 12, 8, 7, 6, 5, 4, 3, 2, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -193,11 +197,11 @@ class _Shape:
         if not self.folds:
             return 1, LANES if self.vector else 1
         shared = any(self.inner not in x.axes for x in self.loads)
-        rows = TILES if self.outer is not None else (1,)
+        rows = self.options.tiles if self.outer is not None else (1,)
         if self.vector:
             columns: tuple[int, ...] = (16, 8, 4, 1) if shared else (4, 1) if self._contiguous() else (1,)
         else:
-            columns = TILES if shared else (1,)
+            columns = self.options.tiles if shared else (1,)
         points = prod(guess(a.extent) for a in self.axes)
         tiles = [(r, c) for r in rows for c in columns if r * c <= self.options.max_tile]
         return max(tiles, key=lambda tile: self._worth(tile[0], tile[1], points))

@@ -22,7 +22,8 @@ def target_of(device: str) -> str:
     """The form of program that a device runs."""
     if not device.startswith("GPU"):
         return "wasm"
-    return "wgsl:shared" if family_of(device) == "shared" else "wgsl"
+    family = family_of(device)
+    return "wgsl" if family == "direct" else f"wgsl:{family}"
 
 
 class DeviceModel:

@@ -34,10 +34,10 @@ def test_a_family_that_computes_something_else_is_not_taken(gpu, monkeypatch):
     assert set(trial.times(gpu, 64)) == {"direct"}
 
 
-@pytest.mark.parametrize("family", ["direct", "shared"])
+@pytest.mark.parametrize("family", ["direct", "shared", "wide"])
 def test_training_is_the_same_in_either_family(gpu, monkeypatch, family):
     monkeypatch.setenv(ENVIRONMENT, family)
-    assert target_of("GPU:0") == {"direct": "wgsl", "shared": "wgsl:shared"}[family]
+    assert target_of("GPU:0") == ("wgsl" if family == "direct" else f"wgsl:{family}")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 12, 12, 3)).astype(np.float32)
     w = rng.standard_normal((3, 3, 3, 64)).astype(np.float32) * 0.1

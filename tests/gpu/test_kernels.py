@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import wgsl_runner
 import wgsl_samples as samples
 from tideflow.gpu_wgsl.emit import Options, emit
+from tideflow.gpu_wgsl.schedule import FAMILIES
 from tideflow.kernel.interpret import run_kernel
 from tideflow.kernel.ir import CALLS, F32
 from wgsl_samples import Sample, kernel
@@ -15,7 +18,7 @@ pytestmark = pytest.mark.gpu
 SAMPLES = samples.all_samples()
 SCHEDULES = {"default": Options(), "tiled": Options(min_invocations=4), "parts": Options(max_flops=1000),
              "shared": Options(shared=True, smallest=(1, 1, 1)), "team": Options(team=32, team_trips=2),
-             "scalar": Options(vector=False, min_invocations=8)}
+             "wide": replace(FAMILIES["wide"], min_invocations=2), "scalar": Options(vector=False, min_invocations=8)}
 MAX_ULP = 64                    # beside what mathlib states: division and contraction differ between drivers
 
 

@@ -24,9 +24,18 @@ def device(description, software=False):
 
 
 def test_what_is_known_is_not_measured(measured):
-    assert tuning.family(device("llvmpipe, Vulkan, software", software=True)) == "direct"
+    assert tuning.family(device("SwiftShader, Vulkan, software", software=True)) == "direct"
     assert tuning.family(device("Apple M3, Metal, IntegratedGPU")) == "direct"
     assert measured == []
+
+
+@pytest.mark.parametrize(("flags", "family"), [("fma avx avx2", "wide"), ("fma avx avx2 avx512f", "direct"),
+                                               ("neon", "direct")])
+def test_llvmpipe_gets_large_tiles_where_its_loads_are_dear(measured, monkeypatch, flags, family):
+    monkeypatch.setattr(tuning.Path, "read_text", lambda path, encoding: f"flags : {flags}")
+    tuning._loads_are_dear.cache_clear()
+    assert tuning.family(device("llvmpipe (LLVM 15), Vulkan, software", software=True)) == family
+    tuning._loads_are_dear.cache_clear()
 
 
 def test_a_measurement_is_kept_over_processes(measured, monkeypatch):
@@ -48,5 +57,5 @@ def test_the_environment_decides(measured, monkeypatch):
     monkeypatch.setenv(tuning.ENVIRONMENT, "shared")
     assert tuning.family(device("llvmpipe", software=True)) == "shared"
     monkeypatch.setenv(tuning.ENVIRONMENT, "fast")
-    with pytest.raises(InvalidArgumentError, match="expected 'direct' or 'shared'"):
+    with pytest.raises(InvalidArgumentError, match="expected 'direct', 'shared' or 'wide'"):
         tuning.family(device("llvmpipe", software=True))
