@@ -124,7 +124,7 @@ def rebuilt(graph: Graph, sizes: dict[str, Any]) -> Graph:
         nodes.append(made)
         replaced_by.update(zip(node.outputs, made.outputs, strict=True))
     inputs = tuple(replaced_by[v] for v in graph.inputs)
-    return Graph(graph.name, inputs, tuple(nodes), tuple(get(v) for v in graph.outputs))  # type: ignore[arg-type]
+    return Graph(graph.name, inputs, tuple(nodes), tuple(replaced_by.get(v, v) for v in graph.outputs))
 
 
 def record_closed(function: Callable[..., Any], specs: Sequence[Spec], name: str) -> Body:

@@ -310,10 +310,9 @@ class _Way:
         plan, first = self.plan, self.carried + self.stacked
         back = [j for j in range(self.carried) if plan.inputs[j].dtype.is_floating]
         out = _Outputs(self)
-        sums = {i: out.summed(plan.gradients[i]) for i in range(first, len(self.inputs))
-                if plan.gradients[i] is not None}
-        slices = {i: out.stacked(plan.gradients[i]) for i in range(self.carried, first)
-                  if plan.gradients[i] is not None}
+        found = {i: g for i, g in enumerate(plan.gradients) if g is not None}
+        sums = {i: out.summed(g) for i, g in found.items() if i >= first}
+        slices = {i: out.stacked(g) for i, g in found.items() if self.carried <= i < first}
         made = self._run(back, out)
         gradient: list[Any] = [None] * len(self.inputs)
         for position, j in enumerate(back):

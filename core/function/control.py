@@ -97,6 +97,10 @@ def _check_carried(inputs: Sequence[Value], outputs: Sequence[Value], count: int
             )
 
 
+def _slice_of(elems: Any, t: int) -> Any:
+    return map_structure(lambda x: x[t], elems)
+
+
 def _length(elems: Any, what: str) -> Size:
     leaves = flatten(elems)
     if not leaves:
@@ -176,7 +180,7 @@ def _accumulate(fn: Any, start: Any, elems: Any, length: Size, reverse: bool, wh
     accumulator, kept = start, []
     for n in range(length):
         t = length - 1 - n if reverse else n
-        accumulator = as_tensors(fn(accumulator, map_structure(lambda x, t=t: x[t], elems)))
+        accumulator = as_tensors(fn(accumulator, _slice_of(elems, t)))
         kept.append(flatten(accumulator))
     if not keep:
         return accumulator, None
@@ -262,7 +266,7 @@ def map_fn(
         _, found = traced_loop(lambda carried, slices: ([], call(repack(elems, slices))), [], flatten(elems), length,
                                name="map_fn")
         return repack(shape[0], found)
-    rows = [call(map_structure(lambda x, t=t: x[t], elems)) for t in range(length)]
+    rows = [call(_slice_of(elems, t)) for t in range(length)]
     if not rows:
         zeros = map_structure(lambda x: apply("full", shape=tuple(x.sizes[1:]), value=0, dtype=x.dtype.name), elems)
         rows = [call(zeros)]

@@ -62,7 +62,7 @@ class RNN(Layer):
 
     # -- weights and states -------------------------------------------------------------------------------------------
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+    def build(self, sequences_shape: Any = None, initial_state_shape: Any = None) -> None:
         step_shape = (sequences_shape[0], *sequences_shape[2:])
         if isinstance(self.cell, Layer) and not self.cell.built:
             self.cell._build(step_shape)

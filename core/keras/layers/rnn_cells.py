@@ -26,6 +26,12 @@ class Cell(Layer):
     """What the three kinds share: a kernel, a recurrent kernel and a bias of `gates` times the units."""
 
     gates = 1
+    recurrent_initializer: Any  # set by declare_weight, as are the others of its kind
+    recurrent_regularizer: Any
+    recurrent_constraint: Any
+    bias_initializer: Any
+    bias_regularizer: Any
+    bias_constraint: Any
 
     def __init__(
         self,

@@ -79,9 +79,9 @@ class Bidirectional(Layer):
 
     def __init__(self, layer: Any, merge_mode: str | None = "concat", weights: Any = None, backward_layer: Any = None,
                  **kwargs: Any) -> None:
-        if not isinstance(layer, Layer):
-            raise ValueError(f"Please initialize `Bidirectional` layer with a `keras.layers.Layer` instance. Received: "
-                             f"{layer}")
+        if not isinstance(layer, RNN):
+            raise ValueError(f"Please initialize `Bidirectional` layer with a recurrent layer of keras.layers. "
+                             f"Received: {layer}")
         if merge_mode not in MERGES:
             raise ValueError(f"Invalid merge mode. Received: {merge_mode}. Merge mode should be one of "
                              '{"sum", "mul", "ave", "concat", None}')
@@ -105,7 +105,7 @@ class Bidirectional(Layer):
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
         self._first_weights = weights
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+    def build(self, sequences_shape: Any = None, initial_state_shape: Any = None) -> None:
         for layer in (self.forward_layer, self.backward_layer):
             if not layer.built:
                 layer._build(sequences_shape)
@@ -167,8 +167,8 @@ class Bidirectional(Layer):
         return cls(**config)
 
 
-def _renamed(layer: RNN, name: str) -> RNN:
+def _renamed(layer: Any, name: str) -> Any:
     """The layer itself if it has that name, else a copy with it."""
     if layer.name == name:
         return layer
-    return type(layer).from_config({**layer.get_config(), "name": name})  # type: ignore[no-any-return]
+    return type(layer).from_config({**layer.get_config(), "name": name})
