@@ -25,6 +25,7 @@ from .lower import nodes_of
 from .nest import Bound, Nests
 from .pack import KBlock, Packing, round_up, total
 from .tile import COLUMNS, ROWS, TILE
+from .unroll import ROUNDS
 
 __all__ = ["Blocks", "blocks", "emit", "keeps_b", "pays", "workspace"]
 
@@ -84,6 +85,8 @@ def pays(contract: Contract) -> bool:
     if any(not isinstance(a.extent, int) for a in k[1:]):
         return False
     sizes = [prod(known_extent(a) for a in axes) for axes in (m, n, k)]
+    if all(isinstance(a.extent, int) for a in k) and sizes[2] <= ROUNDS and n[-1].extent in (4, 8, 12, 16, 24, 32):
+        return False  # written out, with the columns' factors in registers
     if sizes[0] < 4 or sizes[1] < 4 or sizes[2] < 3 or prod(sizes) < _MIN_WORK:
         return False
     main, side = _split(contract)

@@ -10,7 +10,9 @@ from math import prod
 from ..kernel.ir import Expr, FoldSpec, Store, rebuild, rewrite, store_roots
 from .lower import nodes_of
 
-_ROUNDS = 9  # folds of more rounds stay loops
+__all__ = ["ROUNDS", "unroll_folds"]
+
+ROUNDS = 9  # folds of more rounds stay loops
 _NODES = 320  # and those whose rounds together would have more nodes than this
 
 _OP = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
@@ -44,7 +46,7 @@ def _short(fold: Expr) -> bool:
     if not all(isinstance(e, int) for e in extents):
         return False
     rounds = prod(extents)
-    if not 0 < rounds <= _ROUNDS or any(a.combine not in _OP for a in fold.attr.accumulators):
+    if not 0 < rounds <= ROUNDS or any(a.combine not in _OP for a in fold.attr.accumulators):
         return False
     inside = [x for x in nodes_of(fold.args[len(fold.attr.accumulators) :]) if not x.axes.isdisjoint(fold.attr.axes)]
     return rounds * len(inside) <= _NODES and not any(x.op == "fold" for x in inside)

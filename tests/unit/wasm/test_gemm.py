@@ -120,19 +120,28 @@ def test_blocks_cover_the_inner_size():
         assert cut.count * cut.k >= k and cut.k <= 384
 
 
-@pytest.mark.parametrize("m, k, n", [(601, 70, 9), (600, 64, 33), (44, 803, 16), (9000, 6, 8)])
+@pytest.mark.parametrize("m, k, n", [(1001, 70, 9), (1200, 64, 33), (84, 803, 16), (9000, 10, 8)])
 def test_rows_packed_together(m, k, n):
     check(samples.matmul(m, k, n), [normal(m, k), normal(k, n), np.zeros((m, n), np.float32)], rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5, 1203])
+@pytest.mark.parametrize("rows", [1, 4, 5, 203])
 def test_rows_packed_together_for_a_symbolic_batch(rows):
-    arrays = [normal(rows, 640), normal(640, 12), np.zeros((rows, 12), np.float32)]
-    check(samples.matmul(BATCH, 640, 12), arrays, {"batch": rows}, rtol=1e-5, atol=1e-4)
+    arrays = [normal(rows, 1040), normal(1040, 12), np.zeros((rows, 12), np.float32)]
+    check(samples.matmul(BATCH, 1040, 12), arrays, {"batch": rows}, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [8, 6])
 def test_patches_packed_together(channels):
-    result = np.zeros((3, 17, 19, 12), np.float32)
-    arrays = [normal(3, 17, 19, channels), normal(3, 3, channels, 12), normal(12), result]
-    check(samples.conv(3, 17, 19, channels, 12), arrays, rtol=1e-5, atol=1e-4)
+    result = np.zeros((5, 17, 19, 12), np.float32)
+    arrays = [normal(5, 17, 19, channels), normal(3, 3, channels, 12), normal(12), result]
+    check(samples.conv(5, 17, 19, channels, 12), arrays, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [4, 16, 20])
+@pytest.mark.parametrize("rows", [1, 7, 900])
+def test_short_inner_sizes_are_written_out(rows, columns):
+    kernel = samples.conv(BATCH, 13, 11, 1, columns)
+    arrays = [normal(rows, 13, 11, 1), normal(3, 3, 1, columns), normal(columns)]
+    assert (workspace(kernel) == 0) == (columns != 20)
+    check(kernel, [*arrays, np.zeros((rows, 13, 11, columns), np.float32)], {"batch": rows}, rtol=1e-5, atol=1e-5)
