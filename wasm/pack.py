@@ -21,7 +21,7 @@ from .tile import COLUMNS, ROWS
 
 __all__ = ["KBlock", "Packing", "round_up", "total"]
 
-_MANY = 1 << 16  # numbers of a factor from which rows are packed several at once, by longer code
+_MANY = 1 << 16  # numbers of a factor from which patches are packed several at once, by longer code
 
 
 def round_up(n: int, to: int) -> int:
@@ -164,7 +164,8 @@ class Packing:
         f = self.f
         mark = f.enter()
         lane = self._pack_lane(x, axes)
-        if width == ROWS and lane is self.k[-1] and prod(known_extent(a) for a in (*axes, *self.k)) >= _MANY:
+        patches = width == ROWS and lane is self.k[-1] and len(self.k) > 1
+        if patches and prod(known_extent(a) for a in (*axes, *self.k)) >= _MANY:
             self._pack_rows(x, axes, start, count, k, to)
             f.leave(mark)
             return
@@ -274,7 +275,8 @@ class Packing:
 
     def _pack_rows(self, x: Expr, axes: Sequence[Axis], start: int | None, count: Bound, k: KBlock, to: int) -> None:
         """Packs the rows of a panel together: four k of each are loaded, turned and stored as vectors of rows. Where
-        rows are missing in the last panel, the last one takes their places.
+        rows are missing in the last panel, the last one takes their places. It is for patches, which overlap and so
+        are in the cache: rows of a large matrix are read faster one after the other.
         """
         f, code, ir = self.f, self.code, x.ir
         copies = [tuple(ir.new_axis(a.extent) for a in axes) for _ in range(ROWS)]

@@ -120,15 +120,10 @@ def test_blocks_cover_the_inner_size():
         assert cut.count * cut.k >= k and cut.k <= 384
 
 
-@pytest.mark.parametrize("m, k, n", [(1001, 70, 9), (1200, 64, 33), (84, 803, 16), (9000, 10, 8)])
-def test_rows_packed_together(m, k, n):
-    check(samples.matmul(m, k, n), [normal(m, k), normal(k, n), np.zeros((m, n), np.float32)], rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("rows", [1, 4, 5, 203])
-def test_rows_packed_together_for_a_symbolic_batch(rows):
-    arrays = [normal(rows, 1040), normal(1040, 12), np.zeros((rows, 12), np.float32)]
-    check(samples.matmul(BATCH, 1040, 12), arrays, {"batch": rows}, rtol=1e-5, atol=1e-4)
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_patches_of_a_symbolic_batch_packed_together(batch):
+    arrays = [normal(batch, 7, 9, 12), normal(3, 3, 12, 8), normal(8), np.zeros((batch, 7, 9, 8), np.float32)]
+    check(samples.conv(BATCH, 7, 9, 12, 8), arrays, {"batch": batch}, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [8, 6])
