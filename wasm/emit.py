@@ -16,6 +16,7 @@ from typing import Any
 
 from ..kernel.contract import Contract, find_contract
 from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots
+from ..kernel.structure import structure
 from ..shapes import Size
 from . import encode, gemm
 from .encode import Code
@@ -26,7 +27,6 @@ from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Bound, Nests, Root
 from .ranges import cut_ranges, unroll_remainders
 from .reuse import reuse
 from .scalar import wasm_type
-from .structure import structure
 from .tile import tile
 from .unroll import unroll_folds
 from .walk import Entry, StepCode, walk
@@ -59,9 +59,15 @@ def _contract(kernel: Kernel) -> Contract | None:
 
 
 def emit_module(
-    kernels: Sequence[Kernel], steps: Sequence[Entry | tuple[int, Sequence[int]]], num_regions: int
+    kernels: Sequence[Kernel],
+    steps: Sequence[Entry | tuple[int, Sequence[int]]],
+    num_regions: int,
+    known: dict[Any, Any] | None = None,
 ) -> bytes:
-    """The module of a program. Kernels of equal structure become one function."""
+    """The module of a program. Kernels of equal structure become one function; `known` keeps functions for the modules
+    of other programs, which mostly compute the same forward pass.
+    """
+    known = {} if known is None else known
     keys = [structure(kernel) for kernel in kernels]
     different = dict(zip(reversed(keys), reversed(kernels), strict=True))
     contracts = {key: _contract(kernel) for key, kernel in different.items()}
@@ -73,7 +79,9 @@ def emit_module(
     for key in keys:
         if key not in numbers:
             numbers[key] = len(functions)
-            params, body = emit_kernel(different[key], contracts[key] is not None)
+            if key not in known:
+                known[key] = emit_kernel(different[key], contracts[key] is not None)
+            params, body = known[key]
             functions.append((params, False, body))
     of_kernel = [numbers[key] for key in keys]
     keeping = {numbers[key] for key, contract in contracts.items() if contract is not None}

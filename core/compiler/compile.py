@@ -111,6 +111,7 @@ class Assembly:
         self.states: dict[State, int] = {}
         self.values: dict[Value, int] = {}
         self.names: set[str] = set()
+        self.emitted: dict[str, dict[Any, Any]] = {"wasm": {}, "wgsl": {}}  # code of kernels, by what it depends on
 
     def tensor(self, value: Value, name: str, role: fmt.Role = fmt.Role.VALUE, data: bytes | None = None) -> int:
         """The tensor of a value, made at first need."""

@@ -64,7 +64,8 @@ class _Builder:
         """One module for all kernels; a kernel's workspace is a scratch region bound last."""
         kernels: list[Kernel] = []
         codes = self._wasm_entries(plan.kernels, kernels, [])
-        self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions))
+        known = self.assembly.emitted["wasm"]
+        self.program.module = targets.wasm_module(kernels, codes, len(self.program.regions), known)
 
     def _wasm_entries(
         self, entries: Sequence[Any], kernels: list[Kernel], needed: list[Dim], stored_inside: Any = None
@@ -133,7 +134,8 @@ class _Builder:
         from hashlib import sha256
 
         regions = [self._region(p, kernel.buffers[i].dtype) for i, p in enumerate(places)]
-        emitted = targets.wgsl(kernel, [self._elements(r) for r in regions], self.family)
+        lengths = [self._elements(r) for r in regions]
+        emitted = targets.wgsl(kernel, lengths, self.family, self.assembly.emitted["wgsl"])
         number = known.get(emitted.code)
         if number is None:
             code = emitted.code.encode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..kernel.ir import Kernel
 from ..kernel.split import Scratch, separate, should_split, split_reduction, split_start
+from ..kernel.structure import structure
 from ..shapes import Size
 
 
@@ -38,23 +40,33 @@ def wasm_factor(kernel: Kernel) -> frozenset[int] | None:
     return emit.factor_buffers(kernel)
 
 
-def wasm_module(kernels: Sequence[Kernel], steps: Sequence[Any], num_regions: int) -> bytes:
-    """The module that runs the steps: (kernel, regions) each, or what `wasm_loop` gives."""
+def wasm_module(
+    kernels: Sequence[Kernel], steps: Sequence[Any], num_regions: int, known: dict[Any, Any] | None = None
+) -> bytes:
+    """The module that runs the steps: (kernel, regions) each, or what `wasm_loop` gives. `known`: see `wgsl`."""
     from ..wasm import emit
 
-    return emit.emit_module(kernels, steps, num_regions)
+    return emit.emit_module(kernels, steps, num_regions, known)
 
 
-def wgsl(kernel: Kernel, lengths: Sequence[int | None] = (), family: str = "") -> Any:
+def wgsl(
+    kernel: Kernel, lengths: Sequence[int | None] = (), family: str = "", known: dict[Any, Any] | None = None
+) -> Any:
     """The shader of a kernel, with its grid.
 
     `lengths`: how many elements each buffer has, as far as it is known. `family`: "shared" for contractions and sums of
-    rows in workgroup memory.
+    rows in workgroup memory. `known` keeps what was made, for equal kernels of this and other programs of a model.
     """
     from ..gpu_wgsl.emit import emit
     from ..gpu_wgsl.schedule import FAMILIES
 
-    return emit(kernel, FAMILIES[family or "direct"], lengths)
+    options = FAMILIES[family or "direct"]
+    if known is None:
+        return emit(kernel, options, lengths)
+    key = (structure(kernel), kernel.sizes, tuple(lengths), family)
+    if key not in known:
+        known[key] = emit(kernel, options, lengths)
+    return replace(known[key], scalars=kernel.scalars)
 
 
 def wgsl_stages(kernel: Kernel, places: Sequence[Any]) -> list[tuple[Kernel, list[Any]]]:

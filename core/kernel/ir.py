@@ -312,10 +312,7 @@ class Builder:
         if dtype is None:
             dtype = BOOL if isinstance(value, bool | np.bool_) else I32 if isinstance(value, int | np.integer) else F32
         if dtype == F32:
-            try:
-                key = _PACKED.pack(value)  # -0.0 and NaN are values of their own
-            except OverflowError:
-                key = _PACKED.pack(math.copysign(math.inf, value))
+            key = f32_key(value)
             return self._make("const", F32, (), _PACKED.unpack(key)[0], None, None, _NO_AXES, key)
         value = bool(value) if dtype == BOOL else int(value)
         if dtype == U32:
@@ -674,6 +671,14 @@ def show(x: Expr) -> str:
 
 def _axes(args: Sequence[Expr]) -> frozenset[Axis]:
     return _NO_AXES.union(*[a.axes for a in args])
+
+
+def f32_key(value: float) -> bytes:
+    """The bytes of an f32, by which -0.0 and NaN are values of their own; a value too large for one is infinite."""
+    try:
+        return _PACKED.pack(value)
+    except OverflowError:
+        return _PACKED.pack(math.copysign(math.inf, value))
 
 
 def both_axes(a: Expr, b: Expr) -> frozenset[Axis]:

@@ -7,33 +7,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..kernel.ir import F32, Axis, Expr, Kernel, store_roots, walk
 from ..shapes import Dim
-from .encode import f32_bytes
+from .ir import F32, Axis, Expr, Kernel, f32_key, store_roots, walk
 
 __all__ = ["structure"]
 
 
 def structure(kernel: Kernel) -> tuple[Any, ...]:
-    """A hashable value; equal values mean equal code. Sizes count by their place among the kernel's words."""
+    """A hashable value; equal values mean equal code. Sizes count by their place among the kernel's words, those that
+    an emitter has still to add by what they are.
+    """
     sizes = {size: i for i, size in enumerate(kernel.sizes)}
     scalars = {scalar: i for i, scalar in enumerate(kernel.scalars)}
     axes: dict[Axis, int] = {}
     numbers: dict[Expr, int] = {}
 
     def extent(size: int | Dim) -> Any:
-        return size if isinstance(size, int) else ("size", sizes[size])
+        return size if isinstance(size, int) else ("size", sizes.get(size, size))
 
     def number(axis: Axis) -> tuple[Any, ...]:
         return axes.setdefault(axis, len(axes)), extent(axis.extent)
 
     def attribute(x: Expr) -> Any:
         if x.op == "const":
-            return f32_bytes(x.attr) if x.dtype == F32 else x.attr
+            return f32_key(x.attr) if x.dtype == F32 else x.attr
         if x.op == "axis":
             return number(x.attr)
         if x.op == "size":
-            return sizes[x.attr]
+            return sizes.get(x.attr, x.attr)
         if x.op == "scalar":
             return scalars[x.attr[0]], x.attr[1]
         if x.op == "fold":

@@ -2,8 +2,8 @@
 
 import kernel_samples as samples
 from tideflow.kernel.ir import F32, Buffer, Builder, Store
+from tideflow.kernel.structure import structure
 from tideflow.shapes import symbol
-from tideflow.wasm.structure import structure
 from wasm_runner import axes_of, close
 
 
