@@ -7,9 +7,10 @@ from tideflow.compiler.compile import PortSpec, Source, compile_model
 from tideflow.compiler.graphs import load_graph
 from tideflow.compiler.passes import run_passes
 from tideflow.compiler.validate import validate
+from tideflow.errors import ModelError
 from tideflow.function.host import open_model
 from tideflow.graph.interpret import interpret
-from tideflow.program.format import StepKind
+from tideflow.program.format import GraphRef, StepKind
 from tideflow.program.read import read_model
 from tideflow.program.write import write_model
 
@@ -122,3 +123,25 @@ def test_large_versions_are_not_kept():
     found = opened.run("call", {"x": np.ones(size, np.float32)})["y"].numpy()
     opened.close()
     np.testing.assert_allclose(found, np.full(size, 0.999**1000), rtol=1e-4)
+
+
+def test_bodies_that_nest_too_deep_or_name_later_graphs_are_refused():
+    graph = graph_of(lambda x: tf.map_fn(lambda row: row * 2.0, x), [3, 4])
+    model = compile_model([Source("call", graph, [PortSpec("x")], ["y"])], (), graphs=True).model
+    (body,) = [a for n in model.graphs[1].nodes for a in n.attrs if a.name == "body"]
+    assert body.value == GraphRef(0) and load_graph(model, model.signatures[0], {}).nodes
+    body.value = GraphRef(1)
+    with pytest.raises(ModelError, match="only earlier ones"):
+        load_graph(model, model.signatures[0], {})
+
+
+def test_the_packed_weights_of_a_loop_are_renewed_in_every_run():
+    layer = tf.keras.layers.SimpleRNN(32, return_sequences=True)
+    x = np.random.default_rng(3).standard_normal((16, 6, 8)).astype(np.float32)
+    layer(x)
+    run = tf.function(lambda x: layer(x))
+    for scale in (1.0, -0.5):
+        layer.set_weights([w * scale for w in layer.get_weights()])
+        expected = layer(tf.constant(x)).numpy()
+        with tf.device("/WASM:0"):
+            np.testing.assert_allclose(run(tf.constant(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
