@@ -18,6 +18,7 @@ from typing import Any
 
 from . import browser, native, peaks, report, rounds, startup
 from .check import verdict
+from .peers import numpy_steps
 from .workloads import BY_NAME, WORKLOADS, Workload
 
 PARTS = {"browser": 0.67, "startup": 0.08, "native": 0.25}        # and the share of the time that each may take
@@ -91,6 +92,11 @@ def takes_part(key: str, w: Workload, words: list[str]) -> bool:
         return False
     if key.startswith("tideflow pyodide eager") and not (w.options.get("eager") or w.name == "transformer"):
         return False
+    if key.startswith("numpy") and not numpy_steps.knows(w):
+        return False
+    if w.options.get("eager") and key in ("tideflow pyodide", "tideflow wasmtime", "tideflow wgpu", "tideflow wasm",
+                                          "tideflow webgpu"):
+        return False                    # what runs there was compiled
     if key.startswith("ort") and (w.kind in ("train", "adam") or w.options.get("eager")):
         return False                    # onnxruntime-web runs compiled inference only
     return w.kind in ("train", "infer") or not any(word in key for word in ASKED_ONLY)

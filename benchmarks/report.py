@@ -81,14 +81,15 @@ def group_rows(columns: list[str], cells: Cells) -> list[str]:
         row = [cells.get((w.name, c)) for c in columns]
         if not any(row):
             continue
-        mine = row[0] or {}
+        mine = next((c for c in row if c and c["contender"].startswith("tideflow") and "steadyMs" in c), {})
         peers = [c["steadyMs"] for c in row[1:] if c and "steadyMs" in c and not c["contender"].startswith("tideflow")]
         ratio = f"**{min(peers) / mine['steadyMs']:.2f}**" if peers and "steadyMs" in mine else ""
         share = mine.get("ofLimit")
         counts = mine.get("perStep", {})
         memory = sum(counts.get("memory", {}).values()) / 1e6
         dispatches = f"{counts['dispatches']:.0f}" if "webgpu" in ours and "dispatches" in counts else ""
-        values = [ratio, f"{share:.0%}" if share else "", *(number(mine.get(k, 0)) for k in ("firstMs", "latencyMs")),
+        times = [number(mine[k]) if k in mine else "" for k in ("firstMs", "latencyMs")]
+        values = [ratio, f"{share:.0%}" if share else "", *times,
                   dispatches, f"{memory:.0f}" if memory else ""]
         lines.append("| " + " | ".join([w.title, *map(steady, row), *values]) + " |")
     return lines

@@ -10,6 +10,11 @@ from ..workloads import EPSILON, LEARNING_RATE, NORM_EPSILON, Workload
 Step = Callable[[], Any]
 
 
+def knows(w: Workload) -> bool:
+    """Whether a workload is written here."""
+    return w.name == "mlp" or w.kind == "adam" or w.name.startswith("matmul") or w.name in EXPRESSIONS
+
+
 def make_step(w: Workload) -> Step | None:
     """A step that gives a result, a loss or the first updated weights; None for what numpy has no words for."""
     if w.name == "mlp":
