@@ -2,7 +2,7 @@
 
     emit.py        kernels and steps -> module bytes; nests of loops and their stores        (start here)
     gemm.py        contractions: blocks, packed panels (pack.py), the register tile (tile.py)
-    unroll.py reuse.py structure.py lower.py     rewrites of the IR before emission; equal kernels; addresses
+    functions.py unroll.py ranges.py reuse.py    rewrites of the IR before emission; lower.py: addresses
     lanes.py       which axis vectors run along, and how values vary along it
     nest.py <- vector.py <- scalar.py            loops, hoisting and folds over vector and scalar expressions
     encode.py      instructions, functions, sections
