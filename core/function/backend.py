@@ -61,6 +61,10 @@ class DeviceModel:
             state.owner = self
         return outputs  # type: ignore[no-any-return]
 
+    def finish(self) -> None:
+        """Said after the last of a series of runs."""
+        self.executor.finish()
+
     def fetch(self, state: State) -> np.ndarray[Any, Any]:
         """The value that the device holds."""
         return np.asarray(self.executor.read(self.states[state]), dtype=state.dtype.numpy).reshape(state.shape)

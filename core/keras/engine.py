@@ -126,6 +126,12 @@ class Engine:
         outputs = compiled.run(name, inputs, again)
         return {n: lazy(outputs[n], d, compiled) for n, d in zip(source.outputs, dtypes, strict=True)}
 
+    def finish(self) -> None:
+        """Said at the end of `fit`: devices that may be lost then let go of its data."""
+        for _, model in self._devices.values():
+            if model is not None:
+                model.finish()
+
     def _on(self, device: str, name: str) -> DeviceModel | None:
         """The compiled model on a device that has this signature as it is traced now."""
         held = self._devices.get(device)

@@ -412,6 +412,7 @@ class Trainer:
             history.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
+        self.engine.finish()
         history.on_train_end(logs)
         self.history = history.history or History()  # a CallbackList of the caller's may have none
         return self.history

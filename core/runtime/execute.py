@@ -170,6 +170,9 @@ class Executor:
         entry = self._entry(name)
         self._bound(entry, entry.ports.arrays(inputs or {}))
 
+    def finish(self) -> None:
+        """Said after the last of a series of runs; nothing has to be done here."""
+
     def _entry(self, name: str) -> Entry:
         if self._closed:
             raise FailedPreconditionError("this model was closed. Load it again to run it.")

@@ -70,7 +70,8 @@ class GuardedExecutor(Executor):
         self._dirty = False                         # the journal holds a run that writes state
         self._given_up = self._losses = 0
         self._restores = getattr(device, "restores", 0)
-        self._due = time.monotonic() + EVERY
+        self._copied, self._cost = time.monotonic(), 0.0    # when the last copy was made, and what it took
+        self._due = self._copied + EVERY
         device.guarded = True                       # so it need not say that it was lost
         super().__init__(model, device, None, state_keys)
         self._writing = {s.name for s in model.signatures if s.writes or s.advance}
@@ -87,6 +88,11 @@ class GuardedExecutor(Executor):
         if self._was_restored():                    # before or during this run: its state was not the newest
             self._recover("")
         return outputs
+
+    def finish(self) -> None:
+        """A copy at the end of a training, if it is cheap: then the journal need not keep the training's data."""
+        if self._dirty and time.monotonic() > self._copied + self._cost / SHARE:
+            self._copy_state()
 
     def write(self, tensor: int, value: Any) -> None:
         self._attempt(lambda: super(GuardedExecutor, self).write(tensor, value))
@@ -170,8 +176,9 @@ class GuardedExecutor(Executor):
             return
         self._base, self._dirty, self._given_up, self._losses = values, False, 0, 0
         self._journal.clear()
-        end = time.monotonic()
-        self._due = end + max(EVERY, (end - start) / SHARE)
+        self._copied = time.monotonic()
+        self._cost = self._copied - start
+        self._due = self._copied + max(EVERY, self._cost / SHARE)
 
     # after a loss
 

@@ -209,6 +209,21 @@ def test_copies_take_a_small_share_of_the_time(hand, executor, monkeypatch):
     assert np.diff(taken).min() >= 1.0 / recovery.SHARE
 
 
+def test_the_end_of_a_training_lets_its_data_go(hand, executor, devices):
+    kept = batch(2)
+    executor.run("step", {"x": kept}, lambda: {"x": kept})
+    assert len(executor._journal) == 1
+    executor.finish()
+    assert executor._journal == []
+    executor._cost = 1e9                                # a copy that would take too long for what was done since
+    executor.run("step", {"x": kept}, lambda: {"x": kept})
+    executor.finish()
+    assert len(executor._journal) == 1
+    devices[0].lost = True
+    with pytest.warns(RuntimeWarning, match="1 steps since then were repeated, nothing is lost"):
+        np.testing.assert_array_equal(executor.read(hand.W), hand.START + 2)
+
+
 def test_a_journal_without_copies_stays_small(hand, executor, devices, monkeypatch):
     monkeypatch.setattr(recovery, "MOST_ENTRIES", 10)
     for _ in range(30):
