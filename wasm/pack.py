@@ -21,7 +21,7 @@ from .tile import COLUMNS, ROWS
 
 __all__ = ["KBlock", "Packing", "round_up", "total"]
 
-_MANY = 1 << 16  # numbers of a factor from which patches are packed several at once, by longer code
+_MANY = 1 << 19  # numbers of a factor from which patches are packed several at once, by longer code
 
 
 def round_up(n: int, to: int) -> int:

@@ -26,6 +26,8 @@ from .lower import nodes_of
 __all__ = ["cut_ranges", "unroll_remainders"]
 
 _WORTH = 1 << 13  # points of a kernel from which shorter inner loops pay for longer code
+_WORTH_SIDES = 1 << 18  # and from which elements that share a computation are made side by side
+_SHORT = 12  # extent below which an axis keeps its rims: they are too much of it
 _MOST_PARTS = 5  # of one axis
 _MOST_NODES = 1200  # of all parts together
 _MOST_SIDES = 4  # remainders side by side, of all axes together
@@ -52,7 +54,7 @@ def cut_ranges(axes: tuple[Axis, ...], stores: Sequence[Store]) -> list[Nest]:
 def unroll_remainders(axes: tuple[Axis, ...], stores: Sequence[Store]) -> Nest:
     """The axes and stores with axes split into quotient and remainder where both occur."""
     made = list(stores)
-    if prod(map(known_extent, axes)) < _WORTH or any(s.loops for s in stores):
+    if prod(map(known_extent, axes)) < _WORTH_SIDES or any(s.loops for s in stores):
         return axes, made
     sides = 1
     for axis, by in _divisors(axes, nodes_of(store_roots(made))).items():
@@ -100,7 +102,14 @@ def _cuts(axes: Sequence[Axis], nodes: Sequence[Expr]) -> dict[Axis, list[int]]:
             at = -(-(constant - other + (x.op == "lt")) // factor)
         if 0 < at < term.attr.extent:
             found.setdefault(term.attr, set()).add(at)
-    return {a: sorted(at) for a, at in found.items() if len(at) < _MOST_PARTS}
+    return {a: sorted(at) for a, at in found.items() if len(at) < _MOST_PARTS and not _all_rim(a.extent, at)}
+
+
+def _all_rim(extent: int, at: set[int]) -> bool:
+    """Whether a short axis would be cut into a middle and rims."""
+    ends = [0, *sorted(at), extent]
+    lengths = [stop - start for start, stop in pairwise(ends)]
+    return extent < _SHORT and min(lengths) * _RIM <= max(lengths)
 
 
 def _cut(axes: tuple[Axis, ...], stores: list[Store], cuts: dict[Axis, list[int]], order: Sequence[Axis]) -> list[Nest]:
