@@ -93,3 +93,8 @@ def test_attention_finds_what_occurs_twice(tmp_path):
 def test_every_example_is_tested():
     source = Path(__file__).read_text()
     assert not [path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".mjs"} and path.name not in source]
+
+
+def test_recurrent_tells_tones_apart(tmp_path):
+    output = run(sys.executable, str(EXAMPLES / "recurrent.py"), folder=tmp_path)
+    assert number("not seen:", output) > 0.9 and (tmp_path / "recurrent.tide").exists()
