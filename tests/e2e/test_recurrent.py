@@ -11,7 +11,7 @@ import tideflow as tf
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.browser
-STEPS, MOST = 4, 300
+STEPS, MOST = 4, 90
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
