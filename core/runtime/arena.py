@@ -26,6 +26,9 @@ from .values import to_storage
 
 __all__ = ["Member", "Placement", "StateArena"]
 
+STORED: Mapping[DType, Any] = {DType.F32: np.dtype(np.float32), DType.I32: np.dtype(np.int32),
+                               DType.U32: np.dtype(np.uint32)}
+
 
 @dataclass(frozen=True)
 class Member:
@@ -135,7 +138,9 @@ class StateArena:
             self.host[key] = np.array(array, self.host[key].dtype).reshape(self.host[key].shape)
             return
         placed = self._find(key)
-        data = to_storage(array, placed.storage, f"the value of state variable {key!r}")
+        data = array
+        if array.dtype != STORED.get(placed.storage) or not array.flags.c_contiguous:
+            data = to_storage(array, placed.storage, f"the value of state variable {key!r}")
         if data.nbytes != placed.bytes:
             raise InternalError(f"state variable {key!r} holds {placed.bytes} bytes, the new value has {data.nbytes}")
         self.device.upload(placed.chunk.buffer, placed.offset, data)
@@ -146,19 +151,17 @@ class StateArena:
         if key in self.host:
             return self.host[key].copy()
         placed = self._find(key)
-        types: Mapping[DType, Any] = {DType.F32: np.float32, DType.I32: np.int32, DType.U32: np.uint32}
-        return self.device.download(placed.chunk.buffer, placed.offset, placed.bytes).view(types[placed.storage])
+        return self.device.download(placed.chunk.buffer, placed.offset, placed.bytes).view(STORED[placed.storage])
 
     def read_all(self) -> dict[Hashable, np.ndarray]:
         """Every variable, with one download per chunk."""
-        types: Mapping[DType, Any] = {DType.F32: np.float32, DType.I32: np.int32, DType.U32: np.uint32}
         data: dict[int, np.ndarray] = {}
         values: dict[Hashable, np.ndarray] = {key: value.copy() for key, value in self.host.items()}
         for key, placed in self._places.items():
             if id(placed.chunk) not in data:
                 data[id(placed.chunk)] = self.device.download(placed.chunk.buffer, 0, placed.chunk.size)
             part = data[id(placed.chunk)][placed.offset : placed.offset + placed.bytes]
-            values[key] = part.view(types[placed.storage]).copy()
+            values[key] = part.view(STORED[placed.storage]).copy()
         return values
 
     def wait(self) -> None:

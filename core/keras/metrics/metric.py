@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...dtypes import as_dtype
-from ...eager.variable import Variable
+from ...eager.variable import Variable, current_trace
 from ...ops.dispatch import apply, convert
 from ...ops.movement import dimension
 from ...ops.reduce import reduce_sum
@@ -55,8 +55,13 @@ class Metric:
 
     def reset_state(self) -> None:
         """All variables become 0."""
+        traced = current_trace() is not None
         for v in self._variables:
-            v.assign(np.zeros(v.sizes, v.dtype.numpy))
+            zeros = np.zeros(v.sizes, v.dtype.numpy)
+            if traced:
+                v.assign(zeros)
+            else:
+                v.state.write(zeros)
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Takes a batch in."""
