@@ -104,7 +104,7 @@ def target_rows(cells: Cells) -> list[str]:
         value, met = reached(t, cells)
         text = "not measured" if value is None else number(value) + ("x" if t.against else "")
         lines.append(f"| {t.ours.removeprefix('tideflow ')}: {BY_NAME[t.workload].title} | {t.text} | {text} | "
-                     f"{'met' if met else 'missed'} |")
+                     f"{'' if value is None else 'met' if met else 'missed'} |")
     return lines
 
 
