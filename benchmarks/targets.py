@@ -61,9 +61,10 @@ def reached(target: Target, cells: dict[tuple[str, str], dict[str, Any]]) -> tup
     if not target.against:
         value = ours.get(target.measure, ours.get("perStep", {}).get(target.measure))
         return value, value is not None and value <= target.goal
-    peers = [cells.get((target.workload, p), {}).get("steadyMs") for p in target.against]
-    times = [t for t in peers if t]
-    if not ours.get("steadyMs") or not times or not ours.get("right"):
+    # a peer that failed is beaten, one that was left out is not
+    peers = [cells.get((target.workload, p)) for p in target.against]
+    times = [p["steadyMs"] for p in peers if p and "steadyMs" in p]
+    if None in peers or not times or not ours.get("steadyMs") or not ours.get("right"):
         return None, False
     ratio = min(times) / ours["steadyMs"]
     return ratio, ratio >= target.goal

@@ -159,6 +159,10 @@ def test_a_target_is_met_only_by_right_answers():
     assert reached(target, cells) == (1.5, True)
     cells["mlp", "tideflow wasm"]["right"] = False
     assert reached(target, cells) == (None, False)
+    every = next(t for t in TARGETS if t.workload == "cnn" and t.goal == 40)
+    some = {("cnn", "tideflow wasm"): {"steadyMs": 1.0, "right": True}, ("cnn", "jax-js wasm"): {"steadyMs": 50.0}}
+    assert reached(every, some) == (None, False), "a peer was left out"
+    assert reached(every, some | {("cnn", "tfjs wasm"): {"error": "no such kernel"}}) == (50.0, True)
     most = next(t for t in TARGETS if t.workload == "mlp" and t.measure == "dispatches")
     assert reached(most, {("mlp", "tideflow webgpu"): {"perStep": {"dispatches": 11}}}) == (11, True)
 
