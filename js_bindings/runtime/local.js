@@ -1,7 +1,7 @@
 // A model that runs in this thread: read, put on a device, saved.
 
 import { DeviceLimitError, InvalidArgumentError, NoExecutorError } from "./errors.js";
-import { patchTensors, readModel } from "./model.js";
+import { patchTensors, readModelAsync } from "./model.js";
 import { Session } from "./session.js";
 import { Target } from "./tables.js";
 import { DTYPE_NAMES } from "./values.js";
@@ -28,7 +28,7 @@ export class LocalEngine {
    * @returns {Promise<LocalEngine>}
    */
   static async open(bytes, options) {
-    const model = readModel(bytes, options.memory ? { maxRegionBytes: options.memory } : {});
+    const model = await readModelAsync(bytes, options.memory ? { maxRegionBytes: options.memory } : {});
     /** @type {string[]} */
     const reasons = [];
     for (const { kind, reason } of await choices(options)) {

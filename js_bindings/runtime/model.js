@@ -9,6 +9,10 @@ import { ENUMS, IDENTIFIER, STRUCTS, TABLES, UNIONS } from "./tables.js";
 
 /** @typedef {import("./types.js").FileModel} FileModel */
 /**
+ * What is accepted: tensors + nodes + steps; memory of one program at its smallest sizes
+ * @typedef {{maxItems?: number, maxRegionBytes?: number}} ReadOptions
+ */
+/**
  * A place of the model that holds a Slice until `resolve` puts the bytes there
  * @typedef {{
  *   where: string, item: any, field: string, segment: number, offset: number, size: number, isNew: boolean
@@ -35,20 +39,54 @@ const COUNTED = ["Tensor", "Node", "Step"];
  * Verifies a whole file and returns its contents as plain objects, named as in `model.fbs`. Enums are numbers; `data`
  * and `code` and `module` are views into `file`, with the place they came from beside them (`slice`).
  * @param {Uint8Array} file
- * @param {{maxItems?: number, maxRegionBytes?: number}} [options]  what is accepted: tensors + nodes + steps; memory of
- *   one program at its smallest sizes
+ * @param {ReadOptions} [options]
  * @returns {FileModel}
  * @throws {ModelError} the first rule that the file breaks, with the field and the reason
  */
-export function readModel(file, { maxItems = 65536, maxRegionBytes = 2 ** 32 } = {}) {
+export function readModel(file, options = {}) {
+  const model = decode(file, options);
+  return verified(model, file, model.segments.map((segment) => sha256(segmentBytes(file, segment))), options);
+}
+
+/**
+ * The same with the browser's own SHA-256, about five times as fast, where there is one.
+ * @param {Uint8Array} file
+ * @param {ReadOptions} [options]
+ * @returns {Promise<FileModel>}
+ */
+export async function readModelAsync(file, options = {}) {
+  const model = decode(file, options);
+  const hashes = await Promise.all(model.segments.map((segment) => digest(segmentBytes(file, segment))));
+  return verified(model, file, hashes, options);
+}
+
+/** @param {Uint8Array} bytes @returns {Promise<Uint8Array>} SHA-256 */
+async function digest(bytes) {
+  const subtle = globalThis.crypto?.subtle; // only in secure contexts
+  return subtle ? new Uint8Array(await subtle.digest("SHA-256", /** @type {any} */ (bytes))) : sha256(bytes);
+}
+
+/** Everything that is checked before the hashes. @param {Uint8Array} file @param {ReadOptions} options */
+function decode(file, { maxItems = 65536 }) {
   const { flat, first } = header(file);
   const model = /** @type {FileModel} */ (new Decoder(file.subarray(0, flat), maxItems).model());
   checkSegments(model.segments, first, file.length);
   resolve(model, file);
+  return model;
+}
+
+/**
+ * The hashes and what is checked after them.
+ * @param {FileModel} model
+ * @param {Uint8Array} file
+ * @param {Uint8Array[]} hashes
+ * @param {ReadOptions} options
+ */
+function verified(model, file, hashes, { maxRegionBytes = 2 ** 32 }) {
   model.segments.forEach((segment, i) => {
     segment.hashAt = segment.sha256.byteOffset - file.byteOffset;
-    const hash = sha256(segmentBytes(file, segment));
-    check(hash.every((byte, b) => byte === segment.sha256[b]), "C15-hash", `segments[${i}]`, "changed or damaged: the SHA-256 differs");
+    const same = hashes[i].every((byte, b) => byte === segment.sha256[b]);
+    check(same, "C15-hash", `segments[${i}]`, "changed or damaged: the SHA-256 differs");
   });
   verifyModel(model, maxRegionBytes);
   return model;
@@ -59,9 +97,9 @@ export function readModel(file, { maxItems = 65536, maxRegionBytes = 2 ** 32 } =
  * @param {Uint8Array} file  the bytes that `model` was read from
  * @param {FileModel} model
  * @param {Map<number, Uint8Array>} changes  new bytes by tensor index, of the same size as the old
- * @returns {Uint8Array}
+ * @returns {Promise<Uint8Array>}
  */
-export function patchTensors(file, model, changes) {
+export async function patchTensors(file, model, changes) {
   const patched = file.slice();
   const touched = new Set();
   for (const [index, bytes] of changes) {
@@ -72,7 +110,7 @@ export function patchTensors(file, model, changes) {
     patched.set(bytes, segment.offset + slice.offset);
     touched.add(segment);
   }
-  for (const segment of touched) patched.set(sha256(segmentBytes(patched, segment)), segment.hashAt);
+  for (const segment of touched) patched.set(await digest(segmentBytes(patched, segment)), segment.hashAt);
   return patched;
 }
 

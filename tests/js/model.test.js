@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { checkBindings, checkBound } from "../../js_bindings/runtime/bindings.js";
-import { patchTensors, readModel } from "../../js_bindings/runtime/model.js";
+import { patchTensors, readModel, readModelAsync } from "../../js_bindings/runtime/model.js";
 import { sha256 } from "../../js_bindings/runtime/sha256.js";
 import { boundDims, evaluateDims } from "../../js_bindings/runtime/sizes.js";
 import { DimOp } from "../../js_bindings/runtime/tables.js";
@@ -40,27 +40,44 @@ test("views are not copies, also in a file that starts at an odd address", () =>
   assert.deepEqual([...model.tensors[3].data], [...readModel(bytes).tensors[3].data]);
 });
 
-test("patched tensors are in the new file, whose hashes hold, and the old file is as it was", () => {
+test("patched tensors are in the new file, whose hashes hold, and the old file is as it was", async () => {
   const file = golden("trainable");
   const before = file.slice(), model = readModel(file);
   const w = byName(model.tensors, "w"), count = byName(model.tensors, "iterations");
   const changes = new Map([[w, new Uint8Array(24).fill(7)], [count, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8)]]);
-  const again = readModel(patchTensors(file, model, changes));
+  const again = readModel(await patchTensors(file, model, changes));
   for (const [index, bytes] of changes) assert.deepEqual(again.tensors[index].data, bytes);
   assert.deepEqual(again.tensors[byName(model.tensors, "b")].data, model.tensors[byName(model.tensors, "b")].data);
   assert.deepEqual(file, before);
 });
 
-test("a patch of the wrong size, or of a tensor without data, names the tensor", () => {
+test("a patch of the wrong size, or of a tensor without data, names the tensor", async () => {
   const file = golden("trainable"), model = readModel(file);
-  assert.throws(() => patchTensors(file, model, new Map([[3, new Uint8Array(20)]])), { rule: "P04-tensor", message: /w has 24 bytes/ });
-  assert.throws(() => patchTensors(file, model, new Map([[0, new Uint8Array(20)]])), { rule: "P04-tensor" });
-  assert.throws(() => patchTensors(file, model, new Map([[99, new Uint8Array(20)]])), { rule: "P04-tensor" });
+  const patch = (index) => patchTensors(file, model, new Map([[index, new Uint8Array(20)]]));
+  await assert.rejects(patch(3), { rule: "P04-tensor", message: /w has 24 bytes/ });
+  await assert.rejects(patch(0), { rule: "P04-tensor" });
+  await assert.rejects(patch(99), { rule: "P04-tensor" });
 });
 
 test("limits of the caller hold", () => {
   assert.throws(() => readModel(golden("trainable"), { maxItems: 20 }), { rule: "C09-count" });
   assert.throws(() => readModel(golden("trainable"), { maxRegionBytes: 500 }), { rule: "P09-budget" });
+});
+
+test("with the browser's SHA-256 or without it, the same model and the same refusals", async () => {
+  const file = golden("trainable"), damaged = golden("trainable"), { crypto } = globalThis;
+  damaged[damaged.length - 1] ^= 1;
+  for (const found of [crypto, undefined]) {
+    Object.defineProperty(globalThis, "crypto", { value: found, configurable: true, writable: true });
+    try {
+      assert.deepEqual(await readModelAsync(file), readModel(file));
+      await assert.rejects(readModelAsync(damaged), { rule: "C15-hash", where: /^segments/ });
+      await assert.rejects(readModelAsync(file, { maxItems: 20 }), { rule: "C09-count" });
+      await assert.rejects(readModelAsync(file, { maxRegionBytes: 500 }), { rule: "P09-budget" });
+    } finally {
+      Object.defineProperty(globalThis, "crypto", { value: crypto, configurable: true, writable: true });
+    }
+  }
 });
 
 test("damage and newer files are told apart", () => {
