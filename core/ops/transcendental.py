@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -441,35 +440,56 @@ ERFC_SERIES = (
 )
 
 
-@cache
-def _taylor(terms: int) -> tuple[float, ...]:
-    """Coefficients of erf(x) / x in powers of x * x."""
-    return tuple(TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(terms))
+_ERF_TAYLOR = tuple(TWO_OVER_SQRT_PI * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(18))
 
 
 def _erfc_positive(x: Any) -> Any:
     t = 2.0 / (2.0 + x)
-    series = ERFC_SERIES if x.dtype == np.float64 else ERFC_SERIES[:14]
-    return t * np.exp(-x * x + np.polynomial.chebyshev.chebval(2.0 * t - 1.0, np.asarray(series, x.dtype)))
+    return t * np.exp(-x * x + np.polynomial.chebyshev.chebval(2.0 * t - 1.0, np.asarray(ERFC_SERIES)))
 
 
 def _erf_small(x: Any) -> Any:
-    terms = _taylor(18 if x.dtype == np.float64 else 11)
-    squares = x * x
-    result = np.full_like(x, terms[-1])
-    for term in terms[-2::-1]:
-        result *= squares
-        result += x.dtype.type(term)
+    result = np.empty_like(x)
+    _horner(result, x * x, _ERF_TAYLOR)  # erf(x) / x in powers of x * x
     return x * result
 
 
+# erf(x) = x top(x^2) / bottom(x^2) up to 3.95, from where it is 1 in float32: a relative minimax fit
+_ERF_LIMIT = 3.95
+_ERF_TOP = (1.1283791439336683, 0.19154011558190723, 0.052873874615689945, 0.0038076628473636526,
+            0.00028466663783990593, 2.025859478477167e-06)
+_ERF_BOTTOM = (1.0, 0.5030806863804395, 0.11455520797966721, 0.0150540986096721, 0.0011705863172604728,
+               3.783018726123467e-05)
+_ERF_BLOCK = 16384  # elements whose four working arrays stay in the second cache
+
+
 def erf_array(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The error function of an array: a Taylor series up to 1, 1 - erfc beyond."""
-    wide = x.astype(np.float32) if x.dtype == np.float16 else x
-    size = np.abs(wide)
-    near = _erf_small(np.clip(wide, -1.0, 1.0))
-    far = np.copysign(1.0 - _erfc_positive(size), wide)
-    return np.where(size < 1.0, near, far).astype(x.dtype, copy=False)
+    """The error function of an array, to one unit in the last place of float32, three of float64."""
+    if x.dtype == np.float64:  # a Taylor series up to 1, 1 - erfc beyond
+        size = np.abs(x)
+        far = np.copysign(1.0 - _erfc_positive(size), x)
+        return np.where(size < 1.0, _erf_small(np.clip(x, -1.0, 1.0)), far)
+    flat = x.reshape(-1)
+    result = np.empty_like(flat)
+    work = np.empty((4, min(_ERF_BLOCK, flat.size)))
+    for start in range(0, flat.size, _ERF_BLOCK):
+        part = flat[start : start + _ERF_BLOCK]
+        near, square, top, bottom = work[:, : part.size]
+        np.clip(part, -_ERF_LIMIT, _ERF_LIMIT, out=near)
+        np.multiply(near, near, out=square)
+        _horner(top, square, _ERF_TOP)
+        _horner(bottom, square, _ERF_BOTTOM)
+        top *= near
+        top /= bottom
+        np.clip(top, -1.0, 1.0, out=result[start : start + _ERF_BLOCK], casting="same_kind")
+    return result.reshape(x.shape)
+
+
+def _horner(result: Any, x: Any, coefficients: tuple[float, ...]) -> None:
+    result.fill(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result *= x
+        result += coefficient
 
 
 def erfc_array(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
