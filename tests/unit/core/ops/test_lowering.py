@@ -93,7 +93,7 @@ def run_lowered(op, arrays, attrs, specs=None, symbols=None):
 
 
 def on_device(op, case):
-    """Whether this op's own lowering can compute the sample. Ops with bodies have none: tests/differential runs them."""
+    """Whether the op's own lowering can compute this. Ops with bodies have none: tests/differential compiles those."""
     if op.kind in ("composite", "control") or any(a is not None and str(a.dtype) not in KERNEL for a in case.arrays):
         return False
     made = op.infer(*(None if a is None else Spec(a.shape, as_dtype(a.dtype)) for a in case.arrays), **case.attrs)
