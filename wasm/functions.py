@@ -12,24 +12,15 @@ from collections.abc import Callable, Sequence
 
 from ..kernel import mathlib
 from ..kernel.ir import F32, U32, Builder, Expr, Store
-from ..kernel.mathlib import polynomial
+from ..kernel.mathlib import clamp, polynomial
 
-__all__ = ["FUNCTIONS", "MAX_ERROR", "expand"]
-
-MAX_ERROR = mathlib.MAX_ERROR | {"erf": 8.0}  # ulp
+__all__ = ["FUNCTIONS", "expand"]
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4  # high + low = ln 2; high has 9 bits
 _SHIFTER = 12582912.0 + 127  # 1.5 * 2^23: numbers beside it are integers; 127 is the exponent of 1
 # e^r = 1 + r + r^2 (...), over 0 .. ln 2 and over -ln 2 / 2 .. ln 2 / 2
 _EXP = (1.0, 1.0, 0.500002319, 0.166631495, 0.0418567167, 0.00786548773, 0.00191423918)
 _EXPM1 = (1.0, 0.499999932, 0.166665173, 0.0416684272, 0.00836911812, 0.00138137674)
-# erf(x) = x top(x^2) / bottom(x^2) up to 3.93, from where it is 1
-_ERF_TOP = (1.12837915, 0.190783572, 0.0527902542, 0.00377959895, 0.00028480851, 2.04197444e-06)
-_ERF_BOTTOM = (1.0, 0.502410258, 0.114257417, 0.0149974165, 0.00116521049, 3.80041083e-05)
-
-
-def _clamp(x: Expr, low: float, high: float) -> Expr:
-    return x.ir.binary("min", x.ir.binary("max", x, low), high)
 
 
 def _split(x: Expr, offset: float) -> tuple[Expr, Expr]:
@@ -50,7 +41,7 @@ def _two_chains(x: Expr, coefficients: Sequence[float]) -> Expr:
 
 def exp(ir: Builder, x: Expr) -> Expr:
     """e^x; results below the smallest normal number are 0. Rounded down, n spans exactly the exponents of f32."""
-    power, r = _split(_clamp(x, -88.0, 89.0), -0.5)
+    power, r = _split(clamp(x, -88.0, 89.0), -0.5)
     return _two_chains(r, _EXP) * power
 
 
@@ -67,14 +58,7 @@ def tanh(ir: Builder, x: Expr) -> Expr:
     return ir.bitcast(ir.bitcast(t / (t + 2.0), U32) | sign, F32)
 
 
-def erf(ir: Builder, x: Expr) -> Expr:
-    """The error function"""
-    near = _clamp(x, -3.93, 3.93)
-    square = near * near
-    return _clamp(near * polynomial(square, _ERF_TOP) / polynomial(square, _ERF_BOTTOM), -1.0, 1.0)
-
-
-FUNCTIONS: dict[str, Callable[..., Expr]] = mathlib.FUNCTIONS | {f.__name__: f for f in (exp, sigmoid, tanh, erf)}
+FUNCTIONS: dict[str, Callable[..., Expr]] = mathlib.FUNCTIONS | {f.__name__: f for f in (exp, sigmoid, tanh)}
 
 
 def expand(stores: Sequence[Store]) -> tuple[Store, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import FLOATING
+from ..kernel.mathlib import ERF_BOTTOM, ERF_LIMIT, ERF_TOP
 from .common import Binary, Unary, linspace, pairs, quiet, special_values
 from .dispatch import apply
 from .op import Case, case
@@ -454,12 +455,6 @@ def _erf_small(x: Any) -> Any:
     return x * result
 
 
-# erf(x) = x top(x^2) / bottom(x^2) up to 3.95, from where it is 1 in float32: a relative minimax fit
-_ERF_LIMIT = 3.95
-_ERF_TOP = (1.1283791439336683, 0.19154011558190723, 0.052873874615689945, 0.0038076628473636526,
-            0.00028466663783990593, 2.025859478477167e-06)
-_ERF_BOTTOM = (1.0, 0.5030806863804395, 0.11455520797966721, 0.0150540986096721, 0.0011705863172604728,
-               3.783018726123467e-05)
 _ERF_BLOCK = 16384  # elements whose four working arrays stay in the second cache
 
 
@@ -475,10 +470,10 @@ def erf_array(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     for start in range(0, flat.size, _ERF_BLOCK):
         part = flat[start : start + _ERF_BLOCK]
         near, square, top, bottom = work[:, : part.size]
-        np.clip(part, -_ERF_LIMIT, _ERF_LIMIT, out=near)
+        np.clip(part, -ERF_LIMIT, ERF_LIMIT, out=near)
         np.multiply(near, near, out=square)
-        _horner(top, square, _ERF_TOP)
-        _horner(bottom, square, _ERF_BOTTOM)
+        _horner(top, square, ERF_TOP)
+        _horner(bottom, square, ERF_BOTTOM)
         top *= near
         top /= bottom
         np.clip(top, -1.0, 1.0, out=result[start : start + _ERF_BLOCK], casting="same_kind")

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("wasmtime", reason="needs wasmtime")
 from tideflow.kernel.ir import CALLS, F32, Buffer, Builder, Store
-from tideflow.wasm.functions import FUNCTIONS, MAX_ERROR
+from tideflow.kernel.mathlib import MAX_ERROR
+from tideflow.wasm.functions import FUNCTIONS
 from wasm_runner import axes_of, close, run_wasm
 
 N = 20000
