@@ -72,18 +72,18 @@ def lose_device(page) -> None:
 
 @pytest.mark.parametrize("device", ["wasm", "webgpu"])
 def test_main_thread_is_free_during_fit_and_stop_acts_within_a_second(open_page, device):
-    page = open_page("index.html")
-    code = default_code(page, epochs=500)
     blocked = []
-    for epoch in range(2, 7):                # a busy machine delays any task now and then, but not in every epoch
+    while len(blocked) < 3 and min(blocked, default=101) > 100:  # a busy machine delays a task now and then
+        page = open_page("index.html")
+        code = default_code(page, epochs=500)
         since = page.evaluate("() => performance.now()")
-        if epoch == 2:
-            start(page, code, device)        # so tracing and compiling are in it
-        page.wait_for_function("(n) => parseInt(document.getElementById('epoch').textContent) >= n", arg=epoch)
+        start(page, code, device)                                 # tracing and compiling are in it
+        page.wait_for_function("() => parseInt(document.getElementById('epoch').textContent) >= 2")
+        page.wait_for_timeout(1500)
         blocked.append(max(long_tasks_since(page, since), default=0))
-        if blocked[-1] <= 100:
-            break
-    assert min(blocked) <= 100, blocked
+        if len(blocked) < 3 and blocked[-1] > 100:
+            page.close()
+    assert min(blocked) <= 100, f"longest task of the page's thread in each of three whole runs, ms: {blocked}"
     stopped = seconds_until(page, "body[data-state=ready]", lambda: page.click("#stop"))
     assert stopped < 1.0
     assert page.get_attribute("body", "data-ended") == "stopped"
