@@ -17,6 +17,7 @@ from ..graph.interpret import interpret
 from ..ops.dispatch import Value as AnyValue
 from ..ops.dispatch import interpreters
 from ..ops.operators import Tensor
+from ..runtime.memory import keep_freed_memory
 from ..shapes import Dim, substitute
 from .trace import Slot, TensorSpec, Traced, flatten, input_values, map_structure, pack, trace
 
@@ -183,6 +184,7 @@ def _StateReader(state: Any) -> Any:
 
 def run_on_host(graph: Any, arrays: Sequence[Any]) -> list[Any]:
     """The outputs of a graph, run by numpy; its states have their new values then."""
+    keep_freed_memory()
     outputs, writes = interpret(graph, arrays)
     seen = {id(a) for a in (*arrays, *outputs)}
     for state, array in writes:

@@ -21,7 +21,6 @@ from ..function.function import run_on_host
 from ..function.trace import Slot, TensorSpec, flatten, input_values, map_structure, trace
 from ..graph.ir import Graph, Value
 from ..ops.dispatch import Value as AnyValue
-from ..runtime.memory import keep_freed_memory
 from .structure import Structure
 
 __all__ = ["METHODS", "Engine", "StepSpec", "number_leaves", "output_names"]
@@ -121,7 +120,6 @@ class Engine:
         compiled = None if device == "cpu" else self._on(device, name)
         dtypes = [v.dtype for v in source.graph.outputs]
         if compiled is None:
-            keep_freed_memory()
             return self._on_host(source, inputs)
         outputs = compiled.run(name, inputs, again)
         return {n: lazy(outputs[n], d, compiled) for n, d in zip(source.outputs, dtypes, strict=True)}
