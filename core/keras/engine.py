@@ -80,6 +80,7 @@ class Engine:
         self.sources: dict[str, Source] = {}
         self.results: dict[str, Any] = {}  # the structure of each signature's result, Slots for tensors
         self.structure: Structure | None = None  # of the model, as it was when somebody asked last
+        self.looked = False  # during a compiled step: that it still holds was seen at its start
         self.usual: dict[str, Any] = {}  # the kind of arrays that each signature was prepared for last
         self._keys: dict[str, Any] = {}
         self._files: dict[tuple[str, ...], tuple[list[Source], Compiled]] = {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,12 +11,13 @@ from ..autodiff.tape import GradientTape
 from ..eager.tensor import convert_to_tensor
 from ..function.trace import TensorSpec, flatten, map_structure, pack
 from ..ops.movement import dimension
-from . import initializers, optimizers
 from . import metrics as metrics_module
-from .callbacks import CallbackList, History, LazyLogs
+from . import optimizers
+from .callbacks import CallbackList, History
 from .compiled import CompiledLosses, CompiledMetrics, CompileMetrics
-from .data import Batch, explain_loss, make_data, split_validation, unpack_x_y_sample_weight
+from .data import Batch, make_data, unpack_x_y_sample_weight
 from .engine import METHODS, Engine, StepSpec, number_leaves, output_names
+from .loops import evaluate_loop, fit_loop, to_numbers
 from .structure import Structure
 
 __all__ = ["Trainer"]
@@ -91,7 +90,7 @@ class Trainer:
     def _structure(self) -> Structure:
         """The layers and metrics as they are now."""
         engine = self.engine
-        if engine.structure is None or not engine.structure.holds():
+        if engine.structure is None or not (engine.looked or engine.structure.holds()):
             engine.structure = Structure(self)
         return engine.structure
 
@@ -245,14 +244,20 @@ class Trainer:
 
     def _on_batch(self, name: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
         kind = None if class_weight is not None or self.run_eagerly else self._kind(x, y, sample_weight)
-        if kind is not None and self.engine.usual.get(name) == kind:
-            batch = Batch((x, y, None), None)           # as it is: such arrays were checked before
-        else:
-            data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
-            self._prepare(name, data.specs())
-            batch = Batch(next(iter(data.batches())).parts, None)
-            if kind is not None:
-                self.engine.usual[name] = kind
+        engine = self.engine
+        if kind is not None and engine.usual.get(name) == kind:
+            engine.looked = True
+            try:                                        # arrays as they are: such ones were checked before
+                return self._batch_answer(name, Batch((x, y, None), None), return_dict)
+            finally:
+                engine.looked = False
+        data = make_data(x, y, sample_weight, 1 << 62, class_weight=class_weight)
+        self._prepare(name, data.specs())
+        if kind is not None:
+            engine.usual[name] = kind
+        return self._batch_answer(name, Batch(next(iter(data.batches())).parts, None), return_dict)
+
+    def _batch_answer(self, name: str, batch: Batch, return_dict: bool) -> Any:
         self.reset_metrics()
         return self._answer(to_numbers(self._run(name, batch)), return_dict)
 
@@ -304,7 +309,8 @@ class Trainer:
             ValueError: for data that does not fit: sizes that differ, nothing to train on.
             InvalidArgumentError: for labels out of range.
         """
-        loop = self._fit_loop(
+        loop = fit_loop(
+            self,
             x,
             y,
             batch_size,
@@ -335,7 +341,7 @@ class Trainer:
 
         bound = inspect.signature(self.fit).bind(*args, **kwargs)
         bound.apply_defaults()
-        loop = self._fit_loop(**bound.arguments)
+        loop = fit_loop(self, **bound.arguments)
         last = time.monotonic()
         while True:
             try:
@@ -345,93 +351,6 @@ class Trainer:
             if time.monotonic() - last > 0.05:
                 await asyncio.sleep(0)
                 last = time.monotonic()
-
-    def _fit_loop(
-        self,
-        x: Any,
-        y: Any,
-        batch_size: Any,
-        epochs: int,
-        verbose: Any,
-        callbacks: Any,
-        validation_split: float,
-        validation_data: Any,
-        shuffle: bool,
-        class_weight: Any,
-        sample_weight: Any,
-        initial_epoch: int,
-        steps_per_epoch: Any,
-        validation_steps: Any,
-        validation_batch_size: Any,
-        validation_freq: int,
-    ) -> Generator[None, None, History]:
-        if not self.compiled:
-            raise ValueError("You must call `compile()` before calling `fit()`.")
-        if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = split_validation(x, y, sample_weight, validation_split)
-        data = make_data(x, y, sample_weight, batch_size, steps_per_epoch, class_weight)
-        validation = None
-        if validation_data is not None:
-            whole = isinstance(validation_data, list | tuple)
-            vx, vy, vw = unpack_x_y_sample_weight(tuple(validation_data)) if whole else (validation_data, None, None)
-            validation = make_data(vx, vy, vw, validation_batch_size or batch_size, validation_steps)
-        self._prepare("train_step", data.specs())
-        if validation is not None:
-            self._prepare("evaluate", validation.specs())
-        self.stop_training = False
-        shuffler = np.random.default_rng(initializers.make_seed())
-        history = (
-            callbacks
-            if isinstance(callbacks, CallbackList)
-            else CallbackList(callbacks, True, True, self, verbose=verbose, epochs=epochs, steps=data.num_batches)
-        )
-        history.on_train_begin()
-        logs: dict[str, Any] = {}
-        for epoch in range(initial_epoch, epochs):
-            self.reset_metrics()
-            history.on_epoch_begin(epoch)
-            outputs: dict[str, Any] = {}
-            for step, batch in enumerate(data.batches(shuffle, shuffler)):
-                history.on_train_batch_begin(step)
-                outputs = {}  # unread ones that somebody holds would be copied aside
-                outputs = self._run("train_step", batch)
-                history.on_train_batch_end(step, LazyLogs(outputs))
-                yield
-                if self.stop_training:
-                    break
-            if not outputs:
-                raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.")
-            usable = np.isfinite(logs.get("loss", 0.0)).all()
-            logs = dict(sorted(to_numbers(outputs).items()))
-            if usable and not np.isfinite(logs.get("loss", 0.0)).all():  # said once; training goes on, as in Keras
-                logging.getLogger("tideflow").warning("fit: %s", explain_loss(data, logs["loss"]))
-            if validation is not None and (epoch + 1) % validation_freq == 0:
-                for found in self._evaluate_loop(validation, history):
-                    logs.update({f"val_{k}": v for k, v in sorted((found or {}).items())})
-                    yield
-            history.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        self.engine.finish()
-        history.on_train_end(logs)
-        self.history = history.history or History()  # a CallbackList of the caller's may have none
-        return self.history
-
-    def _evaluate_loop(self, data: Any, callbacks: Any) -> Iterator[dict[str, float] | None]:
-        self.reset_metrics()
-        callbacks.on_test_begin()
-        outputs: dict[str, Any] = {}
-        for step, batch in enumerate(data.batches()):
-            callbacks.on_test_batch_begin(step)
-            outputs = {}
-            outputs = self._run("evaluate", batch)
-            callbacks.on_test_batch_end(step, LazyLogs(outputs))
-            yield None
-        if not outputs:
-            raise ValueError("The data is empty: the iterable gave no batch. Expected at least one.")
-        logs = to_numbers(outputs)
-        callbacks.on_test_end(logs)
-        yield logs
 
     def evaluate(
         self,
@@ -451,7 +370,7 @@ class Trainer:
             callbacks, False, True, self, testing=True, verbose=verbose, epochs=1, steps=data.num_batches
         )
         logs: dict[str, float] = {}
-        for found in self._evaluate_loop(data, history):
+        for found in evaluate_loop(self, data, history):
             logs = found or logs
         return self._answer(logs, return_dict)
 
@@ -489,12 +408,6 @@ class _Blank:
     def __init__(self, spec: TensorSpec) -> None:
         self.sizes = tuple(spec.shape.as_list())
         self.dtype = spec.dtype
-
-
-def to_numbers(outputs: dict[str, Any]) -> dict[str, Any]:
-    """Results on the host: floats, arrays where a metric has several numbers."""
-    hosted = {k: v.host() if hasattr(v, "host") else np.asarray(v) for k, v in outputs.items()}
-    return {k: float(v) if v.ndim == 0 else v for k, v in hosted.items()}
 
 
 def _batch_size(x: Any) -> Any:

@@ -8,6 +8,7 @@ asks.
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib
 import os
 import re
@@ -44,6 +45,7 @@ class Found:
     wrong: tuple[str, ...] = ()
 
 
+@functools.lru_cache(64)
 def device_name(name: str) -> str:
     """TensorFlow's spellings as "GPU:0": "gpu", "/gpu:0", "/job:localhost/replica:0/task:0/device:GPU:0".
 
