@@ -103,8 +103,8 @@ def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) ->
     parallel, loops = [a for a in axes if a.extent != 1], []
     if folds and not contraction:
         used = frozenset().union(*(f.axes for f in folds))
-        while parallel and parallel[-1] not in used:
-            loops.insert(0, parallel.pop())
+        loops = [a for a in parallel if a not in used]  # of the last axis, or of another (softmax of columns)
+        parallel = [a for a in parallel if a in used]
         if not parallel and loops and not used:  # folds over nothing parallel: stay parallel, the fold is shared work
             parallel, loops = loops, []
     return Root(value, tuple(parallel), tuple(loops), lowering.flat(value.sizes, at), expr, contraction)

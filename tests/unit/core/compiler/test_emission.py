@@ -46,3 +46,12 @@ def test_kernels_of_other_sizes_keep_grids_of_their_own():
         grids = [[evaluate(m.dims, dict.fromkeys(range(len(m.symbols)), 1 << 20))[g] for g in p.steps[0].grid]
                  for m, p in ((alone, alone.programs[0]), (both, program))]
         assert grids[0] == grids[1] and code_of(alone.programs[0]) == code_of(program)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((6, 40), 0), ((2, 6, 40), 1), ((2, 6, 40), 2)])
+def test_softmax_along_any_axis_is_one_kernel_over_its_lines(shape, axis, monkeypatch):
+    emitted, emit = [], wasm.emit_kernel
+    monkeypatch.setattr(wasm, "emit_kernel", lambda kernel, *rest: emitted.append(kernel) or emit(kernel, *rest))
+    graph = trace(lambda x: tf.nn.softmax(x, axis=axis), input_values([TensorSpec(shape)], ["x"]), "f").graph
+    compile_model([Source("f", graph, [PortSpec("x")], ["y"])], ["wasm"])
+    assert [[a.extent for a in kernel.axes] for kernel in emitted] == [[n for i, n in enumerate(shape) if i != axis]]
