@@ -6,6 +6,7 @@
 
 import { DeviceHungError, DeviceLimitError, DeviceLostError, ModelError, NoExecutorError } from "./errors.js";
 import { hostWordIndices, unroll } from "./layout.js";
+import { HOT, withLengths } from "./lengths.js";
 import { Patience } from "./patience.js";
 import { StepKind, Target } from "./tables.js";
 
@@ -18,19 +19,19 @@ import { StepKind, Target } from "./tables.js";
 /**
  * Variants: per step, the key of its pipeline
  * @typedef {{
- *   pipelines: Map<string, GPUComputePipeline>, variants: string[]
+ *   program: Program, pipelines: Map<string, GPUComputePipeline>, variants: string[]
  * }} Loaded
  */
 /**
  * @typedef {{
- *   pipeline: GPUComputePipeline, group: GPUBindGroup, offsets: number[], x: number, y: number,
+ *   launch: number, pipeline: GPUComputePipeline, group: GPUBindGroup, offsets: number[], x: number, y: number,
  *   z: number
  * }} Dispatch
  */
 /**
  * @typedef {{
  *   spans: Span[], dispatches: Dispatch[], uniforms: GPUBuffer | null, iterations: GPUBuffer | null,
- *   words: Uint32Array, targets: number[], sources: number[], parts: number
+ *   words: Uint32Array, targets: number[], sources: number[], parts: number, loaded: Loaded, runs: number
  * }} Bound
  */
 /**
@@ -222,7 +223,7 @@ export class WebGpuDevice {
         pipelines.set(variant, await this.pipeline(program.kernels[Number(kernel)], shape));
       }),
     );
-    return { pipelines, variants };
+    return { program, pipelines, variants };
   }
 
   /** The same without waiting: mistakes in a kernel show at the next run. @param {Program} program @returns {Loaded} */
@@ -234,10 +235,14 @@ export class WebGpuDevice {
       if (variant)
         pipelines.set(variant, this.gpu.createComputePipeline(this.describe(program.kernels[Number(kernel)], shape)));
     }
-    return { pipelines, variants };
+    return { program, pipelines, variants };
   }
 
-  /** @param {import("./types.js").Kernel} kernel @param {string} shape @returns {GPUComputePipelineDescriptor} */
+  /**
+   * @param {{name: string, entry: string, code: Uint8Array | string | null}} kernel
+   * @param {string} shape
+   * @returns {GPUComputePipelineDescriptor}
+   */
   describe({ name, entry, code }, shape) {
     const module = this.gpu.createShaderModule({ code: textOf(code), label: name });
     return { label: name, layout: this.layout(shape).pipeline, compute: { module, entryPoint: entry } };
@@ -326,9 +331,35 @@ export class WebGpuDevice {
       if (!group) return;
       const [x, y = 1, z = 1] = launches[index].grid;
       const pipeline = /** @type {GPUComputePipeline} */ (loaded.pipelines.get(loaded.variants[index]));
-      dispatches.push({ pipeline, group, offsets: counters.map((i) => i * SLOT), x, y, z });
+      dispatches.push({ launch: index, pipeline, group, offsets: counters.map((i) => i * SLOT), x, y, z });
     });
-    return { spans, dispatches, uniforms, iterations, words, ...hostWordIndices(launches, starts), parts: 1 };
+    const indices = hostWordIndices(launches, starts);
+    return { spans, dispatches, uniforms, iterations, words, ...indices, parts: 1, loaded, runs: 0 };
+  }
+
+  /**
+   * Replaces the pipelines of sizes that are used again and again by some that know the lengths of their buffers.
+   * @param {Bound} bound
+   * @returns {Promise<void>} when they are in use
+   */
+  async specialise({ spans, dispatches, loaded: { program, variants } }) {
+    /** @type {Map<string, Promise<GPUComputePipeline>>} */
+    const made = new Map();
+    await Promise.all(
+      [...new Set(dispatches.map(({ launch }) => launch))].map(async (launch) => {
+        const [number, shape] = variants[launch].split("/");
+        const kernel = program.kernels[Number(number)];
+        const bytes = Array.from(program.steps[launch].regions, (region) => bindingSize(spans[region].size));
+        const code = withLengths(textOf(kernel.code), bytes);
+        if (code === textOf(kernel.code)) return;
+        const key = `${shape}|${kernel.entry}|${code}`;
+        if (!made.has(key)) made.set(key, this.gpu.createComputePipelineAsync(this.describe({ ...kernel, code }, shape)));
+        const pipeline = await made.get(key);
+        for (const dispatch of dispatches) {
+          if (dispatch.launch === launch) dispatch.pipeline = /** @type {GPUComputePipeline} */ (pipeline);
+        }
+      }),
+    );
   }
 
   /** A buffer with number i at byte 256 i, for the dynamic offsets of loops. @param {Launch[]} launches */
@@ -356,7 +387,7 @@ export class WebGpuDevice {
     /** @type {GPUBindGroupEntry[]} */
     const entries = Array.from(step.regions, (region, binding) => {
       const { buffer, offset, size } = spans[region];
-      const bytes = Math.ceil(size / 4) * 4 || EMPTY;
+      const bytes = bindingSize(size);
       if (bytes > most) {
         throw new DeviceLimitError(
           `needs maxStorageBufferBindingSize ${bytes}, this device allows ${most}. Use a smaller batch.`,
@@ -398,6 +429,7 @@ export class WebGpuDevice {
   run(bound, hostWords, feeds, { before = [], after = [], reads = [] } = {}) {
     if (this.failure) throw this.failure;
     const { spans, dispatches, uniforms, words, targets, sources } = bound;
+    if (++bound.runs === HOT && this.software) this.specialise(bound).catch(() => {}); // the general ones still do
     for (const { region, data } of feeds) this.upload(spans[region].buffer, spans[region].offset, data);
     if (uniforms && targets.length) {
       for (let k = 0; k < targets.length; k++) words[targets[k]] = hostWords[sources[k]];
@@ -531,6 +563,11 @@ function variantsOf({ steps }) {
     open.push(index + step.body);
     return "";
   });
+}
+
+/** @param {number} size @returns {number} bytes bound for a region of this size */
+function bindingSize(size) {
+  return Math.ceil(size / 4) * 4 || EMPTY;
 }
 
 /** @param {Uint8Array | string | null} code  text when it comes from Python */

@@ -107,13 +107,16 @@ function makeEncoder(state) {
     },
     beginComputePass: () => {
       let group;
+      let pipeline;
       return {
-        setPipeline: () => {},
+        setPipeline: (set) => {
+          pipeline = set;
+        },
         end: () => {},
         setBindGroup: (_, set, offsets) => {
           group = { set, offsets };
         },
-        dispatchWorkgroups: (...grid) => dispatches.push({ ...group, grid }),
+        dispatchWorkgroups: (...grid) => dispatches.push({ ...group, pipeline, grid }),
       };
     },
     finish: () => ({ copies }),
