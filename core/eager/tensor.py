@@ -11,12 +11,13 @@ from ..dtypes import DType, as_dtype, bool_, float32, int32, string
 from ..ops.common import quiet
 from ..ops.dispatch import Value, _stack, apply
 from ..ops.operators import Tensor
-from ..ops.silence import FLAGS, IGNORE, enter, leave
+from ..ops.silence import FLAGS, silently
 from ..shapes import TensorShape
 
 __all__ = ["EagerTensor", "Tensor", "constant", "convert_to_tensor", "is_tensor"]
 
 _FLOAT32 = np.dtype(np.float32)
+_ndarray, _new = np.ndarray, object.__new__
 
 
 def _operator(name: str, function: Callable[..., Any], kinds: str, *, reflected: bool = False,
@@ -30,26 +31,27 @@ def _operator(name: str, function: Callable[..., Any], kinds: str, *, reflected:
     def operator(self: EagerTensor, other: Any) -> Any:
         a = self._array
         if a is not None and not _stack() and a.dtype.kind in kinds:
+            dtype = self.dtype
             if other.__class__ is EagerTensor:
-                b, silent = other._array if other.dtype is self.dtype else None, quick
+                b, direct = other._array if other.dtype is dtype else None, quick
             else:
                 kind = other.__class__
                 fits = plain and ((kind is float and a.dtype.kind == "f") or (
                     kind is int and a.dtype.kind != "b" and (not compares or 0 <= other < 128)))
                 b = other if fits else None
-                silent = fits and quick and -6e4 < other < 6e4      # numpy warns of what the dtype cannot hold
+                direct = quick and fits and -6e4 < other < 6e4      # numpy warns of what the dtype cannot hold
             if b is not None:
-                token = None if silent else enter(IGNORE)
+                if reflected:
+                    a, b = b, a
                 try:
-                    made = function(b, a) if reflected else function(a, b)
-                except (ValueError, OverflowError):
-                    made = None                         # sizes that do not fit, a number out of range
-                finally:
-                    if not silent:
-                        leave(token)
+                    made = function(a, b) if direct else silently(function, a, b)
+                except (ValueError, OverflowError, RuntimeError):
+                    made = None                         # sizes that do not fit, a number out of range, another thread
                 if made is not None:
-                    made = made if made.__class__ is np.ndarray else np.asarray(made)
-                    return EagerTensor(made, bool_ if compares else self.dtype)
+                    tensor = _new(EagerTensor)
+                    tensor._array = made = made if made.__class__ is _ndarray else np.asarray(made)
+                    tensor.dtype, tensor.sizes = bool_ if compares else dtype, made.shape
+                    return tensor
         return apply(name, other, self, **attrs) if reflected else apply(name, self, other, **attrs)
 
     return operator
@@ -61,7 +63,8 @@ def _unary(name: str, function: Callable[..., Any], kinds: str) -> Callable[[Eag
     def operator(self: EagerTensor) -> Any:
         a = self._array
         if a is not None and not _stack() and a.dtype.kind in kinds:
-            return EagerTensor(np.asarray(function(a)), self.dtype)
+            made = function(a)
+            return EagerTensor(made if made.__class__ is _ndarray else np.asarray(made), self.dtype)
         return apply(name, self)
 
     return operator

@@ -1,12 +1,14 @@
 """What eager code asks numpy at once gives the same as the way through `apply`: values, dtypes, errors, no warnings."""
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tideflow as tf
 from tideflow.eager import run_op
 from tideflow.ops.dispatch import apply
+from tideflow.ops.silence import silently
 from tideflow.ops.slicing import getitem
 
 OPERATORS = {
@@ -130,3 +132,27 @@ def test_tape_is_freed_without_a_collection():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_operator_inside_another_silent_call_equals_op():
+    x = tf.constant([1.0, 3e38])
+    made = silently(lambda: x + x)              # as where another thread is inside one: the operator takes the long way
+    assert same(outcome(lambda: made), outcome(apply, "add", x, x))
+
+
+def test_operators_in_many_threads_agree():
+    x = tf.constant(np.arange(50_000, dtype=np.float32))
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda i: float((x * float(i) + x)[-1]), range(200)))
+    assert found == [49_999.0 * (i + 1) for i in range(200)]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_silently_gives_no_warnings_and_leaves_numpys_settings(direct, monkeypatch):
+    from tideflow.ops import silence
+
+    if not direct:
+        monkeypatch.setattr(silence, "IGNORE", None)
+    before = np.geterr()
+    made = silence._silently()(np.divide, np.float32([1.0, 0.0]), np.float32([0.0, 0.0]))
+    assert made[0] == np.inf and np.isnan(made[1]) and np.geterr() == before
