@@ -7,15 +7,17 @@ channels elements; or, for few channels, tap after tap, whose copy moves runs al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from .parts import run_parts
+from .products import alone
 from .windows import Window
 
-__all__ = ["chunks", "columns", "transposed"]
+__all__ = ["chunks", "each_part", "transposed"]
 
 CHUNK = 1 << 18  # elements of the copy made at a time: about what a second-level cache holds
 FEW_CHANNELS = 4  # up to here tap after tap is faster
@@ -23,63 +25,61 @@ FEW_CHANNELS = 4  # up to here tap after tap is faster
 Array = Any
 
 
-def columns(x: Array, geometry: Sequence[Window]) -> Iterator[tuple[slice, Array]]:
-    """Parts of the batch, each with the matrix of its windows: one row per window, its taps and channels as columns.
-
-    The memory of a matrix is used again for the next part.
+def each_part(x: Array, geometry: Sequence[Window], use: Callable[[int, slice, Array], None]) -> int:
+    """Calls `use(number, rows, matrix)` for parts of the batch, each with the matrix of its windows: one row per
+    window, its taps and channels as columns. In any order, on several threads. Returns how many there are.
     """
     kernel, out, channels = [g.kernel for g in geometry], [g.out for g in geometry], x.shape[-1]
     if prod(kernel) == 1 and not any(g.padded or g.stride > 1 for g in geometry):
-        yield slice(0, len(x)), x[(slice(None), *(slice(0, n) for n in out))].reshape(-1, channels)
-        return
-    if channels <= FEW_CHANNELS:
-        yield from _tap_by_tap(x, geometry)
-        return
-    part, copy = None, np.empty(0, x.dtype)
-    for rows in chunks(len(x), prod(out) * prod(kernel) * channels):
-        part = _padded(x[rows], geometry, part)
-        step = part.strides
-        windows = np.lib.stride_tricks.as_strided(
-            part,
-            (len(part), *out, *kernel, channels),
-            writeable=False,
-            strides=(
-                step[0],
-                *(s * g.stride for s, g in zip(step[1:-1], geometry, strict=True)),
-                *(s * g.dilation for s, g in zip(step[1:-1], geometry, strict=True)),
-                step[-1],
-            ),
-        )
-        copy = copy if copy.shape == windows.shape else np.empty(windows.shape, x.dtype)
-        copy[...] = windows
-        yield rows, copy.reshape(-1, prod(kernel) * channels)
+        use(0, slice(0, len(x)), x[(slice(None), *(slice(0, n) for n in out))].reshape(-1, channels))
+        return 1
+    make = _by_taps if channels <= FEW_CHANNELS else _by_windows
+
+    def one(number: int, rows: slice) -> None:
+        use(number, rows, make(_padded(x[rows], geometry), geometry))
+
+    parts = [(one, i, rows) for i, rows in enumerate(chunks(len(x), prod(out) * prod(kernel) * channels))]
+    with alone:
+        run_parts(parts)
+    return len(parts)
 
 
-def _tap_by_tap(x: Array, geometry: Sequence[Window]) -> Iterator[tuple[slice, Array]]:
-    """The same with a copy for each tap and channel."""
+def _by_windows(part: Array, geometry: Sequence[Window]) -> Array:
+    """The matrix by a copy of window after window."""
+    kernel, step = [g.kernel for g in geometry], part.strides
+    windows = np.lib.stride_tricks.as_strided(
+        part,
+        (len(part), *(g.out for g in geometry), *kernel, part.shape[-1]),
+        writeable=False,
+        strides=(
+            step[0],
+            *(s * g.stride for s, g in zip(step[1:-1], geometry, strict=True)),
+            *(s * g.dilation for s, g in zip(step[1:-1], geometry, strict=True)),
+            step[-1],
+        ),
+    )
+    return windows.reshape(-1, prod(kernel) * part.shape[-1])
+
+
+def _by_taps(part: Array, geometry: Sequence[Window]) -> Array:
+    """The same by a copy for each tap and channel."""
     taps = list(np.ndindex(*(g.kernel for g in geometry)))
-    out, channels = [g.out for g in geometry], x.shape[-1]
-    part, copy = None, np.empty(0, x.dtype)
-    for rows in chunks(len(x), prod(out) * len(taps) * channels):
-        part = _padded(x[rows], geometry, part)
-        by_channel = np.ascontiguousarray(np.moveaxis(part, -1, 0))
-        shape = (len(taps), channels, len(part), *out)
-        copy = copy if copy.shape == shape else np.empty(shape, x.dtype)
-        for tap, target in zip(taps, copy, strict=True):
-            target[...] = by_channel[(slice(None), slice(None), *(
-                slice(k * g.dilation, k * g.dilation + (g.out - 1) * g.stride + 1, g.stride)
-                for k, g in zip(tap, geometry, strict=True)
-            ))]
-        yield rows, copy.reshape(len(taps) * channels, -1).T
+    by_channel = np.ascontiguousarray(np.moveaxis(part, -1, 0))
+    copy = np.empty((len(taps), part.shape[-1], len(part), *(g.out for g in geometry)), part.dtype)
+    for tap, target in zip(taps, copy, strict=True):
+        target[...] = by_channel[(slice(None), slice(None), *(
+            slice(k * g.dilation, k * g.dilation + (g.out - 1) * g.stride + 1, g.stride)
+            for k, g in zip(tap, geometry, strict=True)
+        ))]
+    return copy.reshape(len(taps) * part.shape[-1], -1).T
 
 
-def _padded(x: Array, geometry: Sequence[Window], before: Array | None) -> Array:
-    """x with zeros around it, as far as the windows reach; in the memory of the part before, if that has its size."""
+def _padded(x: Array, geometry: Sequence[Window]) -> Array:
+    """x with zeros around it, as far as the windows reach."""
     if not any(g.padded for g in geometry):
         return x
     sizes = [max((g.out - 1) * g.stride + g.reach, g.before + g.size) for g in geometry]
-    result = before if before is not None and len(before) == len(x) else np.zeros(
-        (x.shape[0], *sizes, x.shape[-1]), x.dtype)
+    result = np.zeros((x.shape[0], *sizes, x.shape[-1]), x.dtype)
     result[(slice(None), *(slice(g.before, g.before + g.size) for g in geometry))] = x
     return result
 

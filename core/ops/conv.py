@@ -16,9 +16,10 @@ import numpy as np
 from ..dtypes import FLOATING
 from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
-from .columns import chunks, columns, transposed
+from .columns import chunks, each_part, transposed
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case
+from .products import product
 from .windows import Padding, Window, both, normal_padding, windows
 
 __all__ = ["conv", "conv2d", "conv_filter_grad", "conv_input_grad", "each_tap", "per_axis", "reads"]
@@ -158,11 +159,7 @@ class _Forward(_Conv, abstract=True):
         inside, outside = w.shape[-2], w.shape[-1] // groups
         for g in range(groups):
             matrix = w[..., g * outside : (g + 1) * outside].reshape(-1, outside)
-            for rows, patches in columns(x[..., g * inside : (g + 1) * inside], geometry):
-                if groups == 1:
-                    np.matmul(patches, matrix, out=y[rows].reshape(-1, outside))
-                else:
-                    y[rows, ..., g * outside : (g + 1) * outside] = (patches @ matrix).reshape(-1, *out[1:-1], outside)
+            each_part(x[..., g * inside : (g + 1) * inside], geometry, _store(y, g, matrix))
         return y
 
     def grad(self, dy: Any, x: Any, w: Any, *, out: Any, **attrs: Any) -> Any:
@@ -207,16 +204,13 @@ class _InputGrad(_Conv, abstract=True):
                 taps = (slice(None, None, -1),) * self.rank
                 matrix = w[(*taps, slice(None), slice(g * outside, (g + 1) * outside))].swapaxes(-1, -2)
                 matrix = matrix.reshape(-1, inside)
-                for rows, patches in columns(dy[..., g * outside : (g + 1) * outside], turned):
-                    dx[rows, ..., g * inside : (g + 1) * inside] = (patches @ matrix).reshape(
-                        -1, *input_shape[1:-1], inside
-                    )
+                each_part(dy[..., g * outside : (g + 1) * outside], turned, _store(dx, g, matrix))
             return dx
         for g in range(groups):
             matrix = w[..., g * outside : (g + 1) * outside].reshape(-1, outside).T
             for rows in chunks(dy.shape[0], prod(dy.shape[1:-1]) * len(matrix)):
                 flat = dy[rows, ..., g * outside : (g + 1) * outside].reshape(-1, outside)
-                spread = (flat @ matrix).reshape(-1, *dy.shape[1:-1], *w.shape[:-1])
+                spread = product(flat, matrix).reshape(-1, *dy.shape[1:-1], *w.shape[:-1])
                 for k, o, i in each_tap(geometry):
                     dx[(rows, *i[1:], slice(g * inside, (g + 1) * inside))] += spread[(slice(None), *o[1:], *k)]
         return dx
@@ -275,10 +269,13 @@ class _FilterGrad(_Conv, abstract=True):
                 ).reshape(1, -1)
             return dw
         for g in range(groups):
-            flat = dy[..., g * outside : (g + 1) * outside]
-            for rows, patches in columns(x[..., g * inside : (g + 1) * inside], geometry):
-                product = patches.T @ flat[rows].reshape(-1, outside)
-                dw[..., g * outside : (g + 1) * outside] += product.reshape(*filter_shape[:-1], outside)
+            flat, found = dy[..., g * outside : (g + 1) * outside], {}
+
+            def multiply(number: int, rows: slice, patches: Array, flat: Array = flat, found: Any = found) -> None:
+                found[number] = product(patches.T, flat[rows].reshape(-1, outside))
+
+            for number in range(each_part(x[..., g * inside : (g + 1) * inside], geometry, multiply)):
+                dw[..., g * outside : (g + 1) * outside] += found[number].reshape(*filter_shape[:-1], outside)
         return dw
 
     def grad(self, ddw: Any, x: Any, dy: Any, *, out: Any, filter_shape: Any, **attrs: Any) -> Any:
@@ -346,6 +343,21 @@ class Conv3DInputGrad(_InputGrad):
 
 class Conv3DFilterGrad(_FilterGrad):
     name, rank = "conv3d_filter_grad", 3
+
+
+def _store(y: Array, group: int, matrix: Array) -> Callable[[int, slice, Array], None]:
+    """What multiplies windows by the filters of a group and puts the products where they belong in y."""
+    columns = matrix.shape[1]
+
+    def multiply(number: int, rows: slice, patches: Array) -> None:
+        target = y[rows]
+        if columns == y.shape[-1]:
+            product(patches, matrix, target.reshape(-1, columns))
+        else:
+            made = product(patches, matrix).reshape(*target.shape[:-1], columns)
+            target[..., group * columns : (group + 1) * columns] = made
+
+    return multiply
 
 
 def _first_channel(o: Expr, filter_shape: Sequence[Any], groups: int) -> Expr:

@@ -13,6 +13,7 @@ from ..shapes import broadcast_shapes, num_elements, unbroadcast_axes
 from .common import check_dtypes, quiet
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case
+from .products import product
 
 __all__ = ["matmul"]
 
@@ -53,10 +54,10 @@ class MatMul(Pattern):
         a = a.swapaxes(-1, -2) if transpose_a else a
         b = b.swapaxes(-1, -2) if transpose_b else b
         if a.ndim > 2 and b.ndim == 2 and not transpose_a:  # one large product instead of many small ones
-            flat = quiet(np.matmul, a.reshape(-1, a.shape[-1]) if a.size else np.zeros((0, b.shape[0]), a.dtype), b)
+            flat = quiet(product, a.reshape(-1, a.shape[-1]) if a.size else np.zeros((0, b.shape[0]), a.dtype), b)
             made = flat.reshape(*a.shape[:-1], b.shape[1]) if a.size else np.zeros((*a.shape[:-1], b.shape[1]), a.dtype)
         else:
-            made = quiet(np.matmul, a, b)
+            made = quiet(product, a, b)
         return made.astype(dtype, copy=False)
 
     def grad(self, dy: Any, a: Any, b: Any, *, out: Any, transpose_a: bool, transpose_b: bool) -> Any:

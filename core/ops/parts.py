@@ -1,0 +1,161 @@
+"""Large numpy kernels in parts, for as many threads as help.
+
+The caller takes part after part from a list; threads that wait for work take some too if the machine has a core for
+them. Nobody waits for a part that has not begun, so a busy machine loses next to nothing: threads that meet at
+barriers, like those of BLAS, are ten times slower there than one. What the parts are depends on sizes alone: the bits
+of a result do not depend on the number of threads.
+
+Parts must not run much Python: they share the interpreter's lock, which numpy lets go of while it computes.
+TIDEFLOW_THREADS (or OMP_NUM_THREADS, OPENBLAS_NUM_THREADS) says how many threads to use; 1: none but the caller's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from _thread import allocate_lock
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ENVIRONMENT", "blocks", "run_parts", "spread", "threads"]
+
+ENVIRONMENT = ("TIDEFLOW_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+MOST = 8                    # threads: more wait for the interpreter's lock
+PARTS = 8                   # of an elementwise kernel
+
+Array = Any
+Part = tuple[Any, ...]      # a function and its arguments
+
+
+class _Job:
+    """Parts that are left, and how to learn that the last of them is done."""
+
+    __slots__ = ("done", "ended", "error", "parts", "total")
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts, self.total, self.error = parts, len(parts), None
+        self.done, self.ended = count(1), allocate_lock()
+        self.ended.acquire()
+
+    def work(self) -> None:
+        """Runs parts until none is left to begin."""
+        while self.parts:
+            try:
+                function, *arguments = self.parts.pop()
+            except IndexError:                      # another thread was quicker
+                return
+            try:
+                function(*arguments)
+            except BaseException as error:
+                self.error = error
+            finally:
+                if next(self.done) == self.total:
+                    self.ended.release()
+
+
+class _Worker:
+    """A thread that sleeps until there is a job."""
+
+    def __init__(self) -> None:
+        self.job: _Job | None = None
+        self.wake = allocate_lock()
+        self.wake.acquire()
+        threading.Thread(target=self.run, name="tideflow-parts", daemon=True).start()
+
+    def run(self) -> None:
+        """For the life of the process."""
+        np.seterr(all="ignore")                     # of this thread alone
+        while True:
+            self.wake.acquire()
+            job, self.job = self.job, None
+            if job is not None:
+                job.work()
+                del job                             # its arrays
+
+
+_workers: list[_Worker] = []
+_count = 0
+
+
+def threads() -> int:
+    """How many threads compute, the caller's included: the cores that this process may use, at most 8."""
+    global _count
+    if not _count:
+        asked = [os.environ.get(name, "") for name in ENVIRONMENT]
+        numbers = [int(text) for text in asked if text.isdigit() and int(text)]
+        if numbers:
+            _count = numbers[0]
+        elif sys.platform == "emscripten":
+            _count = 1
+        else:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            _count = min(cores, MOST)
+    return _count
+
+
+def run_parts(parts: Sequence[Part]) -> None:
+    """Runs every part, a function and its arguments, in any order and on any thread; returns when all are done.
+
+    Raises what a part raised.
+    """
+    if len(parts) < 2 or threads() == 1:
+        for function, *arguments in parts:
+            function(*arguments)
+        return
+    wanted = min(threads(), len(parts)) - 1
+    while len(_workers) < wanted:
+        _workers.append(_Worker())
+    job = _Job(list(reversed(parts)))               # they are taken from the end
+    for worker in _workers[:wanted]:
+        worker.job = job
+        try:
+            worker.wake.release()
+        except RuntimeError:                        # told so already: it finds this job
+            pass
+    job.work()
+    job.ended.acquire()
+    if job.error is not None:
+        raise job.error
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Slices of `size` that cover `total`, the last one shorter."""
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def spread(function: Callable[..., Any], dtype: Any, *arrays: Array) -> Array | None:
+    """`function(*arrays, out)` of a ufunc, in parts; None where the arrays do not divide well.
+
+    One of the arrays must have the shape of the result, whose element type is `dtype`.
+    """
+    shape = np.broadcast_shapes(*[a.shape for a in arrays])
+    full = [a.shape == shape and a.flags.c_contiguous for a in arrays]
+    if not any(full):
+        return None
+    out = np.empty(shape, dtype)
+    if all(whole or a.size == 1 for whole, a in zip(full, arrays, strict=True)):
+        arrays = tuple(a.reshape(-1) for a in arrays)
+    elif shape[0] < PARTS:
+        return None
+    flat = out.reshape(-1) if arrays[full.index(True)].ndim == 1 else out
+    step = -(-len(flat) // PARTS)
+    step += -step % 16 if flat.ndim == 1 else 0     # whole lines of the cache
+    along = [a.ndim == flat.ndim and len(a) == len(flat) for a in arrays]
+    run_parts([
+        (function, *[a[part] if cut else a for a, cut in zip(arrays, along, strict=True)], flat[part])
+        for part in blocks(len(flat), step)
+    ])
+    return out
+
+
+def _forget() -> None:
+    """In a child process there are no threads but the one that forked."""
+    _workers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,174 @@
+"""Kernels in parts: the same results whatever the number of threads, errors handed on, BLAS left as it was."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from tideflow.ops import parts, products
+
+
+@pytest.fixture(params=[1, 2, 5])
+def threads(request, monkeypatch):
+    monkeypatch.setattr(parts, "_count", request.param)
+    return request.param
+
+
+def test_every_part_runs_once(threads):
+    seen = []
+    parts.run_parts([(seen.append, i) for i in range(40)])
+    assert sorted(seen) == list(range(40))
+
+
+def test_other_threads_take_parts(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 3)
+    meeting = threading.Barrier(3, timeout=30)              # passes only if three threads are inside at once
+    parts.run_parts([(meeting.wait,) for _ in range(3)])
+
+
+def test_error_of_a_part_is_raised_after_all_have_ended(threads):
+    ended = []
+
+    def one(i):
+        if i == 3:
+            raise ValueError("part 3")
+        ended.append(i)
+
+    if threads == 1:
+        with pytest.raises(ValueError, match="part 3"):
+            parts.run_parts([(one, i) for i in range(8)])
+        return
+    with pytest.raises(ValueError, match="part 3"):
+        parts.run_parts([(one, i) for i in range(8)])
+    assert sorted(ended) == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_parts_inside_parts_end(threads):
+    seen = []
+    parts.run_parts([(parts.run_parts, [(seen.append, (i, j)) for j in range(4)]) for i in range(4)])
+    assert len(set(seen)) == 16
+
+
+def test_callers_in_many_threads_get_their_own_parts(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 3)
+    found = {}
+
+    def caller(n):
+        mine = []
+        parts.run_parts([(mine.append, (n, i)) for i in range(20)])
+        found[n] = sorted(mine)
+
+    callers = [threading.Thread(target=caller, args=(n,)) for n in range(6)]
+    for c in callers:
+        c.start()
+    for c in callers:
+        c.join()
+    assert found == {n: [(n, i) for i in range(20)] for n in range(6)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_parts_run_in_a_forked_child(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 2)
+    parts.run_parts([(len, ())] * 4)
+    child = os.fork()
+    if not child:
+        seen = []
+        parts.run_parts([(seen.append, i) for i in range(4)])
+        os._exit(len(seen))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+
+
+SHAPES = [
+    ((300, 300), (300, 300)), ((17, 4000), (4000, 300)), ((4100, 17), (17, 300)), ((1, 2000), (2000, 400)),
+    ((64, 64, 64), (64, 64, 70)), ((3, 70, 300), (3, 300, 300)), ((2, 3, 70, 300), (3, 300, 300)), ((0, 5), (5, 3)),
+    ((4, 0), (0, 3)), ((5, 3), (3, 2)),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES, ids=str)
+def test_product_equals_matmul_and_its_bits_do_not_depend_on_threads(left, right, monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(left).astype(np.float32), rng.standard_normal(right).astype(np.float32)
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(parts, "_count", count)
+        found += [products.product(a, b), products.product(a, b, np.empty_like(found[0]) if found else None)]
+    expected = np.matmul(a.astype(np.float64), b.astype(np.float64))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-4 * max(1, a.shape[-1]) ** 0.5)
+    for other in found[1:]:
+        assert np.array_equal(other, found[0])
+
+
+def test_product_of_transposed_matrices_equals_matmul(threads):
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((300, 310)), rng.standard_normal((320, 310))
+    np.testing.assert_allclose(products.product(a, b.T), a @ b.T, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(products.product(a.T, a), a.T @ a, rtol=1e-10, atol=1e-9)
+
+
+def test_blas_has_its_threads_again_after_products():
+    control = products._control()
+    if control is None:
+        pytest.skip("this numpy's BLAS cannot be told its number of threads")
+    get, tell = control
+    before = get()
+    try:
+        tell(2)
+        with products.alone, products.alone:
+            assert get() == 1
+        assert get() == 2
+        with pytest.raises(ValueError):
+            with products.alone:
+                raise ValueError
+        assert get() == 2
+    finally:
+        tell(before)
+
+
+def test_product_without_control_over_blas_equals_matmul(monkeypatch):
+    monkeypatch.setattr(products, "alone", products._Alone())
+    monkeypatch.setattr(products, "_control", lambda: None)
+    a = np.ones((300, 300), np.float32)
+    assert np.array_equal(products.product(a, a), np.full((300, 300), 300.0, np.float32))
+
+
+@pytest.mark.parametrize("shapes", [
+    ((500, 301), (500, 301)), ((500, 301), (301,)), ((500, 301), (500, 1)), ((500, 301), ()), ((), (150_000,)),
+    ((150_001,), (150_001,)), ((500, 301), (1, 301)), ((16, 30, 301), (30, 1)),
+], ids=str)
+def test_spread_equals_the_ufunc(shapes, threads):
+    rng = np.random.default_rng(2)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+    made = parts.spread(np.subtract, np.float32, a, b)
+    assert made is not None and made.dtype == np.float32 and np.array_equal(made, a - b)
+
+
+@pytest.mark.parametrize("shapes", [((500, 1), (1, 301)), ((2, 70_000), (2, 1))], ids=str)
+def test_spread_leaves_what_does_not_divide_well(shapes):
+    a, b = (np.ones(s, np.float32) for s in shapes)
+    assert parts.spread(np.subtract, np.float32, a, b) is None
+
+
+def test_spread_leaves_transposed_arrays():
+    a = np.ones((300, 500), np.float32).T
+    assert parts.spread(np.subtract, np.float32, a, np.float32(1.0)) is None
+
+
+def test_parts_on_other_threads_do_not_warn(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 2)
+    zeros = np.zeros(300_000, np.float32)
+    with np.errstate(all="ignore"):
+        made = parts.spread(np.divide, np.float32, zeros, zeros)
+    assert np.isnan(made).all()
+
+
+@pytest.mark.parametrize(("environment", "expected"), [({"TIDEFLOW_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": "1"}, 1), (
+    {"TIDEFLOW_THREADS": "2", "OMP_NUM_THREADS": "1"}, 2)])
+def test_environment_says_how_many_threads(environment, expected, monkeypatch):
+    for name in parts.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(parts, "_count", 0)
+    assert parts.threads() == expected
