@@ -1,9 +1,10 @@
 """Kernel IR to a WebAssembly module: one function per kernel, and `run`, which walks the steps of a program.
 
 A kernel's function takes the addresses of its buffers (its workspace last, if it needs one) and the address of its
-words: the sizes, then the scalars; a contraction also whether its workspace holds the packed factor already.
-`run(table, first, last)` executes steps first .. last-1 and returns last; `table` holds the address of every region,
-then per step its words.
+words: the sizes, then the scalars; a contraction also whether its workspace holds the packed factor already; a large
+kernel also which share of it to make, of how many. `run(table, first, last)` executes steps first .. last-1 and
+returns last; `table` holds the address of every region, then per step its words. `part(table, first, last, share,
+shares)`, which modules with large kernels have, makes one share of each step: of what is not shared, share 0 is all.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from .encode import Code
 from .functions import expand
 from .lanes import Lanes, choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
-from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Bound, Nests, Root
+from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Nests, Range, Root
 from .ranges import cut_ranges, unroll_remainders
 from .reuse import reuse
 from .scalar import wasm_type
+from .share import Share, cut, worth_sharing
 from .tile import tile
 from .unroll import unroll_folds
-from .walk import Entry, StepCode, walk
+from .walk import Entry, StepCode, undivided, walk
 
 __all__ = ["StepCode", "emit_module", "factor_buffers", "workspace"]
 
@@ -71,8 +73,13 @@ def emit_module(
     keys = [structure(kernel) for kernel in kernels]
     different = dict(zip(reversed(keys), reversed(kernels), strict=True))
     contracts = {key: _contract(kernel) for key, kernel in different.items()}
+    shared = {key for key, kernel in different.items() if worth_sharing(kernel, contracts[key])}
     functions: list[tuple[int, bool, bytes]] = []
-    if any(contract is not None for contract in contracts.values()):
+    contracting = any(contract is not None for contract in contracts.values())
+    if shared or contracting:
+        params, body = cut()
+        functions.append((params, True, body))  # function number CUT
+    if contracting:
         params, body = tile()
         functions.append((params, False, body))  # function number TILE
     numbers: dict[tuple[Any, ...], int] = {}
@@ -80,33 +87,42 @@ def emit_module(
         if key not in numbers:
             numbers[key] = len(functions)
             if key not in known:
-                known[key] = emit_kernel(different[key], contracts[key] is not None)
+                known[key] = emit_kernel(different[key], contracts[key] is not None, key in shared)
             params, body = known[key]
             functions.append((params, False, body))
     of_kernel = [numbers[key] for key in keys]
     keeping = {numbers[key] for key, contract in contracts.items() if contract is not None}
-    functions.append((3, True, walk(kernels, steps, of_kernel, [f[0] for f in functions], num_regions, keeping)))
-    return encode.module(functions, ("run", len(functions) - 1))
+    sharing = {numbers[key] for key in shared}
+    body = walk(kernels, steps, of_kernel, [f[0] for f in functions], num_regions, keeping, sharing)
+    functions.append((5 if sharing else 3, True, body))
+    if not sharing:
+        return encode.module(functions, ("run", len(functions) - 1))
+    part = len(functions) - 1
+    functions.append((3, True, undivided(part)))
+    return encode.module(functions, ("run", part + 1), ("part", part))
 
 
-def emit_kernel(kernel: Kernel, contraction: bool) -> tuple[int, bytes]:
-    """The number of parameters and the body of a kernel's function; `contraction`: by packed panels (see gemm.py)."""
+def emit_kernel(kernel: Kernel, contraction: bool, sharing: bool) -> tuple[int, bytes]:
+    """The number of parameters and the body of a kernel's function; `contraction`: by packed panels (see gemm.py);
+    `sharing`: in shares, if so told (see share.py).
+    """
     kernel = replace(kernel, stores=expand(kernel.stores))
     contract = find_contract(kernel) if contraction else None
     if contract is None:
         kernel = replace(kernel, stores=unroll_folds(kernel.stores))
-    params = len(kernel.buffers) + 2 * (contract is not None) + 1
+    params = len(kernel.buffers) + 2 * (contract is not None) + 1 + 2 * sharing
     f = Nests(Code(params))
+    share = Share(f, params - 2, params - 1) if sharing else None
     f.bases = {i: i for i in range(len(kernel.buffers))}
     words = len(kernel.buffers) + (contract is not None)
     _load_words(f, kernel, words)
     if contract is not None:
-        gemm.emit(f, contract, words - 1, words + 1, emit_stores, nests)
+        gemm.emit(f, contract, words - 1, words + 1, emit_stores, nests, share)
     else:
         for whole, made in nests(kernel.axes, kernel.stores):
             for axes, stores in cut_ranges(*unroll_remainders(whole, made)):
                 early, stores = reuse(stores)
-                emit_stores(f, axes, stores, early=early)
+                emit_stores(f, axes, stores, early=early, share=share)
     return params, f.code.body()
 
 
@@ -186,14 +202,15 @@ def emit_stores(
     stores: Sequence[Store],
     swap: dict[Expr, tuple[int, Expr]] | None = None,
     fixed: Sequence[Axis] = (),
-    bounds: dict[Axis, tuple[Bound, Bound]] | None = None,
+    bounds: dict[Axis, Range] | None = None,
     early: Sequence[Store] = (),
+    share: Share | None = None,
 ) -> None:
     """Loops over the axes and makes the stores.
 
     `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index);
-    `bounds` are ranges of axes that are not run over as a whole. At each point `early` stores come first: the others
-    read what they have written.
+    `bounds` are ranges of axes that are not run over as a whole; `share`: the stores are divided among threads. At each
+    point `early` stores come first: the others read what they have written.
     """
     stores = [*early, *stores]
     roots = store_roots(stores)
@@ -214,10 +231,16 @@ def emit_stores(
     f.plan(nodes)
     phases = [targets[: len(early)], targets[len(early) :]] if early else [targets]
     needed = [root for t in phases[0] for root in _roots(t)]  # what later phases read may not exist before
-    mark = f.enter()
     unroll = _LINE if turned else 1 if across else _unroll(f, order, lane, nodes)
+    if share is not None and order:
+        bounds = share.bounds(order, lane)
+    elif share is not None:
+        share.first_only()
+    mark = f.enter()
     f.nest(order, needed, lambda: _phases(f, phases), lane, unroll, bounds)
     f.leave(mark)
+    if share is not None and not order:
+        f.code.end()
 
 
 def _gathers(order: Sequence[Axis], lane: Axis | None, nodes: Sequence[Expr]) -> bool:

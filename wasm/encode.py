@@ -345,8 +345,8 @@ def _name(text: str) -> bytes:
     return unsigned(len(raw)) + raw
 
 
-def module(functions: Sequence[tuple[int, bool, bytes]], export: tuple[str, int]) -> bytes:
-    """A module of functions given as (number of i32 parameters, returns an i32, body), one of them exported.
+def module(functions: Sequence[tuple[int, bool, bytes]], *exports: tuple[str, int]) -> bytes:
+    """A module of functions given as (number of i32 parameters, returns an i32, body), some of them exported.
 
     It imports `env.memory` and carries a `dylink.0` section, which makes it loadable by Pyodide's `ctypes.CDLL`.
     """
@@ -364,7 +364,7 @@ def module(functions: Sequence[tuple[int, bool, bytes]], export: tuple[str, int]
             _section(1, _vector(types)),
             _section(2, _vector([memory])),
             _section(3, _vector([unsigned(number[params, returns]) for params, returns, _ in functions])),
-            _section(7, _vector([_name(export[0]) + b"\x00" + unsigned(export[1])])),
+            _section(7, _vector([_name(name) + b"\x00" + unsigned(f) for name, f in exports])),
             _section(10, _vector([unsigned(len(body)) + body for _, _, body in functions])),
         )
     )

@@ -24,6 +24,7 @@ from .lanes import known_extent
 from .lower import nodes_of
 from .nest import Bound, Nests
 from .pack import KBlock, Packing, round_up, total
+from .share import LINES, Share
 from .tile import COLUMNS, ROWS, TILE
 from .unroll import ROUNDS
 
@@ -31,6 +32,7 @@ __all__ = ["Blocks", "blocks", "emit", "keeps_b", "pays", "workspace"]
 
 _K, _M, _N = 384, 100, 1024  # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
 _WHOLE_B = 8 << 20  # bytes of packed B up to which it is packed at once
+_BATCHES = 4  # products side by side from which threads take whole ones, not rows of each
 _MIN_WORK = 4096  # multiplications below which the plain loops win
 
 
@@ -153,16 +155,22 @@ def workspace(contract: Contract) -> Size:
 
 
 def emit(
-    f: Nests, contract: Contract, scratch: int, kept: int, emit_stores: Callable[..., None], nests: Callable[..., list]
+    f: Nests,
+    contract: Contract,
+    scratch: int,
+    kept: int,
+    emit_stores: Callable[..., None],
+    nests: Callable[..., list],
+    share: Share | None,
 ) -> None:
     """Emits the kernel of a contraction; `scratch` is the local with the address of its workspace, `kept` one that is
-    not 0 where that holds packed B from the run before.
+    not 0 where that holds packed B from the run before. Every `share` needs a workspace of its own.
     """
     main, side = _split(contract)
     if side:
         for axes, stores in nests(contract.kernel.axes, [_alone(s, contract) for s in side]):
-            emit_stores(f, axes, stores)
-    _Gemm(f, contract, scratch, kept, lambda *args, **kw: emit_stores(f, *args, **kw)).emit(main)
+            emit_stores(f, axes, stores, share=share)
+    _Gemm(f, contract, scratch, kept, lambda *args, **kw: emit_stores(f, *args, **kw), share).emit(main)
 
 
 def _alone(store: Store, contract: Contract) -> Store:
@@ -186,11 +194,17 @@ class _Gemm(Packing):
     """
 
     def __init__(
-        self, f: Nests, contract: Contract, scratch: int, kept: int, emit_stores: Callable[..., None]
+        self,
+        f: Nests,
+        contract: Contract,
+        scratch: int,
+        kept: int,
+        emit_stores: Callable[..., None],
+        share: Share | None,
     ) -> None:
         super().__init__(f, _real(contract.batch), _real(contract.k))
         self.kept = kept if keeps_b(contract) else None
-        self.contract, self.emit_stores, self.cut = contract, emit_stores, blocks(contract)
+        self.contract, self.emit_stores, self.cut, self.share = contract, emit_stores, blocks(contract), share
         self.m, self.n = _real(contract.m), _real(contract.n)
         self.a = self._pointer(scratch, 0)
         self.b = self._pointer(scratch, self.cut.a_bytes)
@@ -201,36 +215,65 @@ class _Gemm(Packing):
     def emit(self, main: list[Store]) -> None:
         """All loops of the contraction."""
         mark = self.f.enter()
-        self.f.nest(self.batch, [], lambda: self._columns(main))
+        by_batch = self.share is not None and self.batch and known_extent(self.batch[0]) >= _BATCHES
+        bounds = self.share.bounds(self.batch[:1], None) if self.share is not None and by_batch else None
+        m = self._size(self.m)
+        rows: tuple[Bound, Bound] = (0, m)
+        if self.share is not None and not by_batch:
+            rows = self.share.range(m, LINES)
+        self.code.block()
+        if not isinstance(rows[0], int):  # a share of no rows has nothing to pack
+            self._push(rows[0])
+            self._push(rows[1]).op("i32.ge_s").br_if(0)
+        self.f.nest(self.batch, [], lambda: self._columns(main, rows), bounds=bounds)
+        self.code.end()
         self.f.leave(mark)
 
-    def _columns(self, main: list[Store]) -> None:
+    def _columns(self, main: list[Store], rows: tuple[Bound, Bound]) -> None:
         n = self._size(self.n)
         if isinstance(n, int) and n <= self.cut.columns:
-            self._one_block(main, None, n)
+            self._one_block(main, None, n, rows)
         else:
             self._repeat(
-                0, n, self.cut.columns, lambda j: self._one_block(main, j, self._at_most(self.cut.columns, j, n))
+                0, n, self.cut.columns, lambda j: self._one_block(main, j, self._at_most(self.cut.columns, j, n), rows)
             )
 
-    def _one_block(self, main: list[Store], j: int | None, columns: Bound) -> None:
-        """C for one block of columns, and its stores."""
+    def _one_block(self, main: list[Store], j: int | None, columns: Bound, rows: tuple[Bound, Bound]) -> None:
+        """These rows of C for one block of columns, and their stores."""
         padded = self._rounded(columns, COLUMNS)
-        m = self._size(self.m)
         if self.cut.whole_b:
-            self._whole_b(main, j, columns, padded, m)
+            self._whole_b(main, j, columns, padded, rows)
             return
-        self._fill_zero(self.c, lambda: (self._push(self._rounded(m, ROWS)), self._times(4 * self.cut.width)))
+        start, m = rows
+        self._clear(start, self._rounded(m, ROWS))
 
         def one_k(k: KBlock, index: int | None) -> None:
             self._pack(self.contract.b, self.n, j, columns, COLUMNS, k, self.b)
-            self._repeat(0, m, self.cut.rows, lambda i: self._one_product(i, m, padded, k, self.b, first=i, add=True))
+            self._repeat(
+                start, m, self.cut.rows, lambda i: self._one_product(i, m, padded, k, self.b, first=i, add=True)
+            )
 
         self._k_blocks(one_k)
-        self._repeat(0, m, 1, lambda i: self._stores(main, i, i, j, columns))
+        self._repeat(start, m, 1, lambda i: self._stores(main, i, i, j, columns))
 
-    def _whole_b(self, main: list[Store], j: int | None, columns: Bound, padded: Bound, m: Bound) -> None:
+    def _clear(self, start: Bound, stop: Bound) -> None:
+        """Rows of C as zeros."""
+        row_bytes = 4 * self.cut.width
+        if isinstance(start, int):
+            self._fill_zero(self.c, lambda: (self._push(stop), self._times(row_bytes)))
+            return
+        at = self._assign(
+            lambda: (self._push(start), self._times(row_bytes), self.code.get(self.c), self.code.op("i32.add"))
+        )
+        self._fill_zero(
+            at, lambda: (self._push(stop), self._push(start), self.code.op("i32.sub"), self._times(row_bytes))
+        )
+
+    def _whole_b(
+        self, main: list[Store], j: int | None, columns: Bound, padded: Bound, range_: tuple[Bound, Bound]
+    ) -> None:
         step = 4 * self.cut.k * self.cut.width
+        start, m = range_
 
         def place(index: int | None) -> int:
             if index is None:
@@ -261,7 +304,7 @@ class _Gemm(Packing):
                 ),
             )
 
-        self._repeat(0, m, self.cut.rows, rows)
+        self._repeat(start, m, self.cut.rows, rows)
 
     def _k_blocks(self, inside: Callable[[KBlock, int | None], None]) -> None:
         """Runs over the blocks of k; `index` is a local with the block's number, None if there is only one."""

@@ -21,6 +21,7 @@ VALUE, ADDRESS, CONDITION = "value", "address", "condition"
 Root = tuple[Expr, str]
 _Need = tuple[Expr, bool]  # (expression, as a vector)
 Bound = int | Callable[[], object]  # a constant, or code that pushes it
+Range = tuple[Bound, Bound] | tuple[Bound, Bound, int]  # start, stop; and what is left over is as if it were so long
 
 LIGHT = 24  # nodes of an element up to which blocks are computed one after the other
 _STAGE = 4  # operations of one block before the next has its turn
@@ -49,7 +50,7 @@ class Nests(Vectors):
         body: Callable[[], None],
         lane: Axis | None = None,
         unroll: int = 1,
-        bounds: dict[Axis, tuple[Bound, Bound]] | None = None,
+        bounds: dict[Axis, Range] | None = None,
     ) -> None:
         """Loops over the axes, outermost first; `lane` runs in vectors of `unroll` blocks.
 
@@ -59,14 +60,14 @@ class Nests(Vectors):
             body()
             return
         axis, rest = axes[0], axes[1:]
-        start, stop = (bounds or {}).get(axis, (0, self.extent(axis)))
+        start, stop, *length = (bounds or {}).get(axis, (0, self.extent(axis)))
 
         def inside() -> None:
             self.nest(rest, roots, body, lane, unroll, bounds)
 
         if axis is lane:
             self.hoist(roots)  # folds that are the same in all lanes, once for whole vectors and the rest
-            self._vector_loop(axis, start, stop, roots, inside if rest else body, unroll)
+            self._vector_loop(axis, start, stop, roots, inside if rest else body, unroll, *length)
         else:
             self.hoist(roots)
             self._loop(axis, start, stop, inside)
@@ -121,13 +122,15 @@ class Nests(Vectors):
         self.leave(mark)
 
     def _vector_loop(
-        self, axis: Axis, start: Bound, stop: Bound, roots: Sequence[Root], body: Callable[[], None], unroll: int
+        self, axis: Axis, start: Bound, stop: Bound, roots: Sequence[Root], body: Callable[[], None], unroll: int,
+        length: int | None = None,
     ) -> None:
         mark = self.enter()
         i = self.local(encode.I32)
         self.push(start)
         self.code.set(i)
-        known = stop - start if isinstance(start, int) and isinstance(stop, int) else None
+        fixed = isinstance(start, int) and isinstance(stop, int)
+        known = stop - start if isinstance(start, int) and isinstance(stop, int) else length
         outer = self.lane
         lanes = self.lane_of(axis)
         for blocks in dict.fromkeys((unroll, 1)):
@@ -135,7 +138,7 @@ class Nests(Vectors):
                 self.lane, self.parts = lanes, blocks
                 scope = self.enter()
                 self.hoist(roots)
-                self._rounds(axis, i, stop, 4 * blocks, body, certain=known is not None and blocks == unroll)
+                self._rounds(axis, i, stop, 4 * blocks, body, certain=fixed and blocks == unroll)
                 self.leave(scope)
                 if known is not None:
                     known %= 4 * blocks
@@ -143,7 +146,7 @@ class Nests(Vectors):
         if known is None or known:
             scope = self.enter()
             self.hoist(roots)
-            self._rounds(axis, i, stop, 1, body, certain=known is not None)
+            self._rounds(axis, i, stop, 1, body, certain=fixed)
             self.leave(scope)
         self.leave(mark)
 

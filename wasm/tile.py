@@ -10,7 +10,7 @@ from .encode import Code
 __all__ = ["COLUMNS", "ROWS", "TILE", "tile"]
 
 ROWS, COLUMNS = 5, 8  # the largest tile that leaves V8 enough registers
-TILE = 0  # the number of the function in a module that has contractions
+TILE = 1  # the number of the function in a module that has contractions
 
 
 def tile() -> tuple[int, bytes]:

@@ -5,7 +5,7 @@ A kernel inside a loop is the same code in each iteration: what moves are the ad
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from typing import NamedTuple, TypeAlias, Union
 
 from ..kernel.ir import Kernel
@@ -13,7 +13,7 @@ from ..shapes import Dim, Size
 from . import encode
 from .encode import Code
 
-__all__ = ["LoopCode", "Move", "Moving", "StepCode", "walk"]
+__all__ = ["LoopCode", "Move", "Moving", "StepCode", "undivided", "walk"]
 
 
 class Move(NamedTuple):
@@ -57,22 +57,29 @@ Entry: TypeAlias = StepCode | LoopCode
 
 def walk(
     kernels: Sequence[Kernel], steps: Sequence[Entry | tuple[int, Sequence[int | Moving]]], of_kernel: Sequence[int],
-    params: Sequence[int], num_regions: int, keeping: Container[int] = (),
+    params: Sequence[int], num_regions: int, keeping: Container[int] = (), sharing: Collection[int] = (),
 ) -> bytes:
     """The body of `run(table, first, last)`; `of_kernel` are function numbers, `params` how many each takes.
 
-    Functions in `keeping` are told whether their workspace holds what they packed in the iteration before.
+    Functions in `keeping` are told whether their workspace holds what they packed in the iteration before. If any is
+    in `sharing`, the body is that of `part(table, first, last, share, shares)`, and those are told which share to make.
     """
-    return _Walk(kernels, of_kernel, params, num_regions, keeping).all(steps)
+    return _Walk(kernels, of_kernel, params, num_regions, keeping, sharing).all(steps)
+
+
+def undivided(part: int) -> bytes:
+    """The body of `run` where function `part` makes shares: the one share there is."""
+    return Code(3).get(0).get(1).get(2).i32(0).i32(1).call(part).body()
 
 
 class _Walk:
     def __init__(
         self, kernels: Sequence[Kernel], of_kernel: Sequence[int], params: Sequence[int], num_regions: int,
-        keeping: Container[int],
+        keeping: Container[int], sharing: Collection[int],
     ) -> None:
         self.kernels, self.of_kernel, self.params, self.keeping = kernels, of_kernel, params, keeping
-        self.code = Code(3)
+        self.sharing = sharing
+        self.code = Code(5 if sharing else 3)
         self.word = num_regions
         self.iterations: list[int] = []  # locals, outermost first
         self.position = -1  # the local that counts expanded steps, where there are loops
@@ -96,7 +103,8 @@ class _Walk:
     def step(self, step: StepCode, number: int) -> None:
         """Calls a kernel, if its step is among those asked for."""
         code, kernel, function = self.code, self.kernels[step.kernel], self.of_kernel[step.kernel]
-        expected = self.params[function] - 1 - (function in self.keeping)
+        shared = function in self.sharing
+        expected = self.params[function] - 1 - (function in self.keeping) - 2 * shared
         if len(step.regions) != expected:
             raise ValueError(
                 f"step {number} runs kernel {kernel.name!r} with {len(step.regions)} regions, its function takes "
@@ -107,7 +115,10 @@ class _Walk:
             code.get(side)
             self.here(number)
             code.op(comparison)
-        code.op("i32.and").if_()
+        code.op("i32.and")
+        if self.sharing and not shared:
+            code.get(3).op("i32.eqz").op("i32.and")
+        code.if_()
         for region in step.regions:
             self.address(region, kernel)
         code.get(0).i32(4 * self.word).op("i32.add")
@@ -115,6 +126,8 @@ class _Walk:
             code.get(self.iterations[-1])
         elif function in self.keeping:
             code.i32(0)
+        if shared:
+            code.get(3).get(4)
         code.call(function)
         code.end()
         if self.position >= 0:
