@@ -55,6 +55,7 @@ OP: dict[str, bytes] = {
         "select": 0x1B,
         "return": 0x0F,
         "unreachable": 0x00,
+        "nop": 0x01,
         "drop": 0x1A,
         "i32.eqz": 0x45,
         "i32.eq": 0x46,
@@ -234,6 +235,10 @@ class Code:
         """An instruction without immediates."""
         self.out += OP[name]
         return self
+
+    def multiply_add(self, total: int) -> Code:
+        """Adds the product of the two vectors on the stack to one in a local; may be rounded once (see fuse.py)."""
+        return self.op("f32x4.mul").get(total).op("f32x4.add").op("nop")
 
     def i32(self, value: int) -> Code:
         """i32.const"""

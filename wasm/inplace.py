@@ -23,6 +23,7 @@ from ..device import Copy, Feed, Layout, Stats
 from ..errors import InternalError, InvalidArgumentError, NoExecutorError, ResourceExhaustedError
 from ..program.format import Program, Target
 from ..program.plan import ALIGNMENT, align
+from .fuse import PROBE, fused
 from .table import Table
 
 __all__ = ["InplaceDevice", "open_device", "with_dylink"]
@@ -68,6 +69,7 @@ class InplaceDevice:
         self.description = "WebAssembly SIMD in place on numpy's memory"
         self._folder = folder or tempfile.gettempdir()
         self._functions: dict[str, Any] = {}
+        self._fuses = _relaxed_simd()
         self._stats = Stats()
 
     def limits(self) -> Mapping[str, int]:
@@ -118,6 +120,8 @@ class InplaceDevice:
         if program.module is None:
             raise InvalidArgumentError("a WASM program without a module cannot be loaded: the file lacks its code")
         code = with_dylink(bytes(program.module))
+        if self._fuses:
+            code = fused(code)
         digest = hashlib.sha256(code).hexdigest()
         if digest not in self._functions:
             path = os.path.join(self._folder, f"tideflow_{digest}.so")
@@ -195,6 +199,16 @@ def with_dylink(module: bytes) -> bytes:
     memory_info = b"\x01\x04\x00\x00\x00\x00"  # sub-section 1: no memory, no table of its own
     body = marker + memory_info
     return module[:8] + b"\x00" + bytes([len(body)]) + body + module[8:]
+
+
+def _relaxed_simd() -> bool:
+    """Whether the engine that runs this interpreter has the multiply-add of one rounding."""
+    if sys.platform != "emscripten":
+        return False
+    from js import WebAssembly
+    from pyodide.ffi import to_js
+
+    return bool(WebAssembly.validate(to_js(PROBE)))
 
 
 def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset()) -> InplaceDevice:

@@ -44,7 +44,7 @@ def tile() -> tuple[int, bytes]:
     for i, totals in enumerate(sums):
         code.get(a).memory("v128.load32_splat", 4 * i).set(spread)
         for j, total in enumerate(totals):
-            code.get(spread).get(columns[j]).op("f32x4.mul").get(total).op("f32x4.add").set(total)
+            code.get(spread).get(columns[j]).multiply_add(total).set(total)
     code.get(b).i32(4 * COLUMNS).op("i32.add").set(b)
     code.get(a).i32(4 * ROWS).op("i32.add").tee(a)
     code.get(end).op("i32.lt_u").br_if(0)

@@ -4,6 +4,7 @@
 // needed, a new memory takes the old one's bytes and every module is instantiated again. Addresses never change.
 
 import { DeviceHungError, DeviceLimitError, NoExecutorError } from "./errors.js";
+import { fused, hasFused } from "./fuse.js";
 import { hostWordIndices, unroll } from "./layout.js";
 import { align } from "./plan.js";
 import { StepKind, Target } from "./tables.js";
@@ -24,12 +25,8 @@ import { bytesOf } from "./values.js";
 
 const PAGE = 65536;
 const RESERVED = 1024; // address 0 stays empty, so that a null pointer in a kernel touches no tensor
-// A function that returns a v128 splat, and one that uses the relaxed multiply-add.
+// A function that returns a v128 splat.
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 17, 11];
-const RELAXED = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2,
-  253, 133, 2, 11,
-];
 
 export class WasmDevice {
   /**
@@ -52,7 +49,7 @@ export class WasmDevice {
           "Under a content security policy allow script-src 'wasm-unsafe-eval'; else use a browser from 2023 or later.",
       );
     }
-    if (WebAssembly.validate(new Uint8Array(RELAXED))) this.features.add("relaxed-simd");
+    if (hasFused()) this.features.add("relaxed-simd");
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
     /** @type {Buffer[]} */
     this.free = [];
@@ -157,7 +154,8 @@ export class WasmDevice {
    * @returns {Promise<Loaded>}
    */
   async load(program) {
-    const bytes = /** @type {Uint8Array} */ (program.module);
+    const given = /** @type {Uint8Array} */ (program.module);
+    const bytes = this.features.has("relaxed-simd") ? fused(given) : given;
     const module = await WebAssembly.compile(/** @type {BufferSource} */ (bytes));
     const loaded = /** @type {Loaded} */ ({ module });
     this.instantiate(loaded);
