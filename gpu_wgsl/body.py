@@ -70,7 +70,7 @@ class Body:
         self.lanes = frozenset((lane,)) if lane else frozenset()
         self.helpers = text.Helpers()
         self.order = walk([*store_roots(self.stores), *more])       # `more`: what is asked for beside the stores
-        self.uses = _count_uses(self.order)
+        self.uses = _count_uses(self.order, [*store_roots(self.stores), *more])
         self.depths = _depths(self.order)
         self.groups = _group_folds(self.order)
         self.split: dict[Expr, Expr | None] = {}
@@ -422,8 +422,10 @@ def _depths(order: Sequence[Expr]) -> dict[Expr, int]:
     return depths
 
 
-def _count_uses(order: Sequence[Expr]) -> dict[Expr, int]:
+def _count_uses(order: Sequence[Expr], roots: Sequence[Expr]) -> dict[Expr, int]:
     uses: dict[Expr, int] = {}
+    for x in roots:
+        uses[x] = uses.get(x, 0) + 1
     for x in order:
         for a in x.args:
             uses[a] = uses.get(a, 0) + 1

@@ -57,6 +57,14 @@ def test_large_grids_fold_into_y():
     assert [evaluate(d, {"batch": 65}) for d in (x, y)] == [2, 1]
 
 
+def test_a_value_that_is_stored_and_read_again_is_computed_once():
+    def gate(ir, i):
+        made = ir.call("sigmoid", ir.load(0, F32, i))
+        return [(1, i, made), (2, i, made * 2.0)]
+
+    assert emit(kernel("k", [64], "fff", gate)).code.count("m_sigmoid4(") == 2       # its definition and one call
+
+
 def test_sibling_folds_share_one_loop():
     code = emit(kernel("k", [32], "fff", lambda ir, i: [
         (1, i, ir.sum([42], lambda k: ir.load(0, F32, k * 32 + i))),
