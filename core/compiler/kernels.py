@@ -15,8 +15,9 @@ from ..graph.ir import State, Value
 from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 from ..kernel.levels import relevel
 from ..shapes import Dim, num_elements
-from .fuse import CONTRACTIONS, splits
+from .fuse import splits
 from .lower import Lowering, kernel_dtype
+from .phases import contraction_in, guarded, split_axes, strides_of
 from .scatter import scatter, scatters
 
 MAX_BUFFERS = 8
@@ -95,11 +96,14 @@ def make_root(lowering: Lowering, value: Value, expr_of: Value | None = None) ->
         return Root(value, s.columns, s.rows, s.index, s.value, False, s.valid, start=(s.segments, s.first))
     if expr_of is None and splits(value.node) and (parts := _root_of_parts(lowering, value)) is not None:
         return parts
+    contracted = contraction_in(value, lowering.placed) if expr_of is None else None
+    if contracted is not None and (strides := strides_of(contracted, value)):
+        return _root_of_phases(lowering, value, strides)
     axes = tuple(ir.new_axis(d) for d in value.sizes)
     at = tuple(ir.axis(a) for a in axes)
     expr = lowering._computed(value, at) if expr_of is None else lowering.element(expr_of, at)
     folds = [x for x in walk([expr]) if x.op == "fold"]
-    contraction = expr_of is None and bool(folds) and _has_contraction(value, lowering)
+    contraction = bool(folds) and contracted is not None
     parallel, loops = [a for a in axes if a.extent != 1], []
     if folds and not contraction:
         used = frozenset().union(*(f.axes for f in folds))
@@ -127,17 +131,11 @@ def _root_of_parts(lowering: Lowering, value: Value) -> Root | None:
     return Root(value, parallel, (), *pairs[0], False, None, tuple(pairs[1:]))
 
 
-def _has_contraction(value: Value, lowering: Lowering) -> bool:
-    stack, seen = [value], set()
-    while stack:
-        v = stack.pop()
-        if v.node is None or v in seen:
-            continue
-        seen.add(v)
-        if v.node.op.name in CONTRACTIONS:
-            return True
-        stack.extend(i for i in v.node.inputs if i is not None and i not in lowering.placed)
-    return False
+def _root_of_phases(lowering: Lowering, value: Value, strides: Sequence[int]) -> Root:
+    """A contraction of which each phase is a matrix product of its own (see phases.py)."""
+    axes, at, valid = split_axes(lowering.ir, value.sizes, strides)
+    expr = guarded(lowering._computed(value, at), valid)
+    return Root(value, axes, (), lowering.flat(value.sizes, at), expr, True, None if valid.op == "const" else valid)
 
 
 class Inner:

@@ -233,20 +233,34 @@ class _InputGrad(_Conv, abstract=True):
         n, *spatial, channel = at
         inside, outside = w.shape[-2], w.shape[-1] // groups
         group, c = channel // inside, channel % inside
+        sparse = [groups > 1 or _phase_apart(g, i) for g, i in zip(geometry, spatial, strict=True)]
 
         def product(*tap: Expr) -> Expr:
-            *k, o = tap
+            *taps, o = tap
             o = group * outside + o
-            where, valid = [], ir.const(True)
-            for g, i, kk in zip(geometry, spatial, k, strict=True):
-                index, ok = g.window_of(ir, i, kk)
+            where, k, valid = [], [], ir.const(True)
+            for g, i, j, few in zip(geometry, spatial, taps, sparse, strict=True):
+                if few:
+                    index, kk, ok = g.covering(ir, i, j)
+                else:
+                    (index, ok), kk = g.window_of(ir, i, j), j
                 where.append(index)
+                k.append(kk)
                 valid = both(valid, ok)
             with ir.guard(valid):
                 value = dy.at(n, *where, o)
-            return value * w.at(*k, c, o)
+            inside_filter = ir.const(True)
+            for g, kk in zip(geometry, k, strict=True):
+                inside_filter = both(inside_filter, kk < g.kernel)
+            with ir.guard(inside_filter):
+                return value * w.at(*k, c, o)
 
-        return ir.sum((*w.shape[:-2], outside), product)
+        counts = [g.overlap if few else g.kernel for g, few in zip(geometry, sparse, strict=True)]
+        return ir.sum((*counts, outside), product)
+
+    def phases(self, *, strides: tuple[int, ...], groups: int, **attrs: Any) -> tuple[int, ...]:
+        """For each axis of the output, how many elements apart those lie that the same taps of the filters add up."""
+        return (1, *strides, 1) if groups == 1 else (1,) * (self.rank + 2)
 
     def cases(self) -> Iterator[Case]:
         return _cases(self.rank, lambda x, w, dy, attrs: case(dy, w, input_shape=x.shape, **attrs))
@@ -343,6 +357,13 @@ class Conv3DInputGrad(_InputGrad):
 
 class Conv3DFilterGrad(_FilterGrad):
     name, rank = "conv3d_filter_grad", 3
+
+
+def _phase_apart(g: Window, i: Expr) -> bool:
+    """Whether position `i` is made of a multiple of the stride and a rest, each of axes of its own: the taps that reach
+    it then depend on the rest alone, and the sum over them stays a matrix product for each rest.
+    """
+    return (i % g.stride).axes.isdisjoint((i // g.stride).axes)
 
 
 def _store(y: Array, group: int, matrix: Array) -> Callable[[int, slice, Array], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from ..errors import InvalidArgumentError, UnimplementedError
@@ -49,16 +50,31 @@ class Window:
         return o, inside if self.stride == 1 else both((t % self.stride).eq(0), inside)
 
     @property
+    def step(self) -> int:
+        """How many taps lie between two taps that read one position."""
+        return self.stride // gcd(self.stride, self.dilation)
+
+    @property
     def overlap(self) -> int:
-        """The largest number of windows that read one position (without dilation)."""
-        return -(-self.kernel // self.stride)
+        """The largest number of windows that read one position."""
+        return -(-self.kernel // self.step)
 
     def covering(self, ir: Builder, i: Expr, j: Expr) -> tuple[Expr, Expr, Expr]:
-        """The j-th window, counted backwards, that reads position `i`; the tap that reads it; whether there is one."""
+        """The j-th window, counted backwards, that reads position `i`; the tap that reads it; whether there is one.
+
+        The tap depends on `j` and on `i % stride` alone.
+        """
         t = i + self.before
-        k = t % self.stride + j * self.stride
-        o = t // self.stride - j
-        return o, k, both(k < self.kernel, both(o >= 0, o < self.out))
+        if self.dilation == 1:
+            k = t % self.stride + j * self.stride
+            o = t // self.stride - j
+            return o, k, both(k < self.kernel, both(o >= 0, o < self.out))
+        common = gcd(self.stride, self.dilation)
+        first = t % self.stride // common * pow(self.dilation // common, -1, self.step) % self.step
+        shift = -(-(self.step - 1) * self.dilation // self.stride)  # keeps the dividend from being negative
+        o = (t + shift * self.stride - first * self.dilation) // self.stride - shift - j * (self.dilation // common)
+        k = first + j * self.step
+        return o, k, both(both((t % common).eq(0), k < self.kernel), both(o >= 0, o < self.out))
 
     def taps(self) -> Iterator[tuple[int, slice, slice]]:
         """For numpy: each tap, the windows for which it is inside the input, and the positions that it reads there."""
