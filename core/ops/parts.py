@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ENVIRONMENT", "blocks", "run_parts", "spread", "threads"]
+__all__ = ["CHEAP", "ENVIRONMENT", "SPREAD", "blocks", "run_parts", "spread", "threads"]
 
 ENVIRONMENT = ("TIDEFLOW_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 MOST = 8                    # threads: more wait for the interpreter's lock
-PARTS = 8                   # of an elementwise kernel
+PARTS = 8                   # of an elementwise kernel at most
+SPREAD = 1 << 18            # elements from which a dear elementwise kernel is done in parts: about a third of a ms
+CHEAP = 4                   # times as many, for what an instruction does
 
 Array = Any
 Part = tuple[Any, ...]      # a function and its arguments
@@ -137,12 +139,12 @@ def spread(function: Callable[..., Any], dtype: Any, *arrays: Array) -> Array | 
     if not any(full):
         return None
     out = np.empty(shape, dtype)
+    flat = out
     if all(whole or a.size == 1 for whole, a in zip(full, arrays, strict=True)):
-        arrays = tuple(a.reshape(-1) for a in arrays)
+        arrays, flat = tuple([a.reshape(-1) for a in arrays]), out.reshape(-1)
     elif shape[0] < PARTS:
         return None
-    flat = out.reshape(-1) if arrays[full.index(True)].ndim == 1 else out
-    step = -(-len(flat) // PARTS)
+    step = -(-len(flat) // (PARTS if out.size >= PARTS * SPREAD else PARTS // 2))
     step += -step % 16 if flat.ndim == 1 else 0     # whole lines of the cache
     along = [a.ndim == flat.ndim and len(a) == len(flat) for a in arrays]
     run_parts([
