@@ -12,32 +12,22 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import browser, native, peaks, report, rounds, startup
+from . import browser, chart, native, overhead, peaks, report, rounds, startup
 from .check import verdict
-from .peers import numpy_steps
+from .plan import PARTS, Schedule, lacking, ordered, takes_part
 from .workloads import BY_NAME, WORKLOADS, Workload
-
-PARTS = {"browser": 0.67, "startup": 0.08, "native": 0.25}        # and the share of the time that each may take
-IN_PYODIDE = {"matmul512", "chain4", "softmax1", "mlp", "cnn", "transformer", "lstm", "mobilenet", "adds_eager",
-              "adam250k"}
-FIRST = ("train", "infer", "compute", "adam")       # what must not be missing if the time does not suffice
-ASKED_ONLY = ("worker", "threads")      # contenders that only train and infer
 
 
 def main() -> None:
     """Measures, prints as it goes, writes the results."""
     arguments = parse()
-    chosen = [w for w in WORKLOADS if not arguments.workloads or w.name in arguments.workloads]
-    chosen.sort(key=lambda w: FIRST.index(w.kind))
+    chosen = ordered([w for w in WORKLOADS if not arguments.workloads or w.name in arguments.workloads])
     budget = rounds.Budget(0.06, 5, 0.1, 8.0) if arguments.quick else rounds.Budget()
-    results: dict[str, Any] = {"machine": machine(), "peaks": {}, "cells": [], "missing": []}
-    if arguments.update and (arguments.output / "results.json").exists():
-        kept = json.loads((arguments.output / "results.json").read_text())
-        results |= {"cells": kept["cells"], "peaks": kept["peaks"], "startup": kept.get("startup", {})}
+    results = kept(arguments) | {"machine": machine()}
     if rounds.busy():
         results["machine"]["times"] = "the best round, not the median: the machine is busy"
     begun = time.monotonic()
@@ -45,13 +35,25 @@ def main() -> None:
     try:
         for part in arguments.parts:
             arguments.until += arguments.minutes * 60 * PARTS[part] / sum(PARTS[p] for p in arguments.parts)
-            RUNNERS[part](chosen, arguments.contenders, budget, results, arguments)
+            RUNNERS[part](chosen, budget, results, arguments)
     except KeyboardInterrupt:
         print("stopped: writing what there is", file=sys.stderr)
     minutes = (time.monotonic() - begun) / 60
     results["machine"] |= {"load after": f"{os.getloadavg()[0]:.1f}", "minutes": f"{minutes:.1f}"}
     write(results, arguments.output)
     print(f"\n{report.table(results)}\nWritten to {arguments.output.name}/: results.json, table.md, chart.svg")
+
+
+def kept(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What an earlier run left in the output folder and this one adds to; nothing unless asked for."""
+    empty: dict[str, Any] = {"peaks": {}, "cells": [], "missing": [], "startup": {}, "python": {}}
+    path = arguments.output / "results.json"
+    if not (arguments.update or arguments.missing) or not path.exists():
+        return empty
+    found = json.loads(path.read_text())
+    made = empty | {name: found[name] for name in empty if name in found}
+    made["missing"] = [text for text in made["missing"] if "the time was up" not in text]
+    return made
 
 
 def parse() -> argparse.Namespace:
@@ -61,10 +63,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(BY_NAME))
     parser.add_argument("--contenders", nargs="+", default=[], help="only those whose name has one of these words")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--minutes", type=float, default=30.0, help="what does not fit is left out, and named")
+    parser.add_argument("--minutes", type=float, default=27.0, help="what does not fit is left out, and named")
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--real-gpu", action="store_true", help="let Chromium use the GPU instead of SwiftShader")
     parser.add_argument("--update", action="store_true", help="keep what the output folder has of other workloads")
+    parser.add_argument("--missing", action="store_true", help="measure only what the output folder lacks")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("out"))
     arguments = parser.parse_args()
     unknown = [w for w in arguments.workloads if w not in BY_NAME]
@@ -84,40 +87,24 @@ def machine() -> dict[str, str]:
     return {"processor": name, "cores": str(os.cpu_count()), "load before": f"{os.getloadavg()[0]:.1f}"}
 
 
-def takes_part(key: str, w: Workload, words: list[str]) -> bool:
-    """Threads and workers are compared where they are used: in training and inference."""
-    if words and not any(word in key for word in words):
-        return False
-    if key.endswith("pyodide") and w.name not in IN_PYODIDE:
-        return False
-    if key.startswith("tideflow pyodide eager") and not (w.options.get("eager") or w.name == "transformer"):
-        return False
-    if key.startswith("numpy") and not numpy_steps.knows(w):
-        return False
-    if w.options.get("eager") and key in ("tideflow pyodide", "tideflow wasmtime", "tideflow wgpu", "tideflow wasm",
-                                          "tideflow webgpu"):
-        return False                    # what runs there was compiled
-    if key.startswith("ort") and (w.kind in ("train", "adam") or w.options.get("eager")):
-        return False                    # onnxruntime-web runs compiled inference only
-    return w.kind in ("train", "infer") or not any(word in key for word in ASKED_ONLY)
+def schedule(part: str, keys: list[str], chosen: list[Workload], results: dict[str, Any],
+             arguments: argparse.Namespace) -> Schedule:
+    """The workloads of a part, each with the contenders that are to be measured."""
+    entries = []
+    for w in chosen:
+        wanted = [key for key in keys if takes_part(key, w, arguments.contenders)]
+        entries.append((w, lacking(wanted, w, results) if arguments.missing else wanted))
+    made = Schedule(part, arguments.until, arguments.minutes, entries)
+    print(f"{part}: about {made.seconds / 60:.0f} minutes at the least, {(made.until - time.monotonic()) / 60:.0f} are "
+          "there", flush=True)
+    return made
 
 
-def in_time(chosen: list[Workload], arguments: Any, results: dict[str, Any], part: str) -> Iterator[Workload]:
-    """The workloads, as long as the part's share of the time lasts."""
-    for i, w in enumerate(chosen):
-        if time.monotonic() > arguments.until:
-            left = ", ".join(w.name for w in chosen[i:])
-            results["missing"].append(f"{part}: the time was up before {left} (--minutes {arguments.minutes:g})")
-            return
-        yield w
-
-
-def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
+def run_browser(chosen: list[Workload], budget: rounds.Budget, results: dict[str, Any], arguments: Any) -> None:
     """Everything in Chromium."""
-    keys = [c.key for c in browser.CONTENDERS if not words or any(word in c.key for word in words)]
-    missing = browser.bundle_peers(keys)
-    results["missing"] += missing
-    absent = {m.split(":")[0] for text in missing for m in text.split(", ")}
+    asked = [c.key for c in browser.CONTENDERS if any(takes_part(c.key, w, arguments.contenders) for w in chosen)]
+    absent = browser.absent_libraries(asked, results["missing"])
+    known = {c.key: c for c in browser.CONTENDERS if c.key in asked and c.library not in absent}
     try:
         chromium = browser.Chromium(arguments.real_gpu)
     except Exception as error:
@@ -125,53 +112,63 @@ def run_browser(chosen: list[Workload], words: list[str], budget: Any, results: 
         return
     try:
         results["machine"]["chromium"] = chromium.version
-        for w in in_time(chosen, arguments, results, "browser"):
-            contenders = [c for c in browser.CONTENDERS if c.library not in absent and takes_part(c.key, w, words)]
+        for w, keys, until in schedule("browser", list(known), chosen, results, arguments).turns(results):
             print(w.title, flush=True)
-            entrants = [browser.entrant(chromium, c) for c in contenders]
-            entrants += browser.limits(chromium, w, [c.key for c in contenders])
-            add(results, w, rounds.measure(w, entrants, budget, print))
+            entrants = [browser.entrant(chromium, known[key]) for key in keys] + browser.limits(chromium, w, keys)
+            add(results, w, rounds.measure(w, entrants, replace(budget, until=until), print))
             write(results, arguments.output)
     finally:
         chromium.close()
 
 
-def run_startup(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
+def run_startup(chosen: list[Workload], budget: rounds.Budget, results: dict[str, Any], arguments: Any) -> None:
     """From navigation to the first trained step."""
+    words = arguments.contenders
     keys = [k for k in startup.KEYS if not words or any(w in k for w in words)]
-    if startup.WORKLOAD not in chosen or not keys:
+    if startup.WORKLOAD not in chosen or not keys or (arguments.missing and results["startup"]):
         return
-    absent = {m.split(":")[0] for text in browser.bundle_peers(keys) for m in text.split(", ")}
+    absent = browser.absent_libraries(keys, results["missing"])
     libraries = {c.key: c.library for c in browser.CONTENDERS}
     keys = [k for k in keys if libraries[k] not in absent]
     print("from navigation to the first trained step", flush=True)
     chromium = browser.Chromium(arguments.real_gpu)
     try:
-        results["startup"] = startup.measure(chromium, keys, 2 if arguments.quick else 3, print)
+        results["startup"] |= startup.measure(chromium, keys, 2 if arguments.quick else 3, print)
     finally:
         chromium.close()
-    for key, found in results["startup"].items():
-        print(f"  {key:22} {found.get('ms', 0):8.0f} ms", flush=True)
+    for key in keys:
+        print(f"  {key:22} {results['startup'][key].get('ms', 0):8.0f} ms", flush=True)
 
 
-def run_native(chosen: list[Workload], words: list[str], budget: Any, results: dict[str, Any], arguments: Any) -> None:
+def run_python(chosen: list[Workload], budget: rounds.Budget, results: dict[str, Any], arguments: Any) -> None:
+    """What Python adds to a call."""
+    alone = arguments.workloads and len(arguments.parts) > 1        # somebody asks for these workloads
+    if alone or (arguments.missing and results["python"]):
+        return
+    print("what Python adds to a call, microseconds", flush=True)
+    results["python"] |= overhead.measure(arguments.contenders, results["missing"], arguments.real_gpu, print)
+
+
+def run_native(chosen: list[Workload], budget: rounds.Budget, results: dict[str, Any], arguments: Any) -> None:
     """numpy, TensorFlow and Tideflow without a browser."""
-    missing: list[str] = []
-    for w in in_time(chosen, arguments, results, "native"):
-        entrants, missing = native.entrants(w)
+    python, why = native.tensorflow_python()
+    if why and why not in results["missing"]:
+        results["missing"].append(why)
+    keys = [kind for kind in native.KINDS if kind != "tensorflow" or python]
+    for w, there, until in schedule("native", keys, chosen, results, arguments).turns(results):
         print(f"native: {w.title}", flush=True)
-        add(results, w, rounds.measure(w, [e for e in entrants if takes_part(e[0], w, words)], budget, print))
+        entrants = native.entrants(w, there, python)
+        add(results, w, rounds.measure(w, entrants, replace(budget, until=until), print))
         write(results, arguments.output)
-    results["missing"] += missing
 
 
 def add(results: dict[str, Any], w: Workload, cells: list[Any]) -> None:
     """Judges the answers, compares with the limits of the same rounds, keeps the cells and prints them."""
     reached: dict[str, float] = {}
     for cell in [c for c in cells if c.contender in peaks.PEAKS and c.rounds]:
-        peak = peaks.PEAKS[cell.contender]
-        reached[peak["device"]] = peak.get("flops", peak.get("bytes", 0.0)) / cell.finish()["steadyMs"] / 1e6
-        results["peaks"][cell.contender] = max(results["peaks"].get(cell.contender, 0.0), reached[peak["device"]])
+        device, made = peaks.PEAKS[cell.contender]["device"], cell.finish()
+        reached[device] = made["work"] / made["bestMs"] / 1e6
+        results["peaks"][cell.contender] = max(results["peaks"].get(cell.contender, 0.0), reached[device])
     cells = [c for c in cells if c.contender not in peaks.PEAKS]
     replaced = {(w.name, report.group_of(cell.contender)) for cell in cells}    # ratios are of one run
     results["cells"] = [c for c in results["cells"] if (c["workload"], report.group_of(c["contender"])) not in replaced]
@@ -189,7 +186,7 @@ def add(results: dict[str, Any], w: Workload, cells: list[Any]) -> None:
             print(f"  {made['contender']:22} {steady:>8} ms, first {first} ms{note}", flush=True)
 
 
-RUNNERS = {"browser": run_browser, "startup": run_startup, "native": run_native}
+RUNNERS = {"browser": run_browser, "startup": run_startup, "python": run_python, "native": run_native}
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
@@ -197,7 +194,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (folder / "table.md").write_text(report.table(results))
-    (folder / "chart.svg").write_text(report.chart(results))
+    (folder / "chart.svg").write_text(chart.chart(results))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Drives Chromium: a page per contender, all in one isolated browser, measuring in turn, round after round."""
 
 import contextlib
+import functools
 import http.server
-import importlib
 import io
 import shutil
 import subprocess
+import sys
 import threading
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from .workloads import Workload
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-WHEELS = ROOT / ".cache" / "wheels"             # numpy for Pyodide and flatbuffers: tools/fetch.py
+DISTRIBUTION = ROOT / ".cache" / "benchmark-pyodide"    # Pyodide with byte-compiled wheels, as the site has it
 FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--enable-unsafe-webgpu", "--disable-gpu-watchdog"]
 SOFTWARE = "--use-webgpu-adapter=swiftshader"
@@ -43,11 +45,8 @@ class Contender:
 
     def describe(self) -> dict[str, Any]:
         """For the page."""
-        made: dict[str, Any] = {"library": self.library, "device": self.device, "threads": self.threads}
-        if self.library == "pyodide":
-            wheels = [f"/wheels/{path.name}" for path in sorted(WHEELS.glob("*.whl"))]
-            return made | {"kind": self.key, "wheels": wheels}
-        return made | {"worker": self.worker}
+        return {"library": self.library, "device": self.device, "threads": self.threads, "worker": self.worker,
+                "kind": self.key}
 
 
 CONTENDERS = (
@@ -75,8 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     made: dict[str, bytes] = {}
     folders = {"/page/": HERE / "page", "/build/": HERE / ".build", "/node_modules/": HERE / "node_modules",
-               "/pyodide/": ROOT / "node_modules" / "pyodide", "/wheels/": WHEELS,
-               "/runtime/": ROOT / "js_bindings" / "runtime"}
+               "/pyodide/": DISTRIBUTION, "/runtime/": ROOT / "js_bindings" / "runtime"}
 
     def do_GET(self) -> None:
         """Answers with a file or with made bytes."""
@@ -158,7 +156,7 @@ class Chromium:
         self.flags = FLAGS + ([] if real_gpu else [SOFTWARE])
         self.executable = executable
         self.browser = self.playwright.chromium.launch(executable_path=executable, args=self.flags)
-        Handler.made.update(peaks.files() | {"sources.zip": python_sources()})
+        Handler.made.update(peaks.files() | {"sources.zip": own_sources()})
 
     @property
     def version(self) -> str:
@@ -179,7 +177,14 @@ class Chromium:
         self.server.shutdown()
 
 
-def bundle_peers(keys: list[str]) -> list[str]:
+def absent_libraries(keys: Sequence[str], missing: list[str]) -> set[str]:
+    """The libraries of these contenders that are not to be had here; why is added to `missing`."""
+    found = bundle_peers(keys) + ([missing_pyodide()] if any("pyodide" in key for key in keys) else [])
+    missing += [text for text in found if text and text not in missing]
+    return {name.strip() for text in found for name in text.split(":")[0].split(",")}
+
+
+def bundle_peers(keys: Sequence[str]) -> list[str]:
     """Installs and bundles the peers among these contenders if that was not done; returns what is missing, and why."""
     if all(key.startswith("tideflow") or key.startswith("numpy") for key in keys):
         return []
@@ -202,19 +207,30 @@ def bundle_peers(keys: list[str]) -> list[str]:
     return missing
 
 
-def python_sources() -> bytes:
-    """Tideflow as it is here and the benchmark's own modules, for Pyodide."""
+@functools.cache
+def missing_pyodide() -> str:
+    """Makes the Pyodide distribution of the site with the package as it is here; says why if that cannot be done."""
+    tools = str(ROOT / "tools")
+    sys.path.insert(0, tools)
+    try:
+        import build_wheel
+        import pyodide_distribution
+        wheel = build_wheel.build_wheel(DISTRIBUTION.with_name("benchmark-wheel"))
+        shutil.rmtree(DISTRIBUTION, ignore_errors=True)
+        pyodide_distribution.make_distribution(DISTRIBUTION, wheel)
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"pyodide: {(str(error).splitlines() or [type(error).__name__])[0][:200]} (run `make setup` first)"
+    finally:
+        sys.path.remove(tools)
+    return ""
+
+
+def own_sources() -> bytes:
+    """The benchmark's own modules, for Pyodide."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name in ("tideflow", "tideflow.gpu_wgsl", "tideflow.wasm", "tideflow.js_bindings"):
-            folder = Path(str(importlib.import_module(name).__file__)).parent
-            for path in sorted(folder.rglob("*")):
-                target = Path(*name.split(".")) / path.relative_to(folder)
-                if path.is_file() and "__pycache__" not in path.parts and target.as_posix() not in archive.NameToInfo:
-                    archive.write(path, target)
-        for path in sorted(HERE.rglob("*.py")) + [HERE / "reference.json"]:
-            if "node_modules" not in path.parts:
-                archive.write(path, Path("benchmarks") / path.relative_to(HERE))
+        for path in sorted([*HERE.glob("*.py"), *(HERE / "peers").glob("*.py"), HERE / "reference.json"]):
+            archive.write(path, Path("benchmarks") / path.relative_to(HERE))
     return packed.getvalue()
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from queue import Empty, Queue
 from typing import Any
 
@@ -92,16 +93,15 @@ def tensorflow_python() -> tuple[str | None, str]:
     return None, f"tensorflow: {python} cannot import it"
 
 
-def entrants(w: Workload) -> tuple[list[Entrant], list[str]]:
-    """The contenders of a workload, and what is missing. The software GPU is not asked for minutes of work."""
-    python, why = tensorflow_python()
+def entrants(w: Workload, kinds: Sequence[str], python: str | None) -> list[Entrant]:
+    """The contenders of a workload. The software GPU is not asked for minutes of work."""
     made: list[Entrant] = []
-    for kind in KINDS:
-        if (kind == "tensorflow" and not python) or (kind == "tideflow wgpu" and w.huge):
+    for kind in kinds:
+        if kind == "tideflow wgpu" and w.huge:
             continue
         interpreter = python if kind == "tensorflow" and python else sys.executable
         made.append((kind, lambda _, kind=kind, interpreter=interpreter: Process(kind, interpreter)))  # type: ignore[misc]
-    return made, [why] if why else []
+    return made
 
 
 if __name__ == "__main__":

@@ -1,27 +1,38 @@
 """Measures contenders in turn, round after round, wherever they run: what else the machine does meets all alike."""
 
 import contextlib
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .workloads import Workload
 
 PATIENCE = 30.0                 # seconds of one measurement beyond what is expected
 SLOW = 700.0                    # ms per step from which single steps are timed
+VERY_SLOW = 3000.0              # ms per step from which one round must do if the time is short
 
 
 @dataclass
 class Budget:
-    """How long to measure: seconds of a round, rounds, seconds of single steps, seconds of all rounds of a cell."""
+    """How long to measure: seconds of a round, rounds, seconds of single steps, seconds of all rounds of a cell.
+
+    `until`: the moment (of time.monotonic) from which on no more rounds are begun than the fewest that say something.
+    """
 
     seconds: float = 0.2
     rounds: int = 7
     latency: float = 0.2
     cell: float = 20.0
+    until: float = math.inf
+
+
+def fewest(ms: float) -> int:
+    """How many rounds a contender of that speed is given however short the time is."""
+    return 1 if ms > VERY_SLOW else 2 if ms > SLOW else 3
 
 
 def busy() -> bool:
@@ -54,7 +65,8 @@ class Cell:
     values: dict[str, Any] = field(default_factory=dict)
     rounds: list[float] = field(default_factory=list)
     error: str = ""
-    spent: float = 0.0          # seconds
+    spent: float = 0.0          # seconds of rounds
+    seconds: float = 0.0        # of everything
     known: float = 0.0          # about how many ms a step takes
 
     def finish(self) -> dict[str, Any]:
@@ -62,7 +74,8 @@ class Cell:
         if self.rounds:
             best, median = min(self.rounds), statistics.median(self.rounds)
             self.values |= {"steadyMs": best if busy() else median, "medianMs": median, "bestMs": best}
-        made = {"contender": self.contender, "workload": self.workload, **self.values, "rounds": self.rounds}
+        made = {"contender": self.contender, "workload": self.workload, **self.values, "rounds": self.rounds,
+                "seconds": round(self.seconds, 2)}
         return made | ({"error": self.error} if self.error else {})
 
 
@@ -71,8 +84,13 @@ Entrant = tuple[str, Callable[[Workload], Session]]
 
 def measure(w: Workload, entrants: Sequence[Entrant], budget: Budget, say: Callable[[str], None]) -> list[Cell]:
     """One workload on all contenders, in turn; on huge ones one contender after the other."""
-    groups = [[e] for e in entrants] if w.huge else [list(entrants)]
-    return [cell for group in groups for cell in _measure_group(w, group, budget, say)]
+    if not w.huge:
+        return _measure_group(w, list(entrants), budget, say)
+    cells, begun = [], time.monotonic()
+    for i, entrant in enumerate(entrants):
+        until = begun + (budget.until - begun) * (i + 1) / len(entrants)
+        cells += _measure_group(w, [entrant], replace(budget, until=until), say)
+    return cells
 
 
 def _measure_group(w: Workload, entrants: Sequence[Entrant], budget: Budget, say: Callable[[str], None]) -> list[Cell]:
@@ -85,9 +103,9 @@ def _measure_group(w: Workload, entrants: Sequence[Entrant], budget: Budget, say
             _prepare(cell, session, w)
         cell.spent = 0.0
     for turn in range(budget.rounds):
+        late = time.monotonic() > budget.until
         for cell, session in sessions:
-            fewest = 1 if cell.known > SLOW else 4
-            if not cell.error and (turn < fewest or cell.spent < budget.cell):
+            if not cell.error and (turn < fewest(cell.known) or not (late or cell.spent > budget.cell)):
                 with _noting(cell, say):
                     made = session.call("measure", budget.seconds * 1e3, cell.known, seconds=patience(cell))
                     cell.rounds.append(made["ms"])
@@ -112,10 +130,12 @@ def _prepare(cell: Cell, session: Session, w: Workload) -> None:
 
 def _look_closer(cell: Cell, session: Session, budget: Budget) -> None:
     """Single steps with their results read, and what one asks of WebGPU."""
-    slow = cell.known > SLOW
-    times = session.call("latency", 0 if slow else budget.latency * 1e3, seconds=patience(cell))
+    if cell.known > budget.seconds * 1e3:       # its rounds were single steps with their results read
+        times = cell.rounds
+    else:
+        times = session.call("latency", budget.latency * 1e3, seconds=patience(cell))
     cell.values["latencyMs"] = statistics.median(times)
-    cell.values["perStep"] = session.call("count", 1 if slow else 3, seconds=patience(cell))
+    cell.values["perStep"] = session.call("count", 1 if cell.known > SLOW else 3, seconds=patience(cell))
 
 
 def patience(cell: Cell) -> float:
@@ -135,4 +155,5 @@ def _noting(cell: Cell, say: Callable[[str], None]) -> Iterator[None]:
         cell.error = text if known and text else f"{type(error).__name__}: {text}"
         say(f"  {cell.contender}: {cell.error[:160]}")
     finally:
-        cell.spent += time.monotonic() - begun
+        taken = time.monotonic() - begun
+        cell.spent, cell.seconds = cell.spent + taken, cell.seconds + taken

@@ -170,8 +170,8 @@ def measure(code: bytes, memory: bytes, table: int, steps: int, seconds: float) 
         command = [shutil.which("node") or "node", "-e", NODE, name, str(seconds)]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, Any] = json.loads(answer)
-    found["flops"], found["bytes"] = (p.get(unit, 0.0) / ms * 1e3 for p, unit, ms in
-                                      zip(peaks, ("flops", "bytes"), found["limits"], strict=True))
+    found["flops"], found["bytes"] = (p["options"]["work"] / ms * 1e3
+                                      for p, ms in zip(peaks, found["limits"], strict=True))
     return found
 
 

@@ -34,7 +34,7 @@ class Workload:
     flops: float = 0.0
     bytes: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 120.0          # a contender that needs longer to get ready is given up
+    seconds: float = 90.0           # a contender that needs longer to get ready is given up
     huge: bool = False              # contenders take turns alone, and the page for visitors leaves it out
 
     def describe(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def adam(count: int, label: str) -> Workload:
     """The update alone: reads weight, gradient and two slots, writes three."""
     return Workload(f"adam{label}", "adam", f"Adam on {label} parameters",
                     (Array("w", (count,), 21), Array("g", (count,), 22, -0.01, 0.01)), bytes=28.0 * count,
-                    huge=count > 4 * MEGA, seconds=300.0 if count > 4 * MEGA else 120.0)
+                    huge=count > 4 * MEGA, seconds=180.0 if count > 4 * MEGA else 90.0)
 
 
 CHAIN = (1024, 1024)

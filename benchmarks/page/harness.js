@@ -7,7 +7,7 @@ followMemory();
 
 const now = () => performance.now();
 const FEWEST_CHECKED = 3;
-const PATIENCE = 15000; // milliseconds of checked steps
+const PATIENCE = 5000; // milliseconds of checked steps
 const LIBRARIES = ["tideflow", "tfjs", "jax", "ort", "pyodide", "peak"];
 let contender = null;
 let running = null;
@@ -32,7 +32,7 @@ async function prepare(workload, file, firstOnly = false) {
   const first = await once();
   const firstMs = now() - begun;
   if (firstOnly) return { firstMs };
-  return { builtMs: built, firstMs, ...await check(workload, first) };
+  return { builtMs: built, firstMs, work: running.work, ...await check(workload, first) };
 }
 
 async function once() {
@@ -47,10 +47,11 @@ async function check({ kind, checkedSteps }, first) {
     return { check: { sample: sample(running.arrange?.(first) ?? first) }, stepMs: 0 };
   const begun = now();
   const results = [first];
-  const patient = () => kind === "adam" || results.length < FEWEST_CHECKED || now() - begun < PATIENCE;
+  const patient = () => results.length < FEWEST_CHECKED || now() - begun < PATIENCE;
   while (results.length < checkedSteps && patient()) results.push(await once());
   const stepMs = (now() - begun) / (results.length - 1);
-  return { check: kind === "train" ? { losses: results.map(([loss]) => loss) } : { sample: sample(results.at(-1)) }, stepMs };
+  const losses = () => ({ losses: results.map(([loss]) => loss) });
+  return { check: kind === "train" ? losses() : { sample: sample(results.at(-1)), steps: results.length }, stepMs };
 }
 
 /** Milliseconds per step: steps for about `budget` ms, one result read at the end. */
@@ -78,10 +79,10 @@ async function latency(budget) {
   return times;
 }
 
-/** What one step asks of WebGPU (of a worker nothing is seen), the mean of a few. */
+/** What one step asks of WebGPU (of a worker nothing is seen), the mean of a few; one alone was run often enough. */
 async function count(steps) {
   if (!running) return { memory: memory() };
-  for (let i = 0; i < steps; i++) await running.step(); // pools have by then what this many steps need
+  for (let i = 0; steps > 1 && i < steps; i++) await running.step(); // pools have by then what this many steps need
   await running.result();
   startCounting();
   for (let i = 0; i < steps; i++) await running.step();

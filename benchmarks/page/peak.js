@@ -9,13 +9,14 @@ export async function open({ device }) {
   return { version: "", description: "webgpu", prepare: (workload) => prepareGpu(gpu, workload) };
 }
 
-/** The modules are made by peaks.py. `workload.options`: the module's address, and arguments of its `run`. */
+/** The modules are made by peaks.py. `options`: pages of memory, arguments of `run`, and the `work` of a run. */
 async function prepareWasm(workload, arrays, file) {
-  const { pages, args } = workload.options;
+  const { pages, args, work } = workload.options;
   const memory = new WebAssembly.Memory({ initial: pages });
   const { instance } = await WebAssembly.instantiate(file, { env: { memory } });
   new Uint8Array(memory.buffer).fill(1);
   return {
+    work,
     step() {
       instance.exports.run(...args);
     },
@@ -25,45 +26,83 @@ async function prepareWasm(workload, arrays, file) {
   };
 }
 
-const ARITHMETIC = /* wgsl */ `
-@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
-  let factor = vec4<f32>(out[at.x].x, 0.999, 0.999, 0.999);
-  var a = vec4<f32>(f32(at.x)); var b = a; var c = a; var d = a; var e = a; var f = a; var g = a; var h = a;
-  for (var i = 0u; i < 1024u; i++) {
-    a = a * factor + factor; b = b * factor + factor; c = c * factor + factor; d = d * factor + factor;
-    e = e * factor + factor; f = f * factor + factor; g = g * factor + factor; h = h * factor + factor;
-  }
-  out[at.x] = a + b + c + d + e + f + g + h;
-}`;
+/** Shapes of the arithmetic loop: which is fastest depends on the engine, so the first call tries each. */
+const LOOPS = [["f32", 12, 32], ["f32", 12, 8], ["vec4<f32>", 4, 8]]; // type, accumulators, how often unrolled
+const TURNS = 64; // of the loop
+const GROUP = 64; // invocations
+const ENOUGH = 8; // milliseconds of one dispatch: below, launching it would be measured too
 
-const COPY = /* wgsl */ `
-@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> source: array<vec4<f32>>;
-@compute @workgroup_size(64)
+/** Multiplications and additions in registers alone; `flops` of one invocation. */
+function arithmetic([type, accumulators, unrolled]) {
+  const each = (join, text) => Array.from({ length: accumulators }, (_, i) => text(i)).join(join);
+  const body = Array(unrolled).fill(each(" ", (i) => `s${i} = s${i} * x + y;`)).join("\n    ");
+  const code = /* wgsl */ `
+@group(0) @binding(0) var<storage, read_write> out: array<${type}>;
+@compute @workgroup_size(${GROUP})
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+  let place = at.x % ${GROUP}u;
+  let x = out[place] * 0.001 + 0.999;
+  let y = x * 0.001;
+  ${each(" ", (i) => `var s${i} = x + ${i}.5;`)}
+  for (var i = 0u; i < ${TURNS}u; i++) {
+    ${body}
+  }
+  out[place] = ${each(" + ", (i) => `s${i}`)};
+}`;
+  return { code, flops: 2 * accumulators * unrolled * TURNS * (type === "f32" ? 1 : 4) };
+}
+
+/** A grid-stride copy; the length is in the text, since an index into an array of unknown length costs a division. */
+const copying = (count) => /* wgsl */ `
+@group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>, ${count}>;
+@group(0) @binding(1) var<storage, read_write> source: array<vec4<f32>, ${count}>;
+@compute @workgroup_size(${GROUP})
 fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  for (var i = at.x; i < arrayLength(&out); i += groups.x * 64u) { out[i] = source[i]; }
+  for (var i = at.x; i < ${count}u; i += groups.x * ${GROUP}u) { out[i] = source[i]; }
 }`;
 
 async function prepareGpu(gpu, { options }) {
-  const copying = options.copy > 0;
-  const size = copying ? options.copy : options.invocations * 16;
+  if (options.copy) {
+    const loop = await makeLoop(gpu, copying(options.copy / 16), options.copy, 2);
+    return Object.assign(loop, { groups: Math.min(65535, options.copy / 16 / GROUP / options.each), work: 2 * options.copy });
+  }
+  const loops = await Promise.all(LOOPS.map(async (shape) => {
+    const { code, flops } = arithmetic(shape);
+    return Object.assign(await makeLoop(gpu, code, GROUP * 16, 1), { flops: flops * GROUP });
+  }));
+  for (const loop of loops) {
+    await timed(loop); // the first call compiles
+    while (await timed(loop) < ENOUGH && loop.groups < 32768) loop.groups *= 2;
+    loop.work = loop.flops * loop.groups;
+    loop.rate = loop.work / Math.min(await timed(loop), await timed(loop), await timed(loop));
+  }
+  return loops.reduce((best, loop) => (loop.rate > best.rate ? loop : best));
+}
+
+async function timed(loop) {
+  const begun = performance.now();
+  loop.step();
+  await loop.result();
+  return performance.now() - begun;
+}
+
+/** A pipeline on buffers of its own: {step, result, groups}. */
+async function makeLoop(gpu, code, size, count) {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-  const buffers = Array.from({ length: copying ? 2 : 1 }, () => gpu.createBuffer({ size, usage }));
+  const buffers = Array.from({ length: count }, () => gpu.createBuffer({ size, usage }));
   const staging = gpu.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
-  const module = gpu.createShaderModule({ code: copying ? COPY : ARITHMETIC });
+  const module = gpu.createShaderModule({ code });
   const pipeline = await gpu.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "main" } });
   const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
   const group = gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-  const groups = copying ? Math.min(65535, size / 16 / 64 / options.each) : options.invocations / 64;
   return {
+    groups: 64,
     step() {
       const encoder = gpu.createCommandEncoder();
       const pass = encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);
-      pass.dispatchWorkgroups(groups);
+      pass.dispatchWorkgroups(this.groups);
       pass.end();
       gpu.queue.submit([encoder.finish()]);
     },

@@ -1,15 +1,19 @@
-// Python in the tab: Tideflow and numpy, measured by peers/python_steps.py inside Pyodide.
+// Python in the tab: Tideflow and numpy, measured by peers/python_steps.py inside Pyodide, loaded as the site loads it.
 
 const SITE = "/lib/python3.13/site-packages";
 
-/** @param {{kind: string, wheels: string[]}} options */
-export async function open({ kind, wheels }) {
+/** @param {{kind: string, device: string}} options */
+export async function open({ kind, device }) {
+  const ours = kind.startsWith("tideflow");
+  const sources = fetch("/made/sources.zip").then((response) => response.arrayBuffer());
   const { loadPyodide } = await import("/pyodide/pyodide.mjs");
+  const runtime = ours ? await import("/runtime/index.js") : null;
+  const gpu = device === "gpu" ? runtime.preparePython() : null; // opens the GPU while Python loads
   const pyodide = await loadPyodide({ indexURL: "/pyodide/" });
-  for (const address of [...wheels, "/made/sources.zip"]) {
-    const bytes = new Uint8Array(await (await fetch(address)).arrayBuffer());
-    pyodide.unpackArchive(bytes, address.endsWith("whl") ? "wheel" : "zip", { extractDir: SITE });
-  }
+  if (runtime) pyodide.registerJsModule("tideflow_runtime", runtime);
+  await pyodide.loadPackage(ours ? ["numpy", "flatbuffers", "tideflow"] : ["numpy"], { messageCallback: () => {} });
+  pyodide.unpackArchive(await sources, "zip", { extractDir: SITE });
+  await gpu;
   pyodide.globals.set("kind", kind);
   await pyodide.runPythonAsync(`
 import importlib, json
@@ -36,6 +40,6 @@ def call(method, arguments):
   };
   const version = pyodide.runPython("opened['version']");
   const first = async (workload, file, firstOnly) => remote(firstOnly ? "first" : "prepare")(workload);
-  const methods = { prepare: first, measure: remote("measure"), latency: remote("latency") };
+  const methods = { prepare: first, measure: remote("measure"), latency: remote("latency"), overhead: remote("overhead") };
   return { version, description: "Pyodide", methods };
 }

@@ -42,12 +42,12 @@ async function bytesOf(name) {
 }
 
 /** GFLOP/s or GB/s. */
-async function measurePeak({ device, file, options, flops, bytes }) {
+async function measurePeak({ device, file, options }) {
   const { prepare } = await peakLoops.open({ device });
   const module = file ? new Uint8Array(await (await bytesOf(file)).arrayBuffer()) : null;
   const loop = await prepare({ options }, {}, module);
   const times = await steadyTimes(loop, await warmUp(loop), 3);
-  return (flops ?? bytes) / Math.min(...times) / 1e6;
+  return loop.work / Math.min(...times) / 1e6;
 }
 
 async function measure(workload, device, tolerances) {

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 try:
     from benchmarks import __main__ as main
-    from benchmarks import check, data, report, rounds
+    from benchmarks import chart, check, data, plan, report, rounds
     from benchmarks.peers import onnx_models
     from benchmarks.peers.python_steps import Runner
-    from benchmarks.targets import TARGETS, reached
+    from benchmarks.targets import PYTHON_CALLS, TARGETS, WORDS, reached
     from benchmarks.workloads import BY_NAME, WORKLOADS
 finally:
     sys.path.pop(0)
@@ -107,6 +107,19 @@ class Fake:
         self.asked.append((self.name, "close"))
 
 
+@pytest.mark.parametrize("steps", [3, 7, 10])
+def test_adam_may_be_checked_on_fewer_steps(steps):
+    w = BY_NAME["adam250k"]
+    runner = Runner("numpy")
+    runner.prepare(w)                                   # ten steps
+    runner._build(w)
+    for _ in range(steps - 1):
+        made = runner._once()
+    given = {"sample": [float(v) for v in data.sample(made)], "steps": steps}
+    assert check.verdict(w, given)[0]
+    assert not check.verdict(w, given | {"steps": steps - 1})[0]
+
+
 def run_fakes(name="sum0"):
     """Cells as the command makes them: a fast one of ours, a slower peer, two that fail."""
     asked = []
@@ -139,18 +152,63 @@ def test_table_and_chart_show_ratios_and_problems():
     row = next(line for line in text.splitlines() if line.startswith("| sum of columns"))
     assert "**3.00**" in row and "42%" in row
     assert "no such kernel" in text and "ort: not here" in text
-    image = ElementTree.fromstring(report.chart(results))
+    image = ElementTree.fromstring(chart.chart(results))
     assert len([e for e in image.iter() if e.tag.endswith("title") and e.text == "tfjs wasm: 3.00x"]) == 1
+
+
+def scheduled(seconds, names=("matmul256", "matmul512", "matmul1024"), keys=("numpy", "tideflow cpu")):
+    return plan.Schedule("native", time.monotonic() + seconds, 30.0, [(BY_NAME[n], list(keys)) for n in names])
 
 
 def test_what_does_not_fit_into_the_time_is_named():
     results = {"missing": []}
-    given = argparse.Namespace(until=time.monotonic() + 3600, minutes=30.0)
-    assert [w.name for w in main.in_time(list(WORKLOADS[:3]), given, results, "browser")] == ["matmul256", "matmul512",
-                                                                                              "matmul1024"]
-    given.until = 0.0
-    assert list(main.in_time(list(WORKLOADS[:3]), given, results, "native")) == []
+    assert [w.name for w, _, _ in scheduled(3600.0).turns(results)] == ["matmul256", "matmul512", "matmul1024"]
+    assert results["missing"] == [] and list(scheduled(-1.0).turns(results)) == []
     assert results["missing"] == ["native: the time was up before matmul256, matmul512, matmul1024 (--minutes 30)"]
+
+
+def test_what_one_leaves_over_goes_to_the_others():
+    schedule = scheduled(600.0)
+    parts = [until - time.monotonic() for _, _, until in schedule.turns({"missing": []})]   # each takes no time at all
+    assert parts == sorted(parts) and parts[0] < 300.0 and abs(parts[2] - 600.0) < 10.0
+
+
+def test_targets_come_first_and_huge_ones_last():
+    names = [w.name for w in plan.ordered(WORKLOADS)]
+    wanted = {t.workload for t in TARGETS} - {PYTHON_CALLS}
+    assert set(names[:len(wanted)]) == wanted and names[0] == "mlp" and names[-1] == "adam25M"
+    assert sorted(names) == sorted(BY_NAME)
+
+
+def test_a_slow_contender_takes_longer_in_the_plan_and_an_unknown_one_is_guessed():
+    fast, slow = ({("mlp", "tfjs webgpu"): {"openMs": 100.0, "firstMs": 500.0, "steadyMs": ms, "latencyMs": ms}}
+                  for ms in (10.0, 4000.0))
+    times = [plan.expected("tfjs webgpu", BY_NAME["mlp"], known) for known in (fast, slow, {})]
+    assert times[0] < 4.0 and 15.0 < times[1] < 25.0 and times[2] > 3.0
+    assert plan.expected("tfjs webgpu", BY_NAME["mlp"], {("mlp", "tfjs webgpu"): {"error": "no"}}) <= 1.0
+
+
+def test_a_second_call_measures_only_the_tables_with_gaps(tmp_path):
+    keys = ["tideflow wasm", "tfjs wasm", "tideflow webgpu", "tfjs webgpu"]
+    cells = [{"workload": "sum0", "contender": c} for c in keys[:3]]
+    assert plan.lacking(keys, BY_NAME["sum0"], {"cells": cells}) == ["tideflow webgpu", "tfjs webgpu"]
+    assert plan.lacking(keys[:2], BY_NAME["sum0"], {"cells": cells}) == []
+    kept = {"cells": cells, "peaks": {"wasm copy": 1.0}, "startup": {}, "python": {"a": {}}, "machine": {"cores": "9"},
+            "missing": ["tensorflow: set TF_PYTHON", "native: the time was up before sum0 (--minutes 1)"]}
+    (tmp_path / "results.json").write_text(json.dumps(kept))
+    again = main.kept(argparse.Namespace(update=False, missing=True, output=tmp_path))
+    assert again["cells"] == cells and again["python"] == {"a": {}}
+    assert again["missing"] == ["tensorflow: set TF_PYTHON"]
+    assert main.kept(argparse.Namespace(update=False, missing=False, output=tmp_path))["cells"] == []
+
+
+def test_no_more_rounds_than_needed_when_the_time_is_up():
+    asked = []
+    for ms, least in ((1.0, 3), (800.0, 2), (4000.0, 1)):
+        fake = Fake("tfjs wasm", ms, asked)
+        cells = rounds.measure(BY_NAME["sum0"], [("tfjs wasm", lambda w, fake=fake: fake)],
+                               rounds.Budget(until=time.monotonic()), lambda text: None)
+        assert len(cells[0].rounds) == least == rounds.fewest(ms)
 
 
 def test_a_target_is_met_only_by_right_answers():
@@ -165,6 +223,23 @@ def test_a_target_is_met_only_by_right_answers():
     assert reached(every, some | {("cnn", "tfjs wasm"): {"error": "no such kernel"}}) == (50.0, True)
     most = next(t for t in TARGETS if t.workload == "mlp" and t.measure == "dispatches")
     assert reached(most, {("mlp", "tideflow webgpu"): {"perStep": {"dispatches": 11}}}) == (11, True)
+
+
+def test_every_target_can_be_read_and_is_about_something_measured():
+    for t in TARGETS:
+        assert t.workload in BY_NAME or (t.workload == PYTHON_CALLS and t.measure in report.PYTHON)
+        assert t.against or t.measure in WORDS
+        assert t.workload == PYTHON_CALLS or plan.takes_part(t.ours, BY_NAME[t.workload])
+
+
+def test_what_python_adds_is_a_table_and_a_target():
+    us = {name: {"best": 1.0, "median": 2.0} for name in report.PYTHON}
+    results = {"machine": {}, "cells": [], "python": {"tideflow pyodide": us | {"fit": {"best": 90.0, "median": 310.0}},
+                                                      "tensorflow": {"error": "no such library"}}}
+    text = report.table(results)
+    assert "| tideflow pyodide | 310, 90 | 2, 1 |" in text and "| tensorflow | no such library |" in text
+    assert "at most 300 us a step of fit | 310 | **missed** |" in text
+    assert "at most 20 us an eager tf.add | 2 | met |" in text
 
 
 def fields(message):
