@@ -4,7 +4,7 @@
 // needed, a new memory takes the old one's bytes and every module is instantiated again. Addresses never change.
 
 import { DeviceHungError, DeviceLimitError, NoExecutorError } from "./errors.js";
-import { fused, hasFused } from "./fuse.js";
+import { fused } from "./fuse.js";
 import { hostWordIndices, unroll } from "./layout.js";
 import { align } from "./plan.js";
 import { StepKind, Target } from "./tables.js";
@@ -49,7 +49,6 @@ export class WasmDevice {
           "Under a content security policy allow script-src 'wasm-unsafe-eval'; else use a browser from 2023 or later.",
       );
     }
-    if (hasFused()) this.features.add("relaxed-simd");
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
     /** @type {Buffer[]} */
     this.free = [];
@@ -154,8 +153,7 @@ export class WasmDevice {
    * @returns {Promise<Loaded>}
    */
   async load(program) {
-    const given = /** @type {Uint8Array} */ (program.module);
-    const bytes = this.features.has("relaxed-simd") ? fused(given) : given;
+    const bytes = fused(/** @type {Uint8Array} */ (program.module));
     const module = await WebAssembly.compile(/** @type {BufferSource} */ (bytes));
     const loaded = /** @type {Loaded} */ ({ module });
     this.instantiate(loaded);
