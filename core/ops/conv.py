@@ -17,6 +17,7 @@ from ..dtypes import FLOATING
 from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
 from .columns import chunks, each_part, transposed
+from .depthwise import depthwise
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case
 from .products import product
@@ -153,8 +154,8 @@ class _Forward(_Conv, abstract=True):
     def numpy(self, x: Array, w: Array, *, groups: int, **attrs: Any) -> Array:
         geometry = self.geometry(x.shape, w.shape, groups=groups, **attrs)
         out = (x.shape[0], *(g.out for g in geometry), w.shape[-1])
-        if w.shape[-2] == 1 and groups > 1:
-            return _depthwise(x, w, geometry, out, groups)
+        if w.shape[-2] == 1 and groups > 1 and all(out):
+            return depthwise(np.repeat(x, w.shape[-1] // groups, -1), w, geometry, out)
         y = np.empty(out, x.dtype)
         inside, outside = w.shape[-2], w.shape[-1] // groups
         for g in range(groups):
@@ -195,6 +196,8 @@ class _InputGrad(_Conv, abstract=True):
         dx = np.zeros(input_shape, dy.dtype)
         inside, outside = w.shape[-2], w.shape[-1] // groups
         if inside == 1 and groups > 1:
+            if outside == 1 and dx.size and dy.size and (turned := transposed(geometry)) is not None:
+                return depthwise(dy, w[(slice(None, None, -1),) * self.rank], turned, input_shape)
             split = dy.reshape(*dy.shape[:-1], groups, outside)
             for k, o, i in each_tap(geometry):
                 dx[i] += (split[o] * w[k].reshape(groups, outside)).sum(-1)
@@ -408,15 +411,6 @@ def each_tap(geometry: Sequence[Window]) -> Iterator[tuple[tuple[int, ...], tupl
 
     for k, o, i in walk(geometry):
         yield k, (slice(None), *o), (slice(None), *i)
-
-
-def _depthwise(x: Array, w: Array, geometry: Sequence[Window], out: tuple[int, ...], groups: int) -> Array:
-    """Filters of one input channel: a weighted sum of shifted inputs, without a matrix product."""
-    outside = w.shape[-1] // groups
-    y = np.zeros((*out[:-1], groups, outside), x.dtype)
-    for k, o, i in each_tap(geometry):
-        y[o] += x[i][..., None] * w[k].reshape(groups, outside)
-    return y.reshape(out)
 
 
 def _cases(rank: int, make: Callable[..., Case]) -> Iterator[Case]:

@@ -8,7 +8,7 @@ outputs are the new variable and the new slots.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr
 from .dispatch import apply
 from .op import Case, Elementwise, Spec, case, no_gradient
+from .parts import blocks, run_parts
 
 __all__ = [
     "adadelta_step",
@@ -30,6 +31,9 @@ __all__ = [
     "rmsprop_step",
     "sgd_step",
 ]
+
+BLOCK = 1 << 16     # elements of a block of a large variable: its intermediate results stay in the cache
+LARGE = 1 << 20     # elements of a variable for which that pays
 
 Array = Any
 
@@ -289,11 +293,17 @@ class _Step(Elementwise, abstract=True):
 
     def numpy(self, *arrays: Array, weight_decay: float, **attrs: Any) -> Any:
         var, dtype, lr = arrays[0], arrays[0].dtype, self.slots(attrs) + 2
-        inputs = [*arrays[:lr], arrays[lr].astype(dtype)[()], *arrays[lr + 1 :]]
-        with np.errstate(all="ignore"):
+        scalars = (arrays[lr].astype(dtype)[()], *arrays[lr + 1 :])
+
+        def update(*arrays: Array) -> Any:
             if weight_decay:
-                inputs[0] = var - var * weight_decay * inputs[lr]
-            return _arrays(self.formula(_OnHost(dtype), *inputs, **attrs), var)
+                arrays = (arrays[0] - arrays[0] * weight_decay * scalars[0], *arrays[1:])
+            return self.formula(_OnHost(dtype), *arrays, *scalars, **attrs)
+
+        with np.errstate(all="ignore"):
+            if var.size >= LARGE:
+                return _in_blocks(update, arrays[:lr], lr - 1)
+            return _arrays(update(*arrays[:lr]), var)
 
     def lower(self, ir: Builder, *inputs: Expr, weight_decay: float, **attrs: Any) -> Any:
         var, lr = inputs[0], inputs[self.slots(attrs) + 2]
@@ -310,6 +320,22 @@ class _Step(Elementwise, abstract=True):
                 time = (np.int32(3),) if self.timed else ()
                 decay = {"weight_decay": 0.1 if i else 0.0}
                 yield case(var, *slots, grad, np.float32(0.01), *time, gradient=False, **(decay | attrs))
+
+
+def _in_blocks(update: Any, arrays: Sequence[Array], count: int) -> Any:
+    """`update` of many elements, by blocks whose intermediate results stay in the cache: `count` new arrays."""
+    var = arrays[0]
+    flat = [a.reshape(-1) for a in arrays]
+    out = [np.empty_like(var, order="C") for _ in range(count)]
+    targets = [o.reshape(-1) for o in out]
+
+    def one(part: slice) -> None:
+        made = update(*(a[part] for a in flat))
+        for target, new in zip(targets, made if isinstance(made, tuple) else (made,), strict=True):
+            target[part] = new
+
+    run_parts([(one, part) for part in blocks(var.size, BLOCK)])
+    return tuple(out) if count > 1 else out[0]
 
 
 def _arrays(result: Any, var: Array) -> Any:
