@@ -42,6 +42,8 @@ def linear(x: Any) -> Any:
 def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Any:
     """max(x, 0); with a slope below the threshold, and a largest value."""
     x = convert(x)
+    if threshold == negative_slope == 0.0 and max_value == 6.0:
+        return apply("relu6", x)
     if threshold == 0.0 and max_value is None:
         return apply("relu", x) if not negative_slope else apply("leaky_relu", x, alpha=float(negative_slope))
     out = apply("select", x >= threshold, x, (x - threshold) * negative_slope)
