@@ -81,7 +81,8 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     shape = _Shape(kernel, options)
     axes, stores, lane = list(kernel.axes), kernel.stores, None
     rows, columns = shape.tile()
-    stores = unfold(stores, rows * columns // (LANES if shape.vector else 1))
+    sliding = (shape.outer, rows) if shape.outer is not None and rows > 1 else None
+    stores = unfold(stores, rows * columns // (LANES if shape.vector else 1), sliding)
     if shape.row is not None:
         stores, _, lane = vectorise(stores, shape.row)
     across = down = None

@@ -1,8 +1,9 @@
 """Folds with fewer iterations: short ones are written out, long ones take four at once where loads become vec4 or
-an iteration does next to nothing.
+an iteration does next to nothing, and the loop along a window that slides over the rows of a tile is written out.
 
 Loops are dear on software adapters, and a load of four neighbours costs a GPU what one element costs. A large register
-tile has few loads for its work already: there four iterations at once only make the driver's compiler slow.
+tile has few loads for its work already: there four iterations at once only make the driver's compiler slow. But rows
+that are neighbouring pixels of a convolution load what the windows of the others load too.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ QUARTER = 4                 # vectors of results up to which an invocation takes
 LIGHT = 16                  # expressions of an iteration
 MAX_TRIPS = 9               # of a fold that is written out: a pooling window, a filter of one channel
 MAX_NODES = 5000            # expressions that a fold may become when it is written out
+MAX_WINDOW = 5              # taps of a loop over neighbouring pixels that is written out,
+MAX_TERMS = 96              # and products of vectors that an iteration may then have
 COMBINE = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 COMBINE_BOOL = {"sum": "or", "max": "or", "prod": "and", "min": "and"}
 
 
-def unfold(stores: Sequence[Store], results: int) -> tuple[Store, ...]:
-    """The stores with their folds shortened. `results`: how many an invocation computes, which multiplies the text."""
-    visit = _Unfold(max(1, results))
+def unfold(stores: Sequence[Store], results: int, rows: tuple[Axis, int] | None = None) -> tuple[Store, ...]:
+    """The stores with their folds shortened. `results`: how many an invocation computes, which multiplies the text;
+    `rows`: the axis of which it takes so many neighbours.
+    """
+    visit = _Unfold(max(1, results), rows)
 
     def store(s: Store) -> Store:
         valid = None if s.valid is None else visit(s.valid)
@@ -37,8 +42,8 @@ def unfold(stores: Sequence[Store], results: int) -> tuple[Store, ...]:
 
 
 class _Unfold:
-    def __init__(self, results: int) -> None:
-        self.width = results
+    def __init__(self, results: int, rows: tuple[Axis, int] | None) -> None:
+        self.width, self.rows = results, rows
         self.done: dict[Expr, Expr] = {}
         self.results: dict[Expr, list[Expr]] = {}        # folds that are written out
         self.quarters: dict[Axis, Axis] = {}
@@ -69,6 +74,9 @@ class _Unfold:
         divisible = multiple_of(inner.extent, LANES) and inner.extent != 0
         if self.width <= QUARTER and divisible and (_has_neighbours(values, inner) or _is_light(values)):
             return self._quarter(x, inits, values, inner)
+        window = self._window(spec, values)
+        if window is not None:
+            return self._slide(x, inits, values, window)
         return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
 
     def _is_short(self, spec: FoldSpec, values: Sequence[Expr]) -> bool:
@@ -91,16 +99,47 @@ class _Unfold:
             results.append(_reduce(accumulator, terms))
         return results
 
+    def _window(self, spec: FoldSpec, values: Sequence[Expr]) -> Axis | None:
+        """A loop of which an iteration loads for one row what another loads for a row beside it."""
+        if self.rows is None or len(spec.axes) < 2:
+            return None
+        row, count = self.rows
+        short = [a for a in spec.axes if isinstance(a.extent, int) and 1 < a.extent <= MAX_WINDOW]
+        order = walk(list(values)) if short else []
+        if any(x.op == "fold" for x in order):
+            return None
+        for axis in short:
+            if self.width * axis.extent > MAX_TERMS:        # type: ignore[operator]
+                continue
+            for x in order:
+                if x.op == "load" and row in x.args[0].axes and axis in x.args[0].axes:
+                    terms, _ = linear(x.args[0])
+                    step, far = terms.get(x.ir.axis(row), 0), terms.get(x.ir.axis(axis), 0)
+                    if step and far and far % step == 0 and abs(far // step) < count:
+                        return axis
+        return None
+
+    def _slide(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], window: Axis) -> Expr:
+        """The same fold without the loop along a window: an iteration adds up its taps."""
+        assert isinstance(window.extent, int)
+        swaps = [Substitution({window: x.ir.const(tap)}) for tap in range(window.extent)]
+        axes = tuple(a for a in x.attr.axes if a is not window)
+        return self._shortened(x, inits, values, axes, swaps)
+
     def _quarter(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], inner: Axis) -> Expr:
         """The same fold with a fourth of the iterations of its innermost axis."""
-        ir, spec = x.ir, x.attr
         axis = self.quarters.get(inner)
         if axis is None:
             axis = self.quarters[inner] = Axis(inner.name + "q", inner.extent // LANES)
-        swaps = [Substitution({inner: ir.axis(axis) * LANES + lane}) for lane in range(LANES)]
+        swaps = [Substitution({inner: x.ir.axis(axis) * LANES + lane}) for lane in range(LANES)]
+        return self._shortened(x, inits, values, (*x.attr.axes[:-1], axis), swaps)
+
+    def _shortened(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], axes: tuple[Axis, ...],
+                   swaps: Sequence[Substitution]) -> Expr:
+        """The fold over `axes`, an iteration of which does what the old ones at these places did."""
+        ir, spec = x.ir, x.attr
         combined = [_reduce(accumulator, [swap(value) for swap in swaps])
                     for accumulator, value in zip(spec.accumulators, values, strict=True)]
-        axes = (*spec.axes[:-1], axis)
         args = (*inits, *combined)
         free = frozenset().union(*(a.axes for a in args)) - frozenset(axes)
         new = FoldSpec(axes, spec.accumulators, spec.level)

@@ -179,6 +179,21 @@ def test_short_folds_are_written_out_and_rows_taken_four_at_once():
     assert "b0: array<vec4<f32>>" in code and "< 12i" in code
 
 
+def test_neighbouring_pixels_share_what_their_windows_load():
+    def body(ir, y, x, co):
+        def tap(i, j, ci):
+            row, column = y + i - 1, x + j - 1
+            with ir.guard((row >= 0) & (row < 28) & (column >= 0) & (column < 28)):
+                pixel = ir.load(0, F32, (row * 28 + column) * 16 + ci)
+            return pixel * ir.load(1, F32, ((i * 3 + j) * 16 + ci) * 32 + co)
+        return [(2, (y * 28 + x) * 32 + co, ir.sum([3, 3, 16], tap))]
+    code = emit(kernel("conv", [28, 28, 32], "fff", body)).code
+    assert code.count("for (") == 2 and "< 16i;" in code          # rows of the filter, and channels
+    assert code.count("= b0[") + code.count(", b0[") == 9         # 7 pixels, with one on either side
+    assert code.count("= b1[") == 6                               # 3 taps of 8 channels
+    assert code.count("+=") == 14
+
+
 def test_too_much_work_for_one_dispatch_is_launched_in_parts():
     product = samples.matmul(512, 512, 64)
     whole, split = emit(product), emit(product, Options(max_flops=2**23))
