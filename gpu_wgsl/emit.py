@@ -19,10 +19,13 @@ from .cost import flops
 from .launch import Emitted, Slots, arguments, bindings, grid_of, group_number
 from .schedule import SIDE, Options, Plan, schedule
 from .shared import emit_shared
+from .windows import by_windows
 
 __all__ = ["Emitted", "Options", "emit"]
 
 MAX_PARTS = 64
+MAX_WINDOW = 9               # pixels that an invocation takes at once
+WINDOWS = 8                  # times as many as invocations of a contraction, which have more to do
 
 
 def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int | None] = ()) -> Emitted:
@@ -37,7 +40,8 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     made = emit_shared(kernel, options.smallest, parts, work, lengths) if options.shared else None
     if made is not None:
         return made
-    plan = schedule(kernel, options)
+    pixels = min(MAX_WINDOW, options.max_tile)
+    plan = schedule(by_windows(kernel, pixels, WINDOWS * options.min_invocations), options)
     sizes = _sizes(kernel, plan)
     slots = Slots(kernel, sizes, parts)
     names, unpacked = slots.unpacked()

@@ -366,7 +366,38 @@ def folds() -> Iterator[Sample]:
 
 def all_samples() -> list[Sample]:
     """Every sample."""
-    return [s for make in (elementwise, integers, special, folds, masked, wide) for s in make()]
+    return [s for make in (elementwise, integers, special, folds, masked, wide, windows) for s in make()]
+
+
+def windows() -> Iterator[Sample]:
+    """Pixels that share what they read of their window: the first of the largest takes what comes from above."""
+    for rows, columns, channels in ((8, 12, 4), (9, 6, 3)):
+        down, across = (3 if rows % 2 else 2), 2
+        height, width = rows // down, columns // across
+
+        def grad(ir, n, y, x, c, shape=(rows, columns, channels), size=(down, across)):
+            (rows, columns, channels), (down, across) = shape, size
+            height, width = rows // down, columns // across
+            window = ((n * height + y // down) * width + x // across) * channels + c
+
+            def pixel(i, j):
+                return ((n * rows + y // down * down + i) * columns + x // across * across + j) * channels + c
+
+            high = ir.load(1, F32, window)
+
+            def number(i, j):
+                return [("min", ir.select(ir.load(0, F32, pixel(i, j)) < high, ir.const(99), i * across + j))]
+
+            (first,) = ir.fold([down, across], number)
+            here = (y % down) * across + x % across
+            taken = ir.select(first.eq(here), ir.load(2, F32, window), ir.const(0.0))
+            return [(3, ((n * rows + y) * columns + x) * channels + c, taken)]
+
+        x = np.round(floats(2, rows, columns, channels) * 4)
+        high = x.reshape(2, height, down, width, across, channels).max((2, 4))
+        arrays = [x.ravel(), high.ravel(), floats(high.size), floats(x.size)]
+        made = kernel("windows", [BATCH, rows, columns, channels], "ffff", grad, sizes=[BATCH])
+        yield Sample(f"windows_{rows}_{columns}", made, arrays, {"batch": 2})
 
 
 def wide() -> Iterator[Sample]:

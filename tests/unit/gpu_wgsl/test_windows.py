@@ -1,0 +1,33 @@
+"""Which kernels take a window of pixels at once: what they compute is compared in tests/gpu/test_kernels.py."""
+
+import re
+
+import wgsl_samples as samples
+from tideflow.gpu_wgsl.emit import Options, emit
+from tideflow.kernel.ir import F32
+from wgsl_samples import kernel
+
+
+def stores(code):
+    return len(re.findall(r"b\d\[[^=]*\] =", code))
+
+
+def test_a_point_takes_its_window_where_there_are_enough():
+    windows = next(samples.windows()).kernel
+    few, many = (emit(windows, Options(min_invocations=n)).code for n in (1 << 20, 384))
+    assert (stores(few), stores(many)) == (1, 4)
+    assert many.count("b0[") == 4 and many.count("b2[") == 1
+
+
+def test_an_axis_along_memory_stays_whole():
+    def halves(ir, i):
+        return [(1, i, ir.load(0, F32, i // 2))]
+
+    assert stores(emit(kernel("k", [1 << 20], "ff", halves), Options(vector=False)).code) == 1
+
+
+def test_long_sums_are_left_alone():
+    def blur(ir, y, x):
+        return [(1, y * 64 + x, ir.sum([64], lambda k: ir.load(0, F32, (y // 2) * 64 + k)))]
+
+    assert stores(emit(kernel("k", [1 << 14, 64], "ff", blur), Options(max_tile=1)).code) == 1
