@@ -18,13 +18,14 @@ from typing import Any
 from ..kernel.contract import Contract, find_contract
 from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_roots
 from ..kernel.structure import structure
-from ..shapes import Size
+from ..shapes import Size, larger
 from . import encode, gemm
 from .encode import Code
 from .functions import expand
 from .lanes import Lanes, choose_lane, known_extent, loop_lane
 from .lower import Lowering, Target, nodes_of, sequential_axes
 from .nest import ADDRESS, CONDITION, LIGHT, VALUE, Nests, Range, Root
+from .phases import phases
 from .ranges import cut_ranges, unroll_remainders
 from .reuse import reuse
 from .scalar import wasm_type
@@ -43,7 +44,13 @@ _LARGE = 1 << 10  # elements from which four blocks of heavier ones are, at the 
 def workspace(kernel: Kernel) -> Size:
     """Bytes of scratch memory that the kernel's function needs, 0 if none."""
     found = _contract(kernel)
-    return 0 if found is None else gemm.workspace(found)
+    if found is None:
+        return 0
+    size: Size = 0
+    for _, part in phases(kernel, found):
+        if part is not None and gemm.pays(part):
+            size = larger(size, gemm.workspace(part))
+    return gemm.workspace(found) if isinstance(size, int) and size == 0 else size  # its function takes one in any case
 
 
 def factor_buffers(kernel: Kernel) -> frozenset[int] | None:
@@ -108,22 +115,25 @@ def emit_kernel(kernel: Kernel, contraction: bool, sharing: bool) -> tuple[int, 
     """
     kernel = replace(kernel, stores=expand(kernel.stores))
     contract = find_contract(kernel) if contraction else None
-    if contract is None:
-        kernel = replace(kernel, stores=unroll_folds(kernel.stores))
     params = len(kernel.buffers) + 2 * (contract is not None) + 1 + 2 * sharing
     f = Nests(Code(params))
     share = Share(f, params - 2, params - 1) if sharing else None
     f.bases = {i: i for i in range(len(kernel.buffers))}
     words = len(kernel.buffers) + (contract is not None)
     _load_words(f, kernel, words)
-    if contract is not None:
-        gemm.emit(f, contract, words - 1, words + 1, emit_stores, nests, share)
-    else:
-        for whole, made in nests(kernel.axes, kernel.stores):
-            for axes, stores in cut_ranges(*unroll_remainders(whole, made)):
-                early, stores = reuse(stores)
-                emit_stores(f, axes, stores, early=early, share=share)
+    for part, found in [(kernel, None)] if contract is None else phases(kernel, contract):
+        if found is not None and gemm.pays(found):
+            gemm.emit(f, found, words - 1, words + 1, emit_stores, nests, share)
+        else:
+            _emit_loops(f, part, share)
     return params, f.code.body()
+
+
+def _emit_loops(f: Nests, kernel: Kernel, share: Share | None) -> None:
+    for whole, made in nests(kernel.axes, unroll_folds(kernel.stores)):
+        for axes, stores in cut_ranges(*unroll_remainders(whole, made)):
+            early, stores = reuse(stores)
+            emit_stores(f, axes, stores, early=early, share=share)
 
 
 def _load_words(f: Nests, kernel: Kernel, pointer: int) -> None:

@@ -23,7 +23,7 @@ from ..kernel.ir import I32, Axis, Expr, Store, rebuild, store_roots
 from .lanes import known_extent
 from .lower import nodes_of
 
-__all__ = ["cut_ranges", "unroll_remainders"]
+__all__ = ["cut_ranges", "rewritten", "simplified", "unroll_remainders"]
 
 _WORTH = 1 << 13  # points of a kernel from which shorter inner loops pay for longer code
 _WORTH_SIDES = 1 << 18  # and from which elements that share a computation are made side by side
@@ -62,7 +62,7 @@ def unroll_remainders(axes: tuple[Axis, ...], stores: Sequence[Store]) -> Nest:
             continue
         ir = made[0].value.ir
         quotient = ir.new_axis(axis.extent // by)
-        split = [s for r in range(by) for s in _rewritten(made, {ir.axis(axis): ir.axis(quotient) * by + r})]
+        split = [s for r in range(by) for s in rewritten(made, {ir.axis(axis): ir.axis(quotient) * by + r})]
         if len(nodes_of(store_roots(split))) <= _MOST_NODES:
             axes, made, sides = tuple(quotient if a is axis else a for a in axes), split, sides * by
     return axes, made
@@ -130,23 +130,12 @@ def _part(axis: Axis, start: int, length: int, stores: Sequence[Store]) -> tuple
     """The stores over axis = start .. start + length - 1, by an axis that counts from 0."""
     ir = stores[0].value.ir
     part = ir.new_axis(length)
-    return part, _rewritten(stores, {ir.axis(axis): ir.axis(part) + start})
+    return part, rewritten(stores, {ir.axis(axis): ir.axis(part) + start})
 
 
-def _rewritten(stores: Sequence[Store], swap: dict[Expr, Expr]) -> list[Store]:
+def rewritten(stores: Sequence[Store], swap: dict[Expr, Expr]) -> list[Store]:
     """The stores over other axes; loads and stores of which the condition is known now lose it."""
-    done = dict(swap)
-    for x in nodes_of(store_roots(list(stores))):
-        if x in done:
-            continue
-        if not x.args or all(done[a] is a for a in x.args):
-            done[x] = x
-            continue
-        args = tuple(done[a] for a in x.args)
-        if x.op == "load" and len(args) > 1 and args[1].op == "const":
-            done[x] = x.ir.load(x.attr, x.dtype, args[0]) if args[1].attr else x.ir.const(0, x.dtype)
-        else:
-            done[x] = rebuild(x, args)
+    done = simplified(store_roots(list(stores)), swap)
     made = []
     for s in stores:
         valid = None if s.valid is None else done[s.valid]
@@ -156,3 +145,18 @@ def _rewritten(stores: Sequence[Store], swap: dict[Expr, Expr]) -> list[Store]:
             valid = None
         made.append(replace(s, index=done[s.index], value=done[s.value], valid=valid))
     return made
+
+
+def simplified(roots: Sequence[Expr], swap: dict[Expr, Expr]) -> dict[Expr, Expr]:
+    """What stands for each node of the roots if others are exchanged; loads of which the condition is known lose it."""
+    done = dict(swap)
+    for x in nodes_of(roots, done):
+        if not x.args or all(done[a] is a for a in x.args):
+            done[x] = x
+            continue
+        args = tuple(done[a] for a in x.args)
+        if x.op == "load" and len(args) > 1 and args[1].op == "const":
+            done[x] = x.ir.load(x.attr, x.dtype, args[0]) if args[1].attr else x.ir.const(0, x.dtype)
+        else:
+            done[x] = rebuild(x, args)
+    return done

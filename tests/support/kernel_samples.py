@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tideflow.kernel.ir import F32, I32, Buffer, Builder, Expr, Kernel, Store
+from tideflow.kernel.ir import F32, I32, Buffer, Builder, Expr, Kernel, Store, View
+from tideflow.ops.common import ravel
+from tideflow.ops.op import find_op
 from wasm_runner import axes_of, close
 
 X = Buffer("x", F32)
@@ -164,3 +166,18 @@ def adam(elements: Any) -> Kernel:
         [Store(1, i, m), Store(2, i, p), Store(3, i, bits)],
         [Buffer("g", F32), out("m"), out("p"), out("r", U32)],
     )
+
+
+def strided_input_gradient(size: int, window: int, stride: int, batch: int = 3, channels: int = 8) -> Kernel:
+    """The gradient of a 1-d convolution's input over axes (phase, batch, position / stride, channel), padding SAME."""
+    ir = Builder()
+    shape = (batch, size, channels)
+    attrs = {"strides": (stride,), "padding": "SAME", "dilations": (1,), "groups": 1, "input_shape": shape}
+    axes, (phase, n, q, c) = axes_of(ir, stride, batch, size // stride, channels)
+    shapes = [(batch, -(-size // stride), channels), (window, channels, channels)]
+    views = [View(s, "f32", lambda at, i=i, s=s: ir.load(i, "f32", ravel(ir, [ir.lift(k, "i32") for k in at], s)))
+             for i, s in enumerate(shapes)]
+    at = (n, q * stride + phase, c)
+    value = find_op("conv1d_input_grad").lower(ir, at, *views, **attrs)
+    buffers = [Buffer("dy", "f32"), Buffer("w", "f32"), out("dx")]
+    return close("strided_input_gradient", axes, [Store(2, ravel(ir, at, shape), value)], buffers)

@@ -50,6 +50,9 @@ CASES = {
     "input gradient": (
         samples.conv_input_gradient(3, 6, 5, 8, 12), [normal(3, 6, 5, 12), normal(3, 3, 8, 12), normal(3, 6, 5, 8)]
     ),
+    "strided input gradient": (
+        samples.strided_input_gradient(64, 5, 2), [normal(3, 32, 8), normal(5, 8, 8), normal(3, 64, 8)]
+    ),
     "conv": (samples.conv(3, 6, 5, 8, 12), [normal(3, 6, 5, 8), normal(3, 3, 8, 12), normal(12), normal(3, 6, 5, 12)]),
     "filter gradient": (
         samples.conv_filter_gradient(BATCH, 6, 5, 8, 12),
