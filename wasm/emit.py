@@ -30,7 +30,7 @@ from .ranges import cut_ranges, unroll_remainders
 from .reuse import reuse
 from .scalar import wasm_type
 from .share import Share, cut, worth_sharing
-from .tile import tile
+from .tile import REST, tile
 from .unroll import unroll_folds
 from .walk import Entry, StepCode, undivided, walk
 
@@ -87,8 +87,8 @@ def emit_module(
         params, body = cut()
         functions.append((params, True, body))  # function number CUT
     if contracting:
-        params, body = tile()
-        functions.append((params, False, body))  # function number TILE
+        made = tile(), tile(REST, 2)  # functions number TILE and PAIR
+        functions += [(params, False, body) for params, body in made]
     numbers: dict[tuple[Any, ...], int] = {}
     for key in keys:
         if key not in numbers:

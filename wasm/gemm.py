@@ -8,7 +8,7 @@
 Packing evaluates the factor expressions, so guards (im2col) and elementwise prologues cost one pass; the epilogue is
 an ordinary loop nest. Panels are padded with zeros: the multiplication has no edges. C is scratch memory, rows of
 `NC` rounded up to 8. The tile 5x8 is the largest that leaves V8 enough registers; see the facts about WebAssembly in
-the design notes.
+the design notes. Where the last panel of A has few rows, they are multiplied with two panels of B at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .lower import nodes_of
 from .nest import Bound, Nests
 from .pack import KBlock, Packing, round_up, total
 from .share import LINES, Share
-from .tile import COLUMNS, ROWS, TILE
+from .tile import COLUMNS, PAIR, REST, ROWS, TILE
 from .unroll import ROUNDS
 
 __all__ = ["Blocks", "blocks", "emit", "keeps_b", "pays", "workspace"]
@@ -374,7 +374,7 @@ class _Gemm(Packing):
         mark = f.enter()
         count = self._at_most(self.cut.rows, i, m)
         self._pack(self.contract.a, self.m, i, count, ROWS, k, self.a)
-        rows = self._rounded(count, ROWS)
+        rows, rest = self._whole_tiles(count)
         k4 = self._assign(lambda: (self._push(k.count), self._times(4)))
 
         def column(j: int) -> None:
@@ -393,10 +393,13 @@ class _Gemm(Packing):
             )
             a_at = self._assign(lambda: code.get(self.a))
 
-            def row(_: int) -> None:
+            def multiply(function: int) -> None:
                 code.get(a_at).get(b_at).get(k4).get(c_at).i32(row_bytes)
                 code.i32(int(add is True)) if add is None or add is True else code.get(add)
-                code.call(TILE)
+                code.call(function)
+
+            def row(_: int) -> None:
+                multiply(TILE)
                 code.get(a_at).get(k4)
                 self._times(ROWS)
                 code.op("i32.add").set(a_at)
@@ -404,10 +407,49 @@ class _Gemm(Packing):
                 self._plus(ROWS * row_bytes)
                 code.set(c_at)
 
-            self._repeat(0, rows, ROWS, row)
+            if not isinstance(rows, int) or rows:
+                self._repeat(0, rows, ROWS, row)
+            if rest is not None:
+                self._rest(rest, j, padded, multiply, b_at, c_at, k4)
 
         self._repeat(0, padded, COLUMNS, column)
         f.leave(mark)
+
+    def _whole_tiles(self, count: Bound) -> tuple[Bound, Bound | None]:
+        """The rows that are multiplied in tiles of all rows; and whether that leaves some for tiles of few, None if it
+        cannot.
+        """
+        code, m = self.code, total(self.m)
+        if isinstance(m, int) and not 1 <= m % ROWS <= REST:  # all blocks of rows but the last are whole panels
+            return self._rounded(count, ROWS), None
+        if isinstance(count, int):
+            return count - count % ROWS, 1
+        rows, over = self._rounded(count, ROWS), self._assign(lambda: (count(), code.i32(ROWS).op("i32.rem_u")))
+        rest = self._assign(lambda: (code.get(over).i32(1).op("i32.sub").i32(REST).op("i32.lt_u")))
+        whole = self._assign(
+            lambda: (count(), code.get(over).op("i32.sub"), self._push(rows), code.get(rest).op("select"))
+        )
+        return self._getter(whole), self._getter(rest)
+
+    def _rest(
+        self, rest: Bound, j: int, padded: Bound, multiply: Callable[[int], None], b_at: int, c_at: int, k4: int
+    ) -> None:
+        """The last rows, few: at every second panel of B together with the one before, and at a last odd one alone."""
+        code = self.code
+        if not isinstance(rest, int):
+            self._push(rest).if_()
+        code.get(j).i32(COLUMNS).op("i32.and").if_()
+        code.get(b_at).get(k4).i32(COLUMNS).op("i32.mul").op("i32.sub").set(b_at)
+        code.get(c_at).i32(4 * COLUMNS).op("i32.sub").set(c_at)
+        multiply(PAIR)
+        if not isinstance(padded, int) or padded // COLUMNS % 2:
+            code.else_().get(j).i32(COLUMNS).op("i32.add")
+            self._push(padded).op("i32.eq").if_()
+            multiply(TILE)
+            code.end()
+        code.end()
+        if not isinstance(rest, int):
+            code.end()
 
     # -- stores ------------------------------------------------------------------------------------------------------
 

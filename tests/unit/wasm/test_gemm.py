@@ -11,7 +11,7 @@ from tideflow.kernel.contract import find_contract
 from tideflow.shapes import symbol
 from tideflow.wasm import gemm
 from tideflow.wasm.emit import workspace
-from wasm_runner import check
+from wasm_runner import check, run_wasm
 
 BATCH = symbol("batch")
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -39,6 +39,11 @@ def full(*shape):
         (100, 20, 1),
         (33, 1500, 40),
         (210, 6, 1100),
+        (6, 33, 24),
+        (7, 80, 8),
+        (32, 64, 256),
+        (12, 900, 40),
+        (101, 20, 24),
     ],
 )
 def test_matmul(m, k, n, transpose_a, transpose_b):
@@ -52,7 +57,7 @@ def test_sums_beside_a_product(m, k, n):
     check(kernel, [normal(k, m), normal(k, n), full(m, n), full(n)], **TOLERANCE)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3, 64, 203])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 32, 64, 102, 203])
 @pytest.mark.parametrize("transpose_a", [False, True])
 def test_symbolic_rows(rows, transpose_a):
     kernel = samples.matmul(BATCH, 70, 33, transpose_a)
@@ -77,6 +82,14 @@ def test_symbolic_columns(columns):
     kernel = samples.matmul(24, 40, BATCH)
     assert workspace(kernel) != 0
     check(kernel, [normal(24, 40), normal(40, columns), full(24, columns)], {"batch": columns}, **TOLERANCE)
+
+
+@pytest.mark.parametrize("m, n", [(6, 8), (7, 24), (12, 33), (102, 40)])
+def test_the_last_few_rows_have_the_bits_of_whole_tiles(m, n):
+    a, b = normal(m + 4, 450), normal(450, n)
+    few = run_wasm(samples.matmul(m, 450, n), [a[:m], b, full(m, n)])[2]
+    many = run_wasm(samples.matmul(m + 4, 450, n), [a, b, full(m + 4, n)])[2]
+    np.testing.assert_array_equal(few, many[:m])
 
 
 def test_batches_with_a_prologue():
