@@ -58,11 +58,13 @@ function layOut() {
     for (const { name, title: text } of members) {
       const row = Object.assign(document.createElement("div"), { className: "row", id: `row-${name}` });
       row.append(Object.assign(document.createElement("p"), { className: "name", textContent: text }));
+      const lines = Object.assign(document.createElement("div"), { className: "lines" });
       for (const device of ["wasm", "webgpu"]) {
         const line = Object.assign(document.createElement("div"), { className: `line ${device}` });
         line.innerHTML = '<span class="track"><span class="fill"></span></span><output></output><small></small>';
-        row.append(line);
+        lines.append(line);
       }
+      row.append(lines);
       section.append(row);
     }
     $("results").append(section);
@@ -132,6 +134,8 @@ function share({ name, flops, bytes }, device) {
   return result?.steadyMs && limit ? (flops || bytes) / result.steadyMs / 1e6 / limit : 0;
 }
 
+const percent = (part) => (part ? `${Math.round(part * 100)}%` : "");
+
 function rate({ flops, bytes }, ms) {
   if (flops) return `${figure(flops / ms / 1e6)} GFLOP/s`;
   return bytes ? `${figure(bytes / ms / 1e6)} GB/s` : "";
@@ -144,7 +148,7 @@ function draw(name, device) {
   line.classList.remove("now");
   line.classList.toggle("there", Boolean(result));
   line.classList.toggle("wrong", Boolean(result) && !result.right);
-  line.querySelector(".fill").style.transform = `scaleX(${Math.min(1, share(workload, device))})`;
+  line.querySelector(".fill").style.translate = `${Math.min(1, share(workload, device)) * 100 - 100}%`;
   line.querySelector("output").textContent = result?.steadyMs ? `${figure(result.steadyMs)} ms` : result ? "failed" : "";
   line.querySelector("small").textContent = detail(workload, device, result);
   line.title = result?.message ?? (result ? `first ${figure(result.firstMs)} ms, with read-back ${figure(result.latencyMs)} ms` : "");
@@ -155,7 +159,7 @@ function detail(workload, device, result) {
   if (result.message) return result.message;
   if (!result.right) return `wrong by ${result.off.toPrecision(2)}`;
   const part = share(workload, device);
-  return [rate(workload, result.steadyMs), part ? `${Math.round(part * 100)}%` : ""].filter(Boolean).join(" · ");
+  return [rate(workload, result.steadyMs), percent(part)].filter(Boolean).join(" · ");
 }
 
 function drawLimits() {
@@ -178,7 +182,7 @@ function asText() {
       const result = results.get(key(workload.name, device));
       if (!result) continue;
       const numbers = result.steadyMs
-        ? [figure(result.steadyMs), rate(workload, result.steadyMs), `${Math.round(share(workload, device) * 100)}%`,
+        ? [figure(result.steadyMs), rate(workload, result.steadyMs), percent(share(workload, device)),
           figure(result.firstMs), figure(result.latencyMs), result.right ? "right" : "WRONG"]
         : ["", "", "", "", "", result.message];
       lines.push(`| ${[workload.title, LABELS[device], ...numbers].join(" | ")} |`);

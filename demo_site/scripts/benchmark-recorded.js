@@ -1,7 +1,7 @@
 // The numbers that were recorded beside other libraries: a dot per library on a logarithmic axis.
 
 const NAMES = { tfjs: "TensorFlow.js", "jax-js": "jax-js", ort: "onnxruntime-web" };
-const figure = (value) => `${value >= 10 ? value.toFixed(0) : value.toPrecision(2)}x`;
+const figure = (value) => `${value >= 10 ? value.toFixed(0) : value.toFixed(value < 2 ? 2 : 1)}x`;
 
 export async function drawRecorded() {
   const response = await fetch("benchmark/recorded.json");
@@ -16,8 +16,8 @@ export async function drawRecorded() {
   document.getElementById("recorded-legend").replaceChildren(...Object.entries(NAMES).flatMap(([id, name]) => [swatch(id), name]));
   const chart = document.getElementById("recorded-chart");
   chart.replaceChildren(...groups.filter(({ rows }) => rows.length).flatMap(({ title, rows }) => {
-    const head = Object.assign(document.createElement("h3"), { textContent: title });
-    head.append(scale(low, high, at));
+    const head = document.createElement("h3");
+    head.append(Object.assign(document.createElement("span"), { textContent: title }), scale(low, high, at));
     return [head, ...rows.map((row) => drawRow(row, at))];
   }));
   document.getElementById("recorded").hidden = false;
@@ -43,7 +43,11 @@ function drawRow({ title, ms, peers }, at) {
   const line = Object.assign(document.createElement("div"), { className: "dots" });
   const one = Object.assign(document.createElement("i"), { className: "one" });
   one.style.left = at(1);
-  line.append(one);
+  const ends = [1, ...Object.values(peers)];
+  const stem = Object.assign(document.createElement("i"), { className: "stem" });
+  stem.style.left = at(Math.min(...ends));
+  stem.style.right = `calc(100% - ${at(Math.max(...ends))})`;
+  line.append(one, stem);
   for (const [id, ratio] of Object.entries(peers)) {
     const dot = swatch(id);
     dot.style.left = at(ratio);
@@ -53,6 +57,9 @@ function drawRow({ title, ms, peers }, at) {
   const text = Object.entries(peers).map(([id, ratio]) => `${NAMES[id]} ${figure(ratio)}`).join(", ");
   line.setAttribute("role", "img");
   line.setAttribute("aria-label", text);
-  row.append(line);
+  const best = Math.min(...Object.values(peers));
+  const number = Object.assign(document.createElement("output"), { textContent: figure(best), className: best < 1 ? "behind" : "" });
+  number.title = "the fastest library's time over Tideflow's";
+  row.append(line, number);
   return row;
 }
