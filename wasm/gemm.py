@@ -24,6 +24,7 @@ from .lanes import known_extent
 from .lower import nodes_of
 from .nest import Bound, Nests
 from .pack import KBlock, Packing, round_up, total
+from .percolumn import per_column
 from .share import LINES, Share
 from .tile import COLUMNS, PAIR, REST, ROWS, TILE
 from .unroll import ROUNDS
@@ -31,6 +32,7 @@ from .unroll import ROUNDS
 __all__ = ["Blocks", "blocks", "emit", "keeps_b", "pays", "workspace"]
 
 _K, _M, _N = 384, 100, 1024  # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
+_SUMS, _AHEAD = -1, -2  # buffers in the workspace: a row of C, and what is computed for columns before there are rows
 _WHOLE_B = 8 << 20  # bytes of packed B up to which it is packed at once
 _BATCHES = 4  # products side by side from which threads take whole ones, not rows of each
 _MIN_WORK = 4096  # multiplications below which the plain loops win
@@ -148,10 +150,17 @@ def keeps_b(contract: Contract) -> bool:
 
 
 def workspace(contract: Contract) -> Size:
-    """Bytes of scratch memory: packed A, packed B, C."""
+    """Bytes of scratch memory: what is computed for columns, packed A, packed B, C."""
     cut = blocks(contract)
+    ahead = _ahead_bytes(contract, len(per_column(contract, _split(contract)[0])))
     rows: Size = round_up(cut.rows, ROWS) if cut.whole_b else ceil_div(total(_real(contract.m)), ROWS) * ROWS
-    return cut.a_bytes + cut.b_bytes + rows * (4 * cut.width)
+    return ahead + cut.a_bytes + cut.b_bytes + rows * (4 * cut.width)
+
+
+def _ahead_bytes(contract: Contract, count: int) -> int:
+    """Bytes of `count` values for every column."""
+    n = total(_real(contract.n))
+    return 4 * count * round_up(n, COLUMNS) if count and isinstance(n, int) else 0
 
 
 def emit(
@@ -170,7 +179,7 @@ def emit(
     if side:
         for axes, stores in nests(contract.kernel.axes, [_alone(s, contract) for s in side]):
             emit_stores(f, axes, stores, share=share)
-    _Gemm(f, contract, scratch, kept, lambda *args, **kw: emit_stores(f, *args, **kw), share).emit(main)
+    _Gemm(f, contract, main, scratch, kept, lambda *args, **kw: emit_stores(f, *args, **kw), share).emit(main)
 
 
 def _alone(store: Store, contract: Contract) -> Store:
@@ -197,6 +206,7 @@ class _Gemm(Packing):
         self,
         f: Nests,
         contract: Contract,
+        main: list[Store],
         scratch: int,
         kept: int,
         emit_stores: Callable[..., None],
@@ -206,9 +216,13 @@ class _Gemm(Packing):
         self.kept = kept if keeps_b(contract) else None
         self.contract, self.emit_stores, self.cut, self.share = contract, emit_stores, blocks(contract), share
         self.m, self.n = _real(contract.m), _real(contract.n)
-        self.a = self._pointer(scratch, 0)
-        self.b = self._pointer(scratch, self.cut.a_bytes)
-        self.c = self._pointer(scratch, self.cut.a_bytes + self.cut.b_bytes)
+        step, ahead = _ahead_bytes(contract, 1) // 4, per_column(contract, main)
+        self.ahead = {x: self._column() + i * step for i, x in enumerate(ahead)}  # where it is kept
+        start = _ahead_bytes(contract, len(ahead))
+        self.scratch = scratch
+        self.a = self._pointer(scratch, start)
+        self.b = self._pointer(scratch, start + self.cut.a_bytes)
+        self.c = self._pointer(scratch, start + self.cut.a_bytes + self.cut.b_bytes)
 
     # -- the loops ---------------------------------------------------------------------------------------------------
 
@@ -225,9 +239,20 @@ class _Gemm(Packing):
         if not isinstance(rows[0], int):  # a share of no rows has nothing to pack
             self._push(rows[0])
             self._push(rows[1]).op("i32.ge_s").br_if(0)
+        if self.ahead:
+            self.f.remember(self.f.bases, _AHEAD, self.scratch)
+            self.emit_stores(self.n, [Store(_AHEAD, index, x) for x, index in self.ahead.items()])
         self.f.nest(self.batch, [], lambda: self._columns(main, rows), bounds=bounds)
         self.code.end()
         self.f.leave(mark)
+
+    def _column(self) -> Expr:
+        """The number of a column."""
+        ir = self.contract.fold.ir
+        index = ir.const(0)
+        for a in self.n:
+            index = index * ir.size(a.extent) + ir.axis(a)
+        return index
 
     def _columns(self, main: list[Store], rows: tuple[Bound, Bound]) -> None:
         n = self._size(self.n)
@@ -467,15 +492,12 @@ class _Gemm(Packing):
                 *(() if j is None else (code.get(j), self._times(4), code.op("i32.sub"))),
             )
         )
-        f.remember(f.bases, -1, base)
-        ir = self.contract.fold.ir
-        index = ir.const(0)
-        for a in self.n:
-            index = index * ir.size(a.extent) + ir.axis(a)
+        f.remember(f.bases, _SUMS, base)
         bounds = None
         if j is not None:
             stop = self._assign(lambda: (code.get(j), self._push(columns), code.op("i32.add")))
             bounds = {self.n[0]: (self._getter(j), self._getter(stop))}
-        swap = {out: (-1, index) for out in self.contract.outs}
+        swap = {out: (_SUMS, self._column()) for out in self.contract.outs}
+        swap |= {x: (_AHEAD, index) for x, index in self.ahead.items()}
         self.emit_stores(self.n, main, swap=swap, fixed=[*self.batch, *self.m], bounds=bounds)
         f.leave(mark)

@@ -81,6 +81,18 @@ def matmul(m: Any, k: Any, n: Any, transpose_a: bool = False, transpose_b: bool 
     return close("matmul", axes, stores, [Buffer("a", F32), Buffer("b", F32), out("c")])
 
 
+def normalized_matmul(m: Any, k: int, n: int, stored: bool = False) -> Kernel:
+    """d = ((a @ b) - mean) * rsqrt(variance + 0.01) * exp(shift); with `stored` the variance is a row of d."""
+    ir = Builder()
+    axes, (i, j) = axes_of(ir, m, n)
+    total = ir.sum([k], lambda at: ir.load(0, F32, i * k + at) * ir.load(1, F32, at * n + j))
+    variance = ir.load(4, F32, i * n + j) if stored else ir.load(3, F32, j)
+    scale = ir.call("rsqrt", variance + 0.01) * ir.call("exp", ir.load(2, F32, j + n))
+    value = (total - ir.load(2, F32, j)) * scale
+    buffers = [Buffer("a", F32), Buffer("b", F32), Buffer("mean and shift", F32), Buffer("variance", F32), out("d")]
+    return close("normalized_matmul", axes, [Store(4, i * n + j, value)], buffers)
+
+
 def batched_matmul(batch: Any, m: int, k: int, n: int) -> Kernel:
     """c[b] = (a[b] * 2) @ b[b]"""
     ir = Builder()

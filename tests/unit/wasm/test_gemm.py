@@ -11,6 +11,7 @@ from tideflow.kernel.contract import find_contract
 from tideflow.shapes import symbol
 from tideflow.wasm import gemm
 from tideflow.wasm.emit import workspace
+from tideflow.wasm.percolumn import per_column
 from wasm_runner import check, run_wasm
 
 BATCH = symbol("batch")
@@ -153,3 +154,20 @@ def test_short_inner_sizes_are_written_out(rows, columns):
     arrays = [normal(rows, 13, 11, 1), normal(3, 3, 1, columns), normal(columns)]
     assert (workspace(kernel) == 0) == (columns != 20)
     check(kernel, [*arrays, np.zeros((rows, 13, 11, columns), np.float32)], {"batch": rows}, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("m, k, n", [(33, 20, 12), (9, 300, 17), (40, 6, 1100), (5, 40, 64), (BATCH, 33, 20)])
+def test_what_depends_on_columns_alone_is_computed_before_the_rows(m, k, n):
+    kernel = samples.normalized_matmul(m, k, n)
+    rows = 23 if m is BATCH else m
+    arrays = [normal(rows, k), normal(k, n), normal(2, n), normal(n) ** 2, full(rows, n)]
+    check(kernel, arrays, {"batch": rows} if m is BATCH else None, **TOLERANCE)
+    found = per_column(find_contract(kernel), kernel.stores)
+    assert len(found) == (0 if m == 5 else 1)               # the product of the root and the exponential
+    assert all(x.axes == {kernel.axes[1]} for x in found)
+
+
+def test_what_a_store_overwrites_is_not_computed_before():
+    kernel = samples.normalized_matmul(33, 20, 12, stored=True)
+    found = per_column(find_contract(kernel), kernel.stores)
+    assert [x.attr for x in found] == ["exp"]
