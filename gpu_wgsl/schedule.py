@@ -22,6 +22,8 @@ from .unfold import unfold
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 SIDE = 8                        # of a square workgroup
 ENOUGH = 64                     # workgroups that keep a GPU busy: invocations take more points only beyond
+FEW = 8                         # workgroups below which they are made smaller, so that a few cores share them evenly,
+NARROW = 32                     # but not below this
 TEAM_POINTS = 1 << 15           # up to which a team takes one together
 
 
@@ -31,7 +33,7 @@ class Options:
 
     workgroup: int = 64
     wide_workgroup: int = 256           # of an elementwise kernel on large arrays
-    min_invocations: int = 384          # tiles are not made larger than this leaves
+    min_invocations: int = 256          # tiles are not made larger than this leaves
     max_tile: int = 64                  # outputs per invocation
     tiles: tuple[int, ...] = (8, 7, 6, 5, 4, 3, 2, 1)           # its rows, and columns where they are no vec4
     elements: int = 4                   # steps of an invocation of an elementwise kernel
@@ -101,7 +103,7 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     single = bool(shape.folds) or any(s.loops for s in stores)
     elements = 1 if single else max(1, min(options.elements, points // (options.wide_workgroup * ENOUGH)))
     workgroup = options.workgroup if single or points < options.wide_workgroup * ENOUGH // 4 else options.wide_workgroup
-    while workgroup > 8 and workgroup >= 2 * points:
+    while (single and workgroup > NARROW and points < FEW * workgroup) or (workgroup > 8 and workgroup >= 2 * points):
         workgroup //= 2
     if options.team and rows == columns == 1 and points <= TEAM_POINTS and _is_row_work(kept, stores, options):
         return Plan(kept, tuple(stores), lane, 1, options.team, team=True)

@@ -2,8 +2,9 @@
 an iteration does next to nothing, and the loop along a window that slides over the rows of a tile is written out.
 
 Loops are dear on software adapters, and a load of four neighbours costs a GPU what one element costs. A large register
-tile has few loads for its work already: there four iterations at once only make the driver's compiler slow. But rows
-that are neighbouring pixels of a convolution load what the windows of the others load too.
+tile has few loads for its work already: it takes two iterations at once, for an iteration costs there as much again
+for every sum as a product does, while four would no longer fit into the cache of instructions. And rows that are
+neighbouring pixels of a convolution load what the windows of the others load too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MAX_TRIPS = 9               # of a fold that is written out: a pooling window, a
 MAX_NODES = 5000            # expressions that a fold may become when it is written out
 MAX_WINDOW = 5              # taps of a loop over neighbouring pixels that is written out,
 MAX_TERMS = 96              # and products of vectors that an iteration may then have
+MAX_PAIR = 20               # vectors of results of an invocation that takes two iterations at once
 COMBINE = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 COMBINE_BOOL = {"sum": "or", "max": "or", "prod": "and", "min": "and"}
 
@@ -46,7 +48,7 @@ class _Unfold:
         self.width, self.rows = results, rows
         self.done: dict[Expr, Expr] = {}
         self.results: dict[Expr, list[Expr]] = {}        # folds that are written out
-        self.quarters: dict[Axis, Axis] = {}
+        self.blocks: dict[Axis, Axis] = {}                 # innermost axes that are taken several at once
 
     def __call__(self, root: Expr) -> Expr:
         for x in walk([root]):
@@ -73,10 +75,13 @@ class _Unfold:
         inner = spec.axes[-1]
         divisible = multiple_of(inner.extent, LANES) and inner.extent != 0
         if self.width <= QUARTER and divisible and (_has_neighbours(values, inner) or _is_light(values)):
-            return self._quarter(x, inits, values, inner)
+            return self._together(x, inits, values, inner, LANES)
         window = self._window(spec, values)
         if window is not None:
             return self._slide(x, inits, values, window)
+        if QUARTER < self.width <= MAX_PAIR and multiple_of(inner.extent, 2) and inner.extent != 0:
+            if all(n.op != "fold" for n in walk(list(values))):
+                return self._together(x, inits, values, inner, 2)
         return x if all(a is b for a, b in zip(args, x.args, strict=True)) else rebuild(x, args)
 
     def _is_short(self, spec: FoldSpec, values: Sequence[Expr]) -> bool:
@@ -126,12 +131,12 @@ class _Unfold:
         axes = tuple(a for a in x.attr.axes if a is not window)
         return self._shortened(x, inits, values, axes, swaps)
 
-    def _quarter(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], inner: Axis) -> Expr:
-        """The same fold with a fourth of the iterations of its innermost axis."""
-        axis = self.quarters.get(inner)
+    def _together(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], inner: Axis, count: int) -> Expr:
+        """The same fold with `count` iterations of its innermost axis at once."""
+        axis = self.blocks.get(inner)
         if axis is None:
-            axis = self.quarters[inner] = Axis(inner.name + "q", inner.extent // LANES)
-        swaps = [Substitution({inner: x.ir.axis(axis) * LANES + lane}) for lane in range(LANES)]
+            axis = self.blocks[inner] = Axis(inner.name + "q", inner.extent // count)
+        swaps = [Substitution({inner: x.ir.axis(axis) * count + lane}) for lane in range(count)]
         return self._shortened(x, inits, values, (*x.attr.axes[:-1], axis), swaps)
 
     def _shortened(self, x: Expr, inits: Sequence[Expr], values: Sequence[Expr], axes: tuple[Axis, ...],

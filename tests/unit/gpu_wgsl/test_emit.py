@@ -194,6 +194,19 @@ def test_neighbouring_pixels_share_what_their_windows_load():
     assert code.count("+=") == 14
 
 
+def test_a_register_tile_takes_two_iterations_at_once():
+    code = emit(samples.matmul(512, 128, 128)).code
+    assert code.count("for (") == 1 and "< 64i;" in code
+    assert code.count("= b0[") == 16 and code.count("= b1[") == 4 and code.count("+=") == 16
+    assert "< 65i;" in emit(samples.matmul(512, 128, 65)).code           # an odd one takes them one by one
+
+
+def test_few_points_are_shared_out_in_narrow_workgroups():
+    many, few = emit(samples.matmul(512, 128, 128)), emit(samples.matmul(128, 128, 512))
+    assert ("@workgroup_size(64)" in many.code, many.grid) == (True, (16,))
+    assert ("@workgroup_size(32)" in few.code, few.grid) == (True, (8,))
+
+
 def test_too_much_work_for_one_dispatch_is_launched_in_parts():
     product = samples.matmul(512, 512, 64)
     whole, split = emit(product), emit(product, Options(max_flops=2**23))
