@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.silence import IGNORE, enter, leave
 from ..shapes import Dim, evaluate
+from .chains import LEAST, Call, regroup
 from .ir import Graph, State, Value, reachable
 
-KEPT = 4  # sets of input shapes for which a graph keeps its attributes
+KEPT = 4  # sets of input shapes for which a graph keeps its calls
+_ndarray = np.ndarray
 
 
 def bind(specs: Sequence[Any], arrays: Sequence[Any], symbols: dict[str, int] | None = None) -> dict[str, int]:
@@ -57,7 +60,7 @@ class Prepared:
         self._numbers: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
         self._start: list[Any] = [None] * len(graph.inputs)
         self._states: list[tuple[int, State]] = []
-        self._attrs: OrderedDict[tuple[Any, ...], list[dict[str, Any]]] = OrderedDict()  # for recent input shapes
+        self._ready: OrderedDict[tuple[Any, ...], list[Call]] = OrderedDict()  # calls for recent input shapes
         needed = set(reachable([*graph.results, *(v for n in graph.nodes if n.op.stateful for v in n.outputs)]))
         self._nodes = [n for n in graph.nodes if n in needed or n.op.stateful]
         calls = []
@@ -66,7 +69,9 @@ class Prepared:
             for v in node.outputs:
                 self._numbers[v] = len(self._start)
                 self._start.append(None)
-            calls.append((node.op.numpy, inputs, tuple(self._numbers[v] for v in node.outputs)))
+            direct = node.op.ufunc is not None and not node.attrs       # in silence already
+            calls.append((node.op.ufunc if direct else node.op.numpy, inputs,
+                          tuple(self._numbers[v] for v in node.outputs)))
         self._outputs = [self._cell(v) for v in graph.outputs]
         self._writes = [(s, self._cell(v)) for s, v in graph.writes]
         self._start.append(None)  # cell -1: an absent input
@@ -94,27 +99,69 @@ class Prepared:
     def run(self, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[list[Any], list[tuple[State, Any]]]:
         """One run."""
         key = tuple([a.shape for a in arrays])
-        attrs = self._attrs.get(key) or self._bind(key, arrays)
         cells = self._start.copy()
         cells[: len(arrays)] = arrays
         for cell, state in self._states:
             cells[cell] = state.read()
-        for (function, inputs, outputs, free), settings in zip(self._calls, attrs, strict=True):
-            made = function(*[cells[i] for i in inputs], **settings)
-            if len(outputs) == 1 and not isinstance(made, tuple):
-                cells[outputs[0]] = made
+        ready = self._ready.get(key)
+        token = enter(IGNORE)
+        try:
+            if ready is not None:
+                _run_calls(ready, cells)
             else:
-                for cell, array in zip(outputs, made if isinstance(made, tuple) else (made,), strict=True):
-                    cells[cell] = array
-            for cell in free:
-                cells[cell] = None
+                self._learn(key, arrays, cells)
+        finally:
+            leave(token)
         return [cells[i] for i in self._outputs], [(s, cells[i]) for s, i in self._writes]
 
-    def _bind(self, key: tuple[Any, ...], arrays: Sequence[Any]) -> list[dict[str, Any]]:
-        """The attributes of every node for these input shapes."""
+    def _learn(self, key: tuple[Any, ...], arrays: Sequence[Any], cells: list[Any]) -> None:
+        """The first run for these shapes: attributes become numbers, and what the arrays are like decides which calls
+        become chains later.
+        """
         symbols = bind(self._specs, arrays)
-        made = [{k: concrete(a, symbols) for k, a in node.attrs.items()} for node in self._nodes]
-        self._attrs[key] = made
-        if len(self._attrs) > KEPT:
-            self._attrs.popitem(last=False)
-        return made
+        calls = [Call(*call, {k: concrete(a, symbols) for k, a in node.attrs.items()})
+                 for call, node in zip(self._calls, self._nodes, strict=True)]
+        kinds = {i: (a.shape, a.dtype) for i, a in enumerate(cells) if isinstance(a, np.ndarray)}
+        if _run_calls(calls, cells, kinds) >= LEAST:
+            kept = {*self._outputs, *(i for _, i in self._writes)}
+            for v in (v for n in self._nodes for v in n.outputs if not _is_bound(v, symbols)):
+                del kinds[self._numbers[v]]             # its shape may be another one in the next run
+            calls = regroup([n.op for n in self._nodes], calls, kinds, kept) or calls
+        self._ready[key] = calls
+        if len(self._ready) > KEPT:
+            self._ready.popitem(last=False)
+
+
+def _is_bound(value: Value, symbols: dict[str, int]) -> bool:
+    """Whether the shapes of the inputs say what the shape of a value is."""
+    return all(isinstance(d, int) or {s.args[0] for s in d.symbols()} <= symbols.keys() for d in value.sizes)
+
+
+def _run_calls(calls: Sequence[Any], cells: list[Any], kinds: dict[int, Any] | None = None) -> int:
+    """Makes the calls in order. `kinds` takes shape and dtype of what they make, of which the most elements are
+    returned.
+    """
+    largest = 0
+    for function, inputs, outputs, free, settings in calls:
+        if settings:
+            made = function(*[cells[i] for i in inputs], **settings)
+        elif len(inputs) == 2:
+            i, j = inputs
+            made = function(cells[i], cells[j])
+        else:
+            made = function(*[cells[i] for i in inputs])
+        if made.__class__ is _ndarray:
+            cells[outputs[0]] = made
+        elif isinstance(made, tuple):
+            for cell, array in zip(outputs, made, strict=True):
+                cells[cell] = array
+        else:
+            cells[outputs[0]] = np.asarray(made)
+        if kinds is not None:
+            for cell in outputs:
+                array = np.asarray(cells[cell])
+                kinds[cell] = (array.shape, array.dtype)
+                largest = max(largest, array.size)
+        for cell in free:
+            cells[cell] = None
+    return largest

@@ -71,6 +71,7 @@ class Relu(Unary):
     """x above 0, else 0. The gradient at 0 is 0."""
 
     name, version, dtypes = "relu", 1, NUMERIC
+    steps = ((np.maximum, 0, 0.0),)
 
     def numpy(self, x: Any) -> Any:
         return quiet(np.maximum, x, x.dtype.type(0))
@@ -92,6 +93,7 @@ class Relu6(Unary):
     """x between 0 and 6. The gradient at both ends is 0."""
 
     name, version, dtypes = "relu6", 1, NUMERIC
+    steps = ((np.maximum, 0, 0.0), (np.minimum, -1, 6.0))
 
     def numpy(self, x: Any) -> Any:
         return quiet(lambda a: np.minimum(np.maximum(a, a.dtype.type(0)), a.dtype.type(6)), x)
@@ -149,6 +151,7 @@ class Sigmoid(Unary):
     """1 / (1 + exp(-x))."""
 
     name, version, dtypes = "sigmoid", 1, FLOATING
+    steps = ((np.negative, 0), (np.exp, -1), (np.add, 1.0, -1), (np.reciprocal, -1))
 
     def numpy(self, x: Any) -> Any:
         return quiet(lambda a: np.reciprocal(1 + np.exp(-a)), x)

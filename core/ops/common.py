@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +11,7 @@ from ..dtypes import DType, bool_
 from ..errors import InvalidArgumentError
 from ..shapes import Shape, Size, broadcast_shapes
 from .op import Case, Elementwise, Op, Spec, case
-from .parts import CHEAP, SPREAD, spread, threads
-from .silence import IGNORE, enter, leave
+from .parts import quiet
 
 __all__ = [
     "Binary",
@@ -31,34 +30,6 @@ __all__ = [
     "strides_of",
     "unravel",
 ]
-
-_ufunc = np.ufunc
-_CHEAP = frozenset({
-    np.add, np.subtract, np.multiply, np.maximum, np.minimum, np.negative, np.absolute, np.square, np.equal,
-    np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_not,
-    np.isnan, np.isinf, np.isfinite, np.floor, np.ceil, np.rint, np.sign,
-})
-
-
-def quiet(function: Callable[..., Any], *arrays: Any) -> np.ndarray[Any, Any]:
-    """The array that a numpy function gives, without warnings: infinities and NaN are silent in TensorFlow."""
-    token = enter(IGNORE)
-    try:
-        large = function.__class__ is _ufunc and arrays[0].size >= SPREAD
-        made = _large(function, arrays) if large else function(*arrays)
-    finally:
-        leave(token)
-    return made if made.__class__ is np.ndarray else np.asarray(made)  # type: ignore[no-any-return]
-
-
-def _large(function: Any, arrays: tuple[Any, ...]) -> Any:
-    """An elementwise function of many elements, in parts where that may pay."""
-    made = None
-    if threads() > 1 and (function not in _CHEAP or arrays[0].size >= CHEAP * SPREAD):
-        dtype = function.resolve_dtypes((*[a.dtype for a in arrays], None))[-1]
-        made = spread(function, dtype, *arrays)
-    return function(*arrays) if made is None else made
-
 
 def contiguous(array: Any) -> np.ndarray[Any, Any]:
     """The array in row-major memory. (np.ascontiguousarray would turn rank 0 into rank 1.)"""

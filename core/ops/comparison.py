@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import ANY, BOOLEAN, FLOATING, NUMERIC, bool_
 from ..errors import InvalidArgumentError
 from ..shapes import broadcast_shapes
-from .common import Binary, Compare, Unary, check_dtypes, integer_pairs, pairs, quiet
+from .common import Binary, Compare, Unary, check_dtypes, integer_pairs, pairs
 from .dispatch import apply
 from .masks import blend
 from .op import Case, Elementwise, Spec, case, no_gradient
@@ -58,9 +58,7 @@ class Equal(Compare):
 
     name, version, dtypes = "equal", 1, ANY
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.equal, x, y)
+    ufunc = np.equal
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("not", ir.call("xor", x, y)) if x.dtype == "bool" else ir.call("eq", x, y)
@@ -75,9 +73,7 @@ class NotEqual(Compare):
 
     name, version, dtypes = "not_equal", 1, ANY
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.not_equal, x, y)
+    ufunc = np.not_equal
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("xor", x, y) if x.dtype == "bool" else ir.call("ne", x, y)
@@ -92,9 +88,7 @@ class Less(Compare):
 
     name, version, dtypes = "less", 1, NUMERIC
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.less, x, y)
+    ufunc = np.less
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("lt", x, y)
@@ -108,9 +102,7 @@ class LessEqual(Compare):
 
     name, version, dtypes = "less_equal", 1, NUMERIC
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.less_equal, x, y)
+    ufunc = np.less_equal
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("le", x, y)
@@ -124,9 +116,7 @@ class Greater(Compare):
 
     name, version, dtypes = "greater", 1, NUMERIC
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.greater, x, y)
+    ufunc = np.greater
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("gt", x, y)
@@ -140,9 +130,7 @@ class GreaterEqual(Compare):
 
     name, version, dtypes = "greater_equal", 1, NUMERIC
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.greater_equal, x, y)
+    ufunc = np.greater_equal
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("ge", x, y)
@@ -156,9 +144,7 @@ class LogicalAnd(Binary):
 
     name, version, dtypes = "logical_and", 1, BOOLEAN
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.logical_and, x, y)
+    ufunc = np.logical_and
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("and", x, y)
@@ -172,9 +158,7 @@ class LogicalOr(Binary):
 
     name, version, dtypes = "logical_or", 1, BOOLEAN
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.logical_or, x, y)
+    ufunc = np.logical_or
 
     def lower(self, ir: Any, x: Any, y: Any) -> Any:
         return ir.call("or", x, y)
@@ -188,9 +172,7 @@ class LogicalNot(Unary):
 
     name, version, dtypes = "logical_not", 1, BOOLEAN
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.logical_not, x)
+    ufunc = np.logical_not
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("not", x)
@@ -219,9 +201,7 @@ class IsNan(Test):
 
     name, version, dtypes = "is_nan", 1, FLOATING
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.isnan, x)
+    ufunc = np.isnan
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("isnan", x)
@@ -235,9 +215,7 @@ class IsInf(Test):
 
     name, version, dtypes = "is_inf", 1, FLOATING
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.isinf, x)
+    ufunc = np.isinf
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("eq", ir.call("abs", x), ir.const(np.inf))
@@ -251,9 +229,7 @@ class IsFinite(Test):
 
     name, version, dtypes = "is_finite", 1, FLOATING
     grad = no_gradient("the answer is a bool")
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.isfinite, x)
+    ufunc = np.isfinite
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("lt", ir.call("abs", x), ir.const(np.inf))

@@ -80,9 +80,7 @@ class Add(Binary):
     """x + y."""
 
     name, version, dtypes = "add", 1, NUMERIC
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.add, x, y)
+    ufunc = np.add
 
     def grad(self, dy: Any, x: Any, y: Any, *, out: Any) -> Any:
         return dy, dy
@@ -100,9 +98,7 @@ class Subtract(Binary):
     """x - y."""
 
     name, version, dtypes = "subtract", 1, NUMERIC
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.subtract, x, y)
+    ufunc = np.subtract
 
     def grad(self, dy: Any, x: Any, y: Any, *, out: Any) -> Any:
         return dy, -dy
@@ -119,9 +115,7 @@ class Multiply(Binary):
     """x * y."""
 
     name, version, dtypes = "multiply", 1, NUMERIC
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.multiply, x, y)
+    ufunc = np.multiply
 
     def grad(self, dy: Any, x: Any, y: Any, *, out: Any) -> Any:
         return dy * y, dy * x
@@ -138,6 +132,7 @@ class TrueDivide(Binary):
     """x / y. Integers give floats, as in TensorFlow: float64 from 32 and 64 bits, float32 from fewer."""
 
     name, version, dtypes = "truediv", 1, NUMERIC
+    steps = ((np.true_divide, 0, 1),)
 
     def infer(self, x: Spec, y: Spec) -> Spec:
         check_dtypes(self, x, y)
@@ -255,9 +250,7 @@ class Maximum(Binary):
     """The larger of x and y, NaN if one is NaN. A tie sends the gradient to x."""
 
     name, version, dtypes = "maximum", 1, NUMERIC
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.maximum, x, y)
+    ufunc = np.maximum
 
     def grad(self, dy: Any, x: Any, y: Any, *, out: Any) -> Any:
         first = x >= y
@@ -275,9 +268,7 @@ class Minimum(Binary):
     """The smaller of x and y, NaN if one is NaN. A tie sends the gradient to x."""
 
     name, version, dtypes = "minimum", 1, NUMERIC
-
-    def numpy(self, x: Any, y: Any) -> Any:
-        return quiet(np.minimum, x, y)
+    ufunc = np.minimum
 
     def grad(self, dy: Any, x: Any, y: Any, *, out: Any) -> Any:
         first = x <= y
@@ -295,6 +286,7 @@ class SquaredDifference(Binary):
     """(x - y) * (x - y)."""
 
     name, version, dtypes = "squared_difference", 1, NUMERIC
+    steps = ((np.subtract, 0, 1), (np.square, -1))
 
     def numpy(self, x: Any, y: Any) -> Any:
         return quiet(lambda a, b: np.square(a - b), x, y)

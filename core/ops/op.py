@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..shapes import Shape, broadcast_shapes
+from .parts import quiet
 
 __all__ = [
     "Case",
@@ -74,6 +75,11 @@ def no_gradient(reason: str) -> Any:
     return NoGradient(reason)
 
 
+def _by_ufunc(op: Op, *arrays: Any) -> Any:
+    """The numpy kernel of an op that is one numpy function."""
+    return quiet(op.ufunc, *arrays)
+
+
 _REGISTRY: dict[str, Op] = {}
 _NEEDED = ("name", "version", "dtypes", "infer", "numpy", "grad", "lower", "cases")
 
@@ -81,6 +87,9 @@ _NEEDED = ("name", "version", "dtypes", "infer", "numpy", "grad", "lower", "case
 class Op:
     """The base of all ops. A concrete subclass defines everything in `_NEEDED`; one stateless instance is registered.
 
+    ufunc = np.tanh                     where one numpy function is the whole kernel: stands for `numpy`
+    steps = ((np.exp, 0), (np.add, -1, 1.0))    what `numpy` does with floats, for chains: each operand an input by its
+                                        number, the result before as -1, or a float
     infer(*specs, **attrs)              Spec or tuple of Specs of the outputs; raises InvalidArgumentError
     numpy(*arrays, **attrs)             array or tuple of arrays
     grad(dy, *inputs, out, **attrs)     one gradient (or None) per input, written with ops; several outputs: tuples dy,
@@ -100,6 +109,8 @@ class Op:
         None  # inputs that share one dtype: Python numbers among them take it; None: all
     )
     stateful: ClassVar[bool] = False  # never merged with an equal node, never dropped
+    ufunc: ClassVar[Any] = None
+    steps: ClassVar[tuple[tuple[Any, ...], ...]] = ()
     infer: Callable[..., Any]
     numpy: Callable[..., Any]
     grad: Any
@@ -116,6 +127,8 @@ class Op:
                 raise TypeError(
                     f"op {cls.__name__}: its base {base.__name__} is an op itself; it would inherit gradient and cases"
                 )
+        if "ufunc" in cls.__dict__:
+            cls.numpy = _by_ufunc
         missing = [n for n in _NEEDED if not hasattr(cls, n)]
         if missing:
             raise TypeError(

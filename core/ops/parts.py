@@ -21,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CHEAP", "ENVIRONMENT", "SPREAD", "blocks", "run_parts", "spread", "threads"]
+from .silence import IGNORE, enter, leave
+
+__all__ = ["ENVIRONMENT", "blocks", "quiet", "run_parts", "spread", "threads"]
 
 ENVIRONMENT = ("TIDEFLOW_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 MOST = 8                    # threads: more wait for the interpreter's lock
@@ -130,7 +132,7 @@ def blocks(total: int, size: int) -> Iterator[slice]:
 
 
 def spread(function: Callable[..., Any], dtype: Any, *arrays: Array) -> Array | None:
-    """`function(*arrays, out)` of a ufunc, in parts; None where the arrays do not divide well.
+    """`function(*arrays)` of a ufunc, in parts; None where the arrays do not divide well.
 
     One of the arrays must have the shape of the result, whose element type is `dtype`.
     """
@@ -148,10 +150,42 @@ def spread(function: Callable[..., Any], dtype: Any, *arrays: Array) -> Array | 
     step += -step % 16 if flat.ndim == 1 else 0     # whole lines of the cache
     along = [a.ndim == flat.ndim and len(a) == len(flat) for a in arrays]
     run_parts([
-        (function, *[a[part] if cut else a for a, cut in zip(arrays, along, strict=True)], flat[part])
+        (_into, flat[part], function, *[a[part] if cut else a for a, cut in zip(arrays, along, strict=True)])
         for part in blocks(len(flat), step)
     ])
     return out
+
+
+def _into(out: Array, function: Callable[..., Any], *arrays: Array) -> None:
+    function(*arrays, out=out)
+
+
+_ufunc = np.ufunc
+_CHEAP = frozenset({
+    np.add, np.subtract, np.multiply, np.maximum, np.minimum, np.negative, np.absolute, np.square, np.equal,
+    np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_not,
+    np.isnan, np.isinf, np.isfinite, np.floor, np.ceil, np.rint, np.sign,
+})
+
+
+def quiet(function: Callable[..., Any], *arrays: Any) -> np.ndarray[Any, Any]:
+    """The array that a numpy function gives, without warnings: infinities and NaN are silent in TensorFlow."""
+    token = enter(IGNORE)
+    try:
+        large = function.__class__ is _ufunc and arrays[0].size >= SPREAD
+        made = _large(function, arrays) if large else function(*arrays)
+    finally:
+        leave(token)
+    return made if made.__class__ is np.ndarray else np.asarray(made)  # type: ignore[no-any-return]
+
+
+def _large(function: Any, arrays: tuple[Any, ...]) -> Any:
+    """An elementwise function of many elements, in parts where that may pay."""
+    made = None
+    if threads() > 1 and (function not in _CHEAP or arrays[0].size >= CHEAP * SPREAD):
+        dtype = function.resolve_dtypes((*[a.dtype for a in arrays], None))[-1]
+        made = spread(function, dtype, *arrays)
+    return function(*arrays) if made is None else made
 
 
 def _forget() -> None:

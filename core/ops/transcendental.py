@@ -46,9 +46,7 @@ class Exp(Unary):
     """e to the power of x."""
 
     name, version, dtypes = "exp", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.exp, x)
+    ufunc = np.exp
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * out,)
@@ -65,9 +63,7 @@ class Expm1(Unary):
     """exp(x) - 1, accurate near 0."""
 
     name, version, dtypes = "expm1", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.expm1, x)
+    ufunc = np.expm1
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * (out + 1),)
@@ -84,9 +80,7 @@ class Log(Unary):
     """The natural logarithm; NaN below 0."""
 
     name, version, dtypes = "log", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.log, x)
+    ufunc = np.log
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy / x,)
@@ -103,9 +97,7 @@ class Log1p(Unary):
     """log(1 + x), accurate near 0."""
 
     name, version, dtypes = "log1p", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.log1p, x)
+    ufunc = np.log1p
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy / (1 + x),)
@@ -122,9 +114,7 @@ class Sin(Unary):
     """The sine of an angle in radians."""
 
     name, version, dtypes = "sin", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.sin, x)
+    ufunc = np.sin
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * apply("cos", x),)
@@ -141,9 +131,7 @@ class Cos(Unary):
     """The cosine of an angle in radians."""
 
     name, version, dtypes = "cos", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.cos, x)
+    ufunc = np.cos
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (-dy * apply("sin", x),)
@@ -160,9 +148,7 @@ class Tan(Unary):
     """The tangent of an angle in radians."""
 
     name, version, dtypes = "tan", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.tan, x)
+    ufunc = np.tan
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * (1 + out * out),)
@@ -179,9 +165,7 @@ class Tanh(Unary):
     """The hyperbolic tangent."""
 
     name, version, dtypes = "tanh", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.tanh, x)
+    ufunc = np.tanh
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * (1 - out * out),)
@@ -198,9 +182,7 @@ class Sinh(Unary):
     """The hyperbolic sine."""
 
     name, version, dtypes = "sinh", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.sinh, x)
+    ufunc = np.sinh
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * apply("cosh", x),)
@@ -217,9 +199,7 @@ class Cosh(Unary):
     """The hyperbolic cosine."""
 
     name, version, dtypes = "cosh", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.cosh, x)
+    ufunc = np.cosh
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * apply("sinh", x),)
@@ -236,9 +216,7 @@ class Asin(Unary):
     """The angle whose sine is x; NaN outside [-1, 1]."""
 
     name, version, dtypes = "asin", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.arcsin, x)
+    ufunc = np.arcsin
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * apply("rsqrt", 1 - x * x),)
@@ -255,9 +233,7 @@ class Acos(Unary):
     """The angle whose cosine is x; NaN outside [-1, 1]."""
 
     name, version, dtypes = "acos", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.arccos, x)
+    ufunc = np.arccos
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (-dy * apply("rsqrt", 1 - x * x),)
@@ -274,9 +250,7 @@ class Atan(Unary):
     """The angle whose tangent is x."""
 
     name, version, dtypes = "atan", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.arctan, x)
+    ufunc = np.arctan
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy / (1 + x * x),)
@@ -293,9 +267,7 @@ class Asinh(Unary):
     """The inverse of sinh."""
 
     name, version, dtypes = "asinh", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.arcsinh, x)
+    ufunc = np.arcsinh
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * apply("rsqrt", 1 + x * x),)
@@ -312,9 +284,7 @@ class Acosh(Unary):
     """The inverse of cosh; NaN below 1."""
 
     name, version, dtypes = "acosh", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.arccosh, x)
+    ufunc = np.arccosh
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy / apply("sinh", out),)
@@ -332,9 +302,7 @@ class Atanh(Unary):
     """The inverse of tanh; NaN outside [-1, 1]."""
 
     name, version, dtypes = "atanh", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.arctanh, x)
+    ufunc = np.arctanh
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy / (1 - x * x),)
@@ -389,9 +357,7 @@ class Atan2(Binary):
     """The angle of the point (x, y), from -pi to pi: `atan2(y, x)`."""
 
     name, version, dtypes = "atan2", 1, FLOATING
-
-    def numpy(self, y: Any, x: Any) -> Any:
-        return quiet(np.arctan2, y, x)
+    ufunc = np.arctan2
 
     def grad(self, dy: Any, y: Any, x: Any, *, out: Any) -> Any:
         scaled = dy / (x * x + y * y)

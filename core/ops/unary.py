@@ -20,9 +20,7 @@ class Negative(Unary):
     """-x."""
 
     name, version, dtypes = "negative", 1, NUMERIC
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.negative, x)
+    ufunc = np.negative
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (-dy,)
@@ -40,9 +38,7 @@ class Abs(Unary):
     """The magnitude of each element."""
 
     name, version, dtypes = "abs", 1, NUMERIC
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.abs, x)
+    ufunc = np.abs
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * apply("sign", x),)
@@ -60,9 +56,7 @@ class Sign(Unary):
     """-1, 0 or 1; NaN stays NaN."""
 
     name, version, dtypes = "sign", 1, NUMERIC
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.sign, x)
+    ufunc = np.sign
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (zeros_like(x),)
@@ -85,9 +79,7 @@ class Square(Unary):
     """x * x."""
 
     name, version, dtypes = "square", 1, NUMERIC
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.square, x)
+    ufunc = np.square
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (dy * (2 * x),)
@@ -105,9 +97,7 @@ class Sqrt(Unary):
     """The square root; NaN below 0."""
 
     name, version, dtypes = "sqrt", 1, FLOATING
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.sqrt, x)
+    ufunc = np.sqrt
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (apply("multiply_no_nan", 0.5 / out, dy),)  # 0 where dy is 0, so that a masked NaN stays masked
@@ -124,6 +114,7 @@ class Rsqrt(Unary):
     """1 / sqrt(x)."""
 
     name, version, dtypes = "rsqrt", 1, FLOATING
+    steps = ((np.sqrt, 0), (np.true_divide, 1.0, -1))
 
     def numpy(self, x: Any) -> Any:
         return quiet(lambda a: 1 / np.sqrt(a), x)
@@ -143,6 +134,7 @@ class Reciprocal(Unary):
     """1 / x."""
 
     name, version, dtypes = "reciprocal", 1, FLOATING
+    steps = ((np.true_divide, 1.0, 0),)
 
     def numpy(self, x: Any) -> Any:
         return quiet(lambda a: 1 / a, x)
@@ -163,9 +155,7 @@ class Floor(Unary):
 
     name, version, dtypes = "floor", 1, FLOATING
     grad = no_gradient("piecewise constant")
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.floor, x)
+    ufunc = np.floor
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("floor", x)
@@ -180,9 +170,7 @@ class Ceil(Unary):
 
     name, version, dtypes = "ceil", 1, FLOATING
     grad = no_gradient("piecewise constant")
-
-    def numpy(self, x: Any) -> Any:
-        return quiet(np.ceil, x)
+    ufunc = np.ceil
 
     def lower(self, ir: Any, x: Any) -> Any:
         return ir.call("ceil", x)

@@ -24,7 +24,7 @@ def test_sizes_are_bound_anew_for_each_shape():
         (found,), writes = interpret(graph, [x])
         np.testing.assert_array_equal(found, x.ravel() + rows)
         assert writes == []
-    assert len(graph.__dict__["_prepared"]._attrs) <= 4
+    assert len(graph.__dict__["_prepared"]._ready) <= 4
 
 
 def test_a_shape_that_does_not_fit_is_refused():
@@ -59,6 +59,7 @@ def test_intermediate_values_are_let_go():
     prepared_input = np.ones((2, 3), np.float32).view(Watched)
     interpret(graph, [np.asarray(prepared_input)])
     prepared = graph.__dict__["_prepared"]
+    prepared._ready.clear()
     original = prepared._calls[0]
 
     def negative(x, **attrs):

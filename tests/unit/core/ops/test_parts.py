@@ -144,6 +144,15 @@ def test_spread_equals_the_ufunc(shapes, threads):
     assert made is not None and made.dtype == np.float32 and np.array_equal(made, a - b)
 
 
+@pytest.mark.parametrize("name", ["maximum", "tanh", "less"])
+def test_large_arrays_give_what_numpy_gives_without_warnings(name, threads, monkeypatch):
+    monkeypatch.setattr(parts, "SPREAD", 1000)
+    function, x = getattr(np, name), np.linspace(-3.0, 3.0, 40_000, dtype=np.float32).reshape(200, 200)
+    arrays = [x, -x][: function.nin]
+    made, expected = parts.quiet(function, *arrays), function(*arrays)
+    assert made.dtype == expected.dtype and np.array_equal(made, expected)
+
+
 @pytest.mark.parametrize("shapes", [((500, 1), (1, 301)), ((2, 70_000), (2, 1))], ids=str)
 def test_spread_leaves_what_does_not_divide_well(shapes):
     a, b = (np.ones(s, np.float32) for s in shapes)
