@@ -155,11 +155,14 @@ def run_native(chosen: list[Workload], budget: rounds.Budget, results: dict[str,
     if why and why not in results["missing"]:
         results["missing"].append(why)
     keys = [kind for kind in native.KINDS if kind != "tensorflow" or python]
-    for w, there, until in schedule("native", keys, chosen, results, arguments).turns(results):
-        print(f"native: {w.title}", flush=True)
-        entrants = native.entrants(w, there, python)
-        add(results, w, rounds.measure(w, entrants, replace(budget, until=until), print))
-        write(results, arguments.output)
+    try:
+        for w, there, until in schedule("native", keys, chosen, results, arguments).turns(results):
+            print(f"native: {w.title}", flush=True)
+            entrants = native.entrants(w, there, python)
+            add(results, w, rounds.measure(w, entrants, replace(budget, until=until), print))
+            write(results, arguments.output)
+    finally:
+        native.close_kept()
 
 
 def add(results: dict[str, Any], w: Workload, cells: list[Any]) -> None:

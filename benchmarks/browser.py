@@ -61,6 +61,7 @@ CONTENDERS = (
     Contender("tideflow pyodide", "pyodide", "wasm", ours=True),
     Contender("tideflow pyodide eager", "pyodide", "wasm", ours=True),
     Contender("numpy pyodide", "pyodide", "wasm"),
+    Contender("tideflow wasm threads", "tideflow", "wasm", threads=0, worker=True, ours=True),
     Contender("tideflow wasm worker", "tideflow", "wasm", worker=True, ours=True),
     Contender("tfjs wasm threads", "tfjs", "wasm", threads=0),
     Contender("jax-js wasm threads", "jax", "wasm", threads=0),

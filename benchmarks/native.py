@@ -64,6 +64,48 @@ class Process:
         self.process.wait()
 
 
+class Kept:
+    """A process that stays for the next expression: starting one takes longer than measuring. A failure ends it."""
+
+    processes: dict[str, tuple[Process, dict[str, Any]]] = {}
+
+    def __init__(self, kind: str, python: str) -> None:
+        self.kind, self.python = kind, python
+
+    def open(self) -> dict[str, Any]:
+        """Imports the library, if no workload before did."""
+        if self.kind not in self.processes:
+            process = Process(self.kind, self.python)
+            self.processes[self.kind] = process, process.open()
+        return dict(self.processes[self.kind][1])
+
+    def prepare(self, w: Workload) -> dict[str, Any]:
+        """Builds and checks."""
+        return dict(self.call("prepare", w.name, seconds=w.seconds))
+
+    def call(self, method: str, *args: Any, seconds: float = 60.0) -> Any:
+        """See Process."""
+        try:
+            return self.processes[self.kind][0].call(method, *args, seconds=seconds)
+        except Exception:
+            self.processes.pop(self.kind)[0].close()
+            raise
+
+    def close(self) -> None:
+        """Nothing: see `close_kept`."""
+
+
+def keeps_process(w: Workload) -> bool:
+    """Whether a workload is computed in a process that others were computed in before."""
+    return w.kind in ("compute", "adam") and not w.huge
+
+
+def close_kept() -> None:
+    """Ends all processes that were kept."""
+    while Kept.processes:
+        Kept.processes.popitem()[1][0].close()
+
+
 def serve(kind: str) -> None:
     """Answers calls until the input ends. Printing goes elsewhere: the answers own the output."""
     from .peers.python_steps import Runner
@@ -100,7 +142,8 @@ def entrants(w: Workload, kinds: Sequence[str], python: str | None) -> list[Entr
         if kind == "tideflow wgpu" and w.huge:
             continue
         interpreter = python if kind == "tensorflow" and python else sys.executable
-        made.append((kind, lambda _, kind=kind, interpreter=interpreter: Process(kind, interpreter)))  # type: ignore[misc]
+        session: Any = Kept if keeps_process(w) else Process
+        made.append((kind, lambda _, new=session, kind=kind, python=interpreter: new(kind, python)))  # type: ignore[misc]
     return made
 
 

@@ -8,8 +8,8 @@ from .workloads import BY_NAME, WORKLOADS
 GROUPS = {
     "WebAssembly, one thread": ["tideflow wasm", "tfjs wasm", "jax-js wasm", "ort wasm"],
     "WebGPU": ["tideflow webgpu", "tfjs webgpu", "jax-js webgpu", "ort webgpu"],
-    "WebAssembly, as many threads as each takes": ["tideflow wasm worker", "tfjs wasm threads", "jax-js wasm threads",
-                                                   "ort wasm threads"],
+    "WebAssembly, as many threads as each takes": ["tideflow wasm threads", "tideflow wasm worker", "tfjs wasm threads",
+                                                   "jax-js wasm threads", "ort wasm threads"],
     "Python in Pyodide": ["tideflow pyodide", "tideflow pyodide eager", "numpy pyodide"],
     "Native": ["tideflow cpu", "tideflow wasmtime", "tideflow wgpu", "numpy", "tensorflow"],
 }

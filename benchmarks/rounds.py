@@ -102,10 +102,11 @@ def _measure_group(w: Workload, entrants: Sequence[Entrant], budget: Budget, say
             sessions.append((cell, session))
             _prepare(cell, session, w)
         cell.spent = 0.0
-    for turn in range(budget.rounds):
+    for _ in range(budget.rounds):
         late = time.monotonic() > budget.until
         for cell, session in sessions:
-            if not cell.error and (turn < fewest(cell.known) or not (late or cell.spent > budget.cell)):
+            enough = len(cell.rounds) >= fewest(cell.known)
+            if not cell.error and not (enough and (late or cell.spent > budget.cell)):
                 with _noting(cell, say):
                     made = session.call("measure", budget.seconds * 1e3, cell.known, seconds=patience(cell))
                     cell.rounds.append(made["ms"])
@@ -126,6 +127,8 @@ def _prepare(cell: Cell, session: Session, w: Workload) -> None:
     for _ in range(2):
         if cell.known < SLOW:
             cell.known = session.call("measure", 60, cell.known, seconds=w.seconds)["ms"]
+            if cell.known > SLOW:
+                cell.rounds.append(cell.known)          # too dear to be thrown away
 
 
 def _look_closer(cell: Cell, session: Session, budget: Budget) -> None:

@@ -2,14 +2,15 @@
 
 import { load } from "/runtime/index.js";
 
-/** @param {{device: string, worker: boolean}} options */
-export async function open({ device, worker }) {
+/** @param {{device: string, worker: boolean, threads: number}} options  threads 0: as many as there are */
+export async function open({ device, worker, threads }) {
   return {
     version: "main",
     description: device,
     async prepare(workload, arrays, file) {
       // peers keep no copy of the weights against the loss of a device, so ours (every 2 s) is off here
-      const model = await load(file, { device, worker, memory: 2 ** 32, snapshotEvery: 1e9 });
+      const options = { device, worker, threads: threads || "auto", memory: 2 ** 32, snapshotEvery: 1e9 };
+      const model = await load(file, options);
       const signature = { compute: "run", adam: "run", train: "train_step", infer: "predict" }[workload.kind];
       const known = model.signatures.find(({ name }) => name === signature);
       const inputs = {};

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 try:
     from benchmarks import __main__ as main
-    from benchmarks import chart, check, data, plan, report, rounds
+    from benchmarks import chart, check, data, native, plan, report, rounds
     from benchmarks.peers import onnx_models
     from benchmarks.peers.python_steps import Runner
     from benchmarks.targets import PYTHON_CALLS, TARGETS, WORDS, reached
@@ -171,6 +171,50 @@ def test_what_one_leaves_over_goes_to_the_others():
     schedule = scheduled(600.0)
     parts = [until - time.monotonic() for _, _, until in schedule.turns({"missing": []})]   # each takes no time at all
     assert parts == sorted(parts) and parts[0] < 300.0 and abs(parts[2] - 600.0) < 10.0
+
+
+class Interpreter:
+    """A process that counts what it is asked; `broken` is a method that fails."""
+
+    broken = ""
+    started = 0
+
+    def __init__(self, kind, python):
+        Interpreter.started += 1
+        self.closed = False
+
+    def open(self):
+        return {"ms": 1.0, "version": "0"}
+
+    def call(self, method, *args, seconds=0.0):
+        if method == self.broken:
+            raise RuntimeError("no")
+        return {}
+
+    def close(self):
+        self.closed = True
+
+
+def test_natively_expressions_share_a_process_until_one_fails(monkeypatch):
+    monkeypatch.setattr(native, "Process", Interpreter)
+    monkeypatch.setattr(native.Kept, "processes", {})
+    for w in ("sum0", "sum1"):
+        (_, make), = native.entrants(BY_NAME[w], ["numpy"], None)
+        session = make(BY_NAME[w])
+        session.open()
+        session.prepare(BY_NAME[w])
+        session.close()
+    (process, _), = native.Kept.processes.values()
+    assert Interpreter.started == 1 and not process.closed
+    monkeypatch.setattr(Interpreter, "broken", "measure")
+    with pytest.raises(RuntimeError):
+        session.call("measure", 1.0, 1.0)
+    assert process.closed and not native.Kept.processes
+    session.open()
+    assert Interpreter.started == 2
+    native.close_kept()
+    (_, make), = native.entrants(BY_NAME["mlp"], ["numpy"], None)
+    assert isinstance(make(BY_NAME["mlp"]), Interpreter), "a model gets a process of its own"
 
 
 def test_targets_come_first_and_huge_ones_last():
