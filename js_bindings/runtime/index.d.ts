@@ -67,13 +67,20 @@ export interface LoadOptions {
   snapshotEvery?: number;
   /** Milliseconds, plus ten times the usual, until a step counts as hung; 20000. */
   hangAfter?: number;
+  /**
+   * How many threads a WASM program may run with; 1. "auto": one for each core, at most 8. More than one needs a page that is
+   * cross-origin isolated, and is used where it is found to be faster; the results are the same bits. A "threads" event says
+   * what was found, `device.description` why there are none.
+   */
+  threads?: number | "auto";
   /** Instead of `navigator.gpu`; the model then runs in this thread. */
   gpu?: unknown;
 }
 
 /**
  * A loaded model. It dispatches CustomEvents: "lost" and "restored" (`detail.step`, `detail.lost`) when a GPU went away and was
- * replaced, "failed" when it could not be, "hung" when a step never answered.
+ * replaced, "failed" when it could not be, "hung" when a step never answered, "threads" when a program was timed with threads
+ * and without (`detail.steps` of it run on `detail.threads` threads, in `detail.together` instead of `detail.alone` ms).
  */
 export class Model extends EventTarget {
   private constructor();

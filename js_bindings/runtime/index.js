@@ -24,12 +24,13 @@ export { PythonDevice, preparedForPython, preparePython } from "./python.js";
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress]  total 0: unknown
  * @property {boolean} [worker]  false: in this thread, and not in a worker of its own
  * @property {number} [memory]  the most bytes of regions, state and WASM memory
+ * @property {number | "auto"} [threads]  that WASM programs may run with; "auto": one for each core, at most 8
  * @property {number} [snapshotEvery]  milliseconds between copies of the state against device loss
  * @property {number} [hangAfter]  milliseconds until a step counts as hung
  * @property {any} [gpu]  instead of navigator.gpu; implies `worker: false`
  */
 
-/** A loaded model. Events: "lost", "restored" {step, lost}, "hung", "failed"; their `detail` says more. */
+/** A loaded model. Events: "lost", "restored" {step, lost}, "hung", "failed", "threads"; their `detail` says more. */
 export class Model extends EventTarget {
   /** @param {LocalEngine | RemoteEngine} engine */
   constructor(engine) {
@@ -114,6 +115,9 @@ export class Model extends EventTarget {
  */
 export async function load(source, options = {}) {
   const { signal, onProgress = () => {}, device = "auto", worker, gpu, memory, snapshotEvery, hangAfter } = options;
+  const { threads = 1 } = options;
+  if (!(threads === "auto" || (Number.isInteger(threads) && threads > 0)))
+    throw new InvalidArgumentError(`threads is ${threads}: pass a whole number from 1, or "auto".`);
   if (!["auto", "webgpu", "wasm"].includes(device))
     throw new InvalidArgumentError(`device "${device}" is unknown: pass "auto", "webgpu" or "wasm".`);
   const bytes = await bytesFrom(source, signal, onProgress);
@@ -121,7 +125,7 @@ export async function load(source, options = {}) {
   /** @type {Model | null} */
   let model = null;
   const onEvent = (/** @type {any} */ event) => model?.dispatchEvent(new CustomEvent(event.type, { detail: event }));
-  const settings = { device, memory, snapshotEvery, hangAfter, onEvent };
+  const settings = { device, memory, snapshotEvery, hangAfter, threads, onEvent };
   const { started, refusal } = worker === false || gpu ? { started: null, refusal: "" } : tryWorker(worker);
   const engine = started
     ? await RemoteEngine.open(bytes, { ...settings, signal, own: isAddress(source) }, started)

@@ -14,7 +14,7 @@ import { WebGpuDevice } from "./webgpu.js";
 /**
  * Device: "auto" takes WebGPU on a real GPU, else WASM
  * @typedef {{
- *   device?: string, memory?: number, snapshotEvery?: number, hangAfter?: number, gpu?: any,
+ *   device?: string, memory?: number, snapshotEvery?: number, hangAfter?: number, gpu?: any, threads?: number | "auto",
  *   onEvent?: (event: any) => void
  * }} LocalOptions
  */
@@ -121,8 +121,8 @@ async function openSession(model, kind, options) {
 }
 
 /** @param {any} model @param {Choice["kind"]} kind @param {LocalOptions} options */
-async function openDevice(model, kind, { memory, gpu, hangAfter }) {
-  if (kind === "wasm") return new WasmDevice(memory ? { budget: memory } : {});
+async function openDevice(model, kind, { memory, gpu, hangAfter, threads, onEvent }) {
+  if (kind === "wasm") return new WasmDevice({ budget: memory, ...(await openCrew(threads, onEvent)) });
   const programs = model.programs.filter((/** @type {any} */ { target }) => target === Target.WGSL);
   const requires = programs.map((/** @type {any} */ program) => program.requires).filter(Boolean);
   return WebGpuDevice.open({
@@ -131,6 +131,21 @@ async function openDevice(model, kind, { memory, gpu, hangAfter }) {
     features: requires.flatMap((/** @type {any} */ { features }) => features),
     limits: requires.flatMap((/** @type {any} */ { limits }) => limits),
   });
+}
+
+/**
+ * Threads for the WASM device, or why there are none. Their code is loaded only here.
+ * @param {number | "auto"} [threads]
+ * @param {(event: any) => void} [onEvent]
+ */
+async function openCrew(threads = 1, onEvent) {
+  if (threads === 1) return {};
+  try {
+    const { Crew } = await import("./crew.js");
+    return { crew: await Crew.open(threads, onEvent) };
+  } catch (error) {
+    return { note: `, one thread: ${/** @type {Error} */ (error).message}` };
+  }
 }
 
 /** @param {any} model @returns {SignatureInfo[]} names, dtypes and shapes, symbols by name */

@@ -15,11 +15,19 @@ import { bytesOf } from "./values.js";
 /** @typedef {import("./layout.js").Copy} Copy */
 /** @typedef {import("./layout.js").Feed} Feed */
 /** @typedef {{address: number, size: number}} Buffer */
-/** @typedef {{module: WebAssembly.Module, run: (table: number, first: number, last: number) => number}} Loaded */
 /**
+ * Part: makes a share of steps, in modules of large kernels
+ * @typedef {{
+ *   program: import("./types.js").Program, module: WebAssembly.Module,
+ *   run: (table: number, first: number, last: number) => number,
+ *   part?: (table: number, first: number, last: number, share: number, shares: number) => number
+ * }} Loaded
+ */
+/**
+ * Gang: what threads need to run it
  * @typedef {{
  *   loaded: Loaded, spans: Span[], table: Buffer, words: Uint32Array, targets: number[],
- *   sources: number[], steps: number
+ *   sources: number[], steps: number, gang: import("./crew.js").Gang | null
  * }} Bound
  */
 
@@ -30,15 +38,17 @@ const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 1
 
 export class WasmDevice {
   /**
-   * @param {{budget?: number}} [options]  budget: the most bytes that the memory may have
+   * @param {{budget?: number, crew?: import("./crew.js").Crew | null, note?: string}} [options]  budget: the most bytes
+   *   that the memory may have; crew: threads to run with, over a shared memory; note: why there are none
    * @throws {NoExecutorError} if this page or engine cannot compile WebAssembly with SIMD
    */
-  constructor({ budget = 2 ** 30 } = {}) {
+  constructor({ budget = 2 ** 30, crew = null, note = "" } = {}) {
     this.kind = "wasm";
     this.target = Target.WASM;
     this.software = true;
     this.features = new Set(["simd128"]);
-    this.description = "WebAssembly SIMD";
+    this.description = `WebAssembly SIMD${crew ? `, up to ${crew.threads} threads` : note}`;
+    this.crew = crew;
     this.budget = budget;
     this.maxChunk = budget;
     try {
@@ -49,7 +59,7 @@ export class WasmDevice {
           "Under a content security policy allow script-src 'wasm-unsafe-eval'; else use a browser from 2023 or later.",
       );
     }
-    this.memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+    this.memory = this.memoryOf(1);
     /** @type {Buffer[]} */
     this.free = [];
     this.top = RESERVED;
@@ -109,23 +119,29 @@ export class WasmDevice {
   /** Makes the memory at least `bytes` long. @param {number} bytes */
   reserve(bytes) {
     if (bytes <= this.memory.buffer.byteLength) return;
-    if (bytes > this.budget) {
+    if (bytes > this.budget + (this.crew?.most(this) ?? 0)) {
       throw new DeviceLimitError(
         `the model needs ${bytes} bytes of WASM memory, the budget is ${this.budget}. ` +
           "Use a smaller batch or raise limits.memory.",
       );
     }
     const pages = Math.ceil(bytes / PAGE);
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const memory = this.memoryOf(pages);
     new Uint8Array(memory.buffer).set(new Uint8Array(this.memory.buffer));
     this.memory = memory;
     for (const loaded of this.loaded) this.instantiate(loaded);
   }
 
+  /** @param {number} pages */
+  memoryOf(pages) {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: this.crew !== null });
+  }
+
   /** @param {Loaded} loaded */
   instantiate(loaded) {
     const { exports } = new WebAssembly.Instance(loaded.module, { env: { memory: this.memory } });
-    loaded.run = /** @type {any} */ (exports.run);
+    const { run, part } = /** @type {any} */ (exports);
+    Object.assign(loaded, { run, part });
   }
 
   /** @param {Buffer} buffer @param {number} offset @param {Uint8Array} bytes */
@@ -153,9 +169,11 @@ export class WasmDevice {
    * @returns {Promise<Loaded>}
    */
   async load(program) {
-    const bytes = fused(/** @type {Uint8Array} */ (program.module));
+    const given = /** @type {Uint8Array} */ (program.module);
+    const own = fused(given);
+    const bytes = this.crew ? this.crew.shared(own) : own;
     const module = await WebAssembly.compile(/** @type {BufferSource} */ (bytes));
-    const loaded = /** @type {Loaded} */ ({ module });
+    const loaded = /** @type {Loaded} */ ({ program, module });
     this.instantiate(loaded);
     this.loaded.add(loaded);
     return loaded;
@@ -172,7 +190,8 @@ export class WasmDevice {
    * @param {Layout} layout
    * @returns {Bound}
    */
-  bind(loaded, { spans, launches }) {
+  bind(loaded, layout) {
+    const { spans, launches } = layout;
     /** @type {number[]} */
     const words = spans.map(({ buffer, offset }) => (buffer ? buffer.address + offset : 0));
     const starts = launches.map(({ step, words: sizes, scalars }) => {
@@ -184,8 +203,11 @@ export class WasmDevice {
     unroll(launches, () => {
       steps++;
     });
-    const table = this.allocate(words.length * 4);
-    return { loaded, spans, table, words: Uint32Array.from(words), ...hostWordIndices(launches, starts), steps };
+    const { table, gang } = this.crew?.equip(this, loaded, layout, words.length * 4) ?? {
+      table: this.allocate(words.length * 4),
+      gang: null,
+    };
+    return { loaded, spans, table, words: Uint32Array.from(words), ...hostWordIndices(launches, starts), steps, gang };
   }
 
   /** @param {Bound} bound */
@@ -207,11 +229,8 @@ export class WasmDevice {
     for (const { region, data } of feeds) this.upload(spans[region].buffer, spans[region].offset, data);
     for (let k = 0; k < targets.length; k++) words[targets[k]] = hostWords[sources[k]];
     this.upload(table, 0, bytesOf(words));
-    for (let next = 0; next < steps;) {
-      const reached = bound.loaded.run(table.address, next, steps);
-      if (reached <= next) throw new DeviceHungError(`the WASM module stopped at step ${next} of ${steps}.`);
-      next = reached;
-    }
+    if (this.crew) this.crew.run(this, bound);
+    else this.walk(bound, 0, steps);
     this.copy(after);
     const memory = this.memory.buffer;
     const results = reads.map(({ buffer, offset, size }) =>
@@ -220,7 +239,17 @@ export class WasmDevice {
     return { done: Promise.resolve(results) };
   }
 
+  /** Runs steps in this thread. @param {Bound} bound @param {number} next @param {number} last */
+  walk({ loaded, table, steps }, next, last) {
+    while (next < last) {
+      const reached = loaded.run(table.address, next, last);
+      if (reached <= next) throw new DeviceHungError(`the WASM module stopped at step ${next} of ${steps}.`);
+      next = reached;
+    }
+  }
+
   close() {
+    this.crew?.close();
     this.loaded.clear();
     this.memory = new WebAssembly.Memory({ initial: 0, maximum: 0 });
     this.live = 0;
