@@ -87,9 +87,8 @@ class Stats:
 class Device(Protocol):
     """One place where programs run. Every buffer starts as zeros and at a multiple of 256 bytes.
 
-    A GPU can be lost. A device that stays lost raises DeviceLostError and has `lost` set. One that replaces itself
-    counts that in `restores`, waits for it in `settle()` and says why in `reason()`; its buffers then hold something
-    older. `runtime/recovery.py` deals with both, and tells them so by setting `guarded`.
+    A GPU can be lost. Then every call raises DeviceLostError, `lost` is set, and `runtime/recovery.py` goes on with
+    another one.
     """
 
     name: str                   # "GPU:0"

@@ -7,7 +7,6 @@ So callers hand over a function that makes it.
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -67,9 +66,3 @@ def raise_from(error: Any) -> None:
     if isinstance(kind, type) and issubclass(kind, errors.OpError):
         raise kind(message) from None
     raise errors.InternalError(f"{name or 'JavaScript error'}: {message}") from error
-
-
-def warn(text: str) -> None:
-    """Tells the user once what happened on the device."""
-    if text:
-        warnings.warn(text, RuntimeWarning, stacklevel=4)

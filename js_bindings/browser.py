@@ -1,8 +1,8 @@
 """GPU:0 in Pyodide: drives the WebGPU device of the JavaScript runtime (`runtime/python.js`) from the same worker.
 
 Buffers, programs and bindings are whole numbers here; a run is one call whose table lies in Python's memory and is read
-there. At most two runs are under way. A lost GPU device is replaced by the runtime, which repeats the last run; a
-`GuardedExecutor` notices by `restores`, and makes the state what it was.
+there. At most two runs are under way. A GPU device that is lost stays lost: `discover` opens another, and a
+`GuardedExecutor` makes the state there what it was.
 """
 
 from __future__ import annotations
@@ -58,8 +58,6 @@ class BrowserGpu:
         self.features = frozenset(about["features"])
         self._limits: dict[str, int] = about["limits"]
         self._stats = Stats()
-        self.guarded = False                # an executor puts the state right after a loss, and says what happened
-        self._note = ""
 
     def limits(self) -> Mapping[str, int]:
         return self._limits
@@ -75,35 +73,15 @@ class BrowserGpu:
         try:
             return getattr(self._device, method)(*arguments)
         except JsException as error:
-            if self._device.restoring is None or not bridge.can_wait():
-                bridge.raise_from(error)
-        self._wait("restored", what="restoring the GPU")        # the call was refused: nothing has happened yet
-        return getattr(self._device, method)(*arguments)
+            bridge.raise_from(error)
 
     def _wait(self, method: str, *arguments: Any, what: str) -> Any:
-        result = bridge.wait(lambda: getattr(self._device, method)(*arguments), what)
-        note = self._device.takeNotes()
-        if self.guarded:
-            self._note = note or self._note
-        else:
-            bridge.warn(note)
-        return result
-
-    # loss
+        return bridge.wait(lambda: getattr(self._device, method)(*arguments), what)
 
     @property
-    def restores(self) -> int:
-        """How often a lost GPU device was replaced by another one: buffers then hold what a snapshot held."""
-        return int(self._device.generation)
-
-    def settle(self) -> None:
-        """Waits for a replacement that is under way. Raises DeviceLostError if there is none."""
-        if self._device.restoring is not None:
-            self._wait("restored", what="restoring the GPU")
-
-    def reason(self) -> str:
-        """Why the GPU device was lost last, in the browser's words."""
-        return (self._note or str(self._device.takeNotes())).split(" A new device continues")[0]
+    def lost(self) -> bool:
+        """Whether the GPU is gone: then every call raises DeviceLostError."""
+        return bool(self._device.isLost())
 
     # memory
 
@@ -146,7 +124,6 @@ class BrowserGpu:
             "steps": [{"kind": int(step.kind), "kernel": step.kernel, "regions": list(step.regions),
                        "uniforms": list(step.uniforms), "scalars": list(step.scalars), "body": step.body}
                       for step in program.steps],
-            "places": [int(region.place) for region in program.regions],
         })
         self._stats.programs += 1
         if bridge.can_wait():
@@ -202,14 +179,15 @@ def _row(copy: Copy) -> tuple[int, int, int, int, int]:
 def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset()) -> BrowserGpu:
     """A new device with default limits plus these. Raises NoExecutorError with the reason if there is none."""
     runtime = bridge.runtime()
+    options = json.dumps({"features": sorted(features),
+                          "limits": [{"name": name, "value": int(value)} for name, value in (limits or {}).items()]})
+    if runtime.preparedForPython() is None:             # none was prepared, or that one was lost
+        bridge.wait(lambda: runtime.preparePython(options), "opening the GPU")
     prepared = runtime.preparedForPython()
     if isinstance(prepared, str):
         raise NoExecutorError(prepared)
-    if prepared is not None:
-        device = BrowserGpu(prepared)
-        allowed = device.limits()
-        if features <= device.features and all(allowed.get(k, 0) >= v for k, v in (limits or {}).items()):
-            return device
-    options = json.dumps({"features": sorted(features),
-                          "limits": [{"name": name, "value": int(value)} for name, value in (limits or {}).items()]})
+    device = BrowserGpu(prepared)
+    allowed = device.limits()
+    if features <= device.features and all(allowed.get(k, 0) >= v for k, v in (limits or {}).items()):
+        return device
     return BrowserGpu(bridge.wait(lambda: runtime.PythonDevice.open(options), "opening the GPU"))

@@ -6,7 +6,6 @@ The result is a folder of plain files for any static server; `sw.js` makes it wo
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 import shutil
@@ -16,16 +15,14 @@ from pathlib import Path
 
 from build_benchmark import build_benchmark
 from build_wheel import build_wheel
+from bundle_runtime import bundle_runtime
 from fetch import ROOT, FetchError
 from pyodide_distribution import make_distribution
 
 PAGES = ROOT / "demo_site"
-RUNTIME = ROOT / "js_bindings" / "runtime"
 NODE_MODULES = ROOT / "node_modules"
 NOT_PUBLISHED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "editor")
 NOT_PRECACHED = {"sw.js", "precache.js"}
-RUNTIME_BUDGET = 40_500           # bytes, every module compressed by itself; as one bundle it has 29,000
-ON_DEMAND = {"crew.js", "thread.js"}  # loaded where threads are asked for
 SITE_BUDGET = 24_000_000          # bytes on disk; the first visit loads about two thirds of it, compressed
 
 
@@ -34,7 +31,7 @@ def build_site(output: Path) -> None:
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(PAGES, part, ignore=NOT_PUBLISHED)
-    minify_runtime(part / "runtime")
+    bundle_runtime(part / "runtime")
     wheel = build_wheel(part / "wheels")
     how = make_distribution(part / "pyodide", wheel)
     bundle_vendor(part / "vendor")
@@ -59,20 +56,6 @@ def bundle_vendor(target: Path) -> None:
     uplot = NODE_MODULES / "uplot" / "dist"
     shutil.copy2(uplot / "uPlot.esm.js", target / "uplot.js")
     shutil.copy2(uplot / "uPlot.min.css", target / "uplot.css")
-
-
-def minify_runtime(output: Path) -> None:
-    """The runtime's modules one by one, without comments; classes keep their names, by which errors are told apart."""
-    sources = sorted(str(path) for path in RUNTIME.glob("*.js"))
-    command = [str(NODE_MODULES / ".bin" / "esbuild"), *sources, "--minify", "--keep-names", "--format=esm",
-               f"--outdir={output}", "--log-level=error"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise FetchError(f"esbuild failed on the runtime:\n{done.stderr}")
-    always = [path for path in output.glob("*.js") if path.name not in ON_DEMAND]
-    size = sum(len(gzip.compress(path.read_bytes(), 9)) for path in always)
-    if size > RUNTIME_BUDGET:
-        raise FetchError(f"the JavaScript runtime has {size:,} bytes gzip, budget {RUNTIME_BUDGET:,}")
 
 
 def write_precache(site: Path) -> None:

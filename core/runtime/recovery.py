@@ -69,10 +69,8 @@ class GuardedExecutor(Executor):
         self._journal: list[Run | Write] = []
         self._dirty = False                         # the journal holds a run that writes state
         self._given_up = self._losses = 0
-        self._restores = getattr(device, "restores", 0)
         self._copied, self._cost = time.monotonic(), 0.0    # when the last copy was made, and what it took
         self._due = self._copied + EVERY
-        device.guarded = True                       # so it need not say that it was lost
         super().__init__(model, device, None, state_keys)
         self._writing = {s.name for s in model.signatures if s.writes or s.advance}
 
@@ -85,8 +83,6 @@ class GuardedExecutor(Executor):
         outputs = self._attempt(lambda: super(GuardedExecutor, self).run(name, inputs))
         run.outputs = {key: weakref.ref(output) for key, output in outputs.items()}
         self._append(run)
-        if self._was_restored():                    # before or during this run: its state was not the newest
-            self._recover("")
         return outputs
 
     def finish(self) -> None:
@@ -102,25 +98,21 @@ class GuardedExecutor(Executor):
             self._base[tensor] = value
 
     def read(self, tensor: int) -> np.ndarray:
-        return self._looked(lambda: super(GuardedExecutor, self).read(tensor))
+        return self._attempt(lambda: super(GuardedExecutor, self).read(tensor))
 
     def save_into(self, model: Model | None = None) -> Model:
-        return self._looked(lambda: super(GuardedExecutor, self).save_into(model))
+        return self._attempt(lambda: super(GuardedExecutor, self).save_into(model))
 
     def prepare(self, name: str, inputs: Inputs = None) -> None:
         self._attempt(lambda: super(GuardedExecutor, self).prepare(name, inputs))
 
     def _fetch(self, output: Output) -> list[tuple[Output, np.ndarray]]:
-        found = self._looked(lambda: [] if output.gone else super(GuardedExecutor, self)._fetch(output))
+        found = self._attempt(lambda: [] if output.gone else super(GuardedExecutor, self)._fetch(output))
         if not found:
             raise output.gone or DeviceLostError(f"output {output.name!r} is gone")
         return found
 
     # noticing a loss
-
-    def _was_restored(self) -> bool:
-        """Whether the device has replaced itself behind our back (the browser's does), with older or no contents."""
-        return getattr(self.device, "restores", 0) != self._restores
 
     def _attempt(self, action: Callable[[], Result]) -> Result:
         """Does something, on a new device if this one is lost."""
@@ -131,14 +123,6 @@ class GuardedExecutor(Executor):
                 if self._closed or isinstance(error, DeviceHungError):
                     raise
                 self._recover(str(error))
-
-    def _looked(self, action: Callable[[], Result]) -> Result:
-        """Reads something. What comes from a device that was restored meanwhile is read again."""
-        while True:
-            value = self._attempt(action)
-            if self._closed or not self._was_restored():
-                return value
-            self._recover("")
 
     # the copy and the journal
 
@@ -171,9 +155,6 @@ class GuardedExecutor(Executor):
         except FailedPreconditionError:             # Python in a tab that cannot wait now
             self._due = time.monotonic() + EVERY
             return
-        if self._was_restored():
-            self._recover("")
-            return
         self._base, self._dirty, self._given_up, self._losses = values, False, 0, 0
         self._journal.clear()
         self._copied = time.monotonic()
@@ -189,18 +170,12 @@ class GuardedExecutor(Executor):
             if self._losses > MOST_LOSSES:
                 raise DeviceLostError(f"{self.device.name} was lost {self._losses} times without two seconds of work "
                                       f"in between: {_short(reason)}. Use device='wasm' or 'cpu'.")
-            settle = getattr(self.device, "settle", None)
-            if settle is not None:
-                settle()
-                reason = self.device.reason()
             try:
                 self._rebuild()
                 repeated, lost = self._repeat()
+                break
             except DeviceLostError as error:
                 reason = str(error)
-                continue
-            if not self._was_restored():
-                break
         lost += self._given_up
         self._given_up = 0
         text = f"{self.device.name} was lost ({_short(reason)}). A new device goes on with the state copied last; "
@@ -215,10 +190,8 @@ class GuardedExecutor(Executor):
                   for limit in program.requires.limits if not program.requires.features}
         for output in self._unread():
             output.lose(DeviceLostError(f"output {output.name!r} was not read before {name} was lost."))
-        self.close()                                # what it holds of a device that has restored itself
+        self.close()
         device: Any = open_device(name, limits) if getattr(old, "lost", False) else old
-        device.guarded = True
-        self._restores = getattr(device, "restores", 0)
         Executor.__init__(self, self.model, device, None, self._keys)
         for tensor, value in self._base.items():
             super().write(tensor, value)

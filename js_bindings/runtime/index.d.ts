@@ -98,6 +98,11 @@ export class Model extends EventTarget {
   save(): Promise<Uint8Array>;
   /** The raw bytes of a state tensor. */
   readTensor(name: string): Promise<Uint8Array>;
+  /**
+   * Sets a state tensor: a weight, an optimizer's slot, a counter. Its elements, in any form that an input may have, or the
+   * bytes that `readTensor` gave. Runs that are accepted later see it.
+   */
+  writeTensor(name: string, value: Input): Promise<void>;
   /** Frees the device. */
   close(): Promise<void>;
 }
@@ -109,7 +114,7 @@ export function load(source: string | URL | Uint8Array | ArrayBuffer, options?: 
 export function readModel(file: Uint8Array, options?: { maxItems?: number; maxRegionBytes?: number }): any;
 
 /** Opens a GPU for Python ahead of time, in a worker that runs Pyodide; never rejects. */
-export function preparePython(options?: { snapshotEvery?: number }): Promise<void>;
+export function preparePython(options?: { hangAfter?: number }): Promise<void>;
 
 export class TideflowError extends Error {}
 /** An argument has the wrong shape, dtype or value. */

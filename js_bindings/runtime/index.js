@@ -15,8 +15,8 @@ export * from "./errors.js";
 export { readModel } from "./model.js";
 export { PythonDevice, preparedForPython, preparePython } from "./python.js";
 
-/** @typedef {import("./session.js").Step} Step */
-/** @typedef {import("./session.js").Value} Value */
+/** @typedef {import("./results.js").Step} Step */
+/** @typedef {import("./results.js").Value} Value */
 /**
  * @typedef {object} LoadOptions
  * @property {"auto" | "webgpu" | "wasm"} [device]  "auto": WebGPU on a real GPU, else WASM
@@ -90,6 +90,16 @@ export class Model extends EventTarget {
   /** The bytes of one state tensor. @param {string} name @returns {Promise<Uint8Array>} */
   readTensor(name) {
     return this.engine.read(name);
+  }
+
+  /**
+   * Sets a state tensor: a weight, an optimizer's slot, a counter. Runs accepted later see it.
+   * @param {string} name
+   * @param {any} value  its elements, in any form that an input may have; or the bytes that `readTensor` gave
+   * @returns {Promise<void>}
+   */
+  writeTensor(name, value) {
+    return this.engine.write(name, value);
   }
 
   /** Frees the device. */

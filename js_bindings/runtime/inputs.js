@@ -3,6 +3,7 @@
 import { InvalidArgumentError } from "./errors.js";
 import { evaluateDims } from "./sizes.js";
 import { DimOp } from "./tables.js";
+import { bytesOf, DTYPE_BYTES, toDevice } from "./values.js";
 
 /** @typedef {import("./types.js").Model} Model */
 /** @typedef {import("./types.js").Signature} Signature */
@@ -175,8 +176,31 @@ function inferShape(model, port, value, symbols) {
   }
 }
 
+/**
+ * What a tensor of fixed size is set to.
+ * @param {Model} model
+ * @param {number} tensor
+ * @param {any} value  its bytes as a Uint8Array, or its elements in any form that an input may have
+ * @returns {Uint8Array} in its own dtype
+ * @throws {InvalidArgumentError} if shape or values do not fit
+ */
+export function tensorBytes(model, tensor, value) {
+  const { name, dtype, shape: dims } = model.tensors[tensor];
+  const sizes = evaluateDims(model.dims, []);
+  const shape = Array.from(dims, (dim) => sizes[dim]);
+  const count = shape.reduce((a, b) => a * b, 1);
+  if (value instanceof Uint8Array && value.length === count * DTYPE_BYTES[dtype]) return bytesOf(value);
+  const flat = flatten(value, name);
+  const same = flat.shape ? String(flat.shape) === String(shape) : flat.data.length === count;
+  if (!same) {
+    const received = flat.shape ? `shape [${flat.shape}]` : `${flat.data.length} elements`;
+    throw new InvalidArgumentError(`tensor "${name}": received ${received}, expected shape [${shape}].`);
+  }
+  return toDevice(flat.data, { name, min: 0, max: 0, bounded: false }, dtype, dtype);
+}
+
 /** @param {Model} model @param {ArrayLike<number>} symbols  NaN where an absent optional input alone has it */
-export function checkSymbols(model, symbols) {
+function checkSymbols(model, symbols) {
   model.symbols.forEach(({ name, min, max, multiple_of: step }, i) => {
     const size = symbols[i];
     if (size < min || (max && size > max) || size % (step || 1) > 0) {

@@ -1,6 +1,7 @@
 // A model that runs in this thread: read, put on a device, saved.
 
 import { DeviceLimitError, InvalidArgumentError, NoExecutorError } from "./errors.js";
+import { tensorBytes } from "./inputs.js";
 import { patchTensors, readModelAsync } from "./model.js";
 import { Session } from "./session.js";
 import { Target } from "./tables.js";
@@ -8,7 +9,7 @@ import { DTYPE_NAMES } from "./values.js";
 import { WasmDevice } from "./wasm.js";
 import { WebGpuDevice } from "./webgpu.js";
 
-/** @typedef {import("./session.js").Step} Step */
+/** @typedef {import("./results.js").Step} Step */
 /** @typedef {{name: string, inputs: PortInfo[], outputs: PortInfo[]}} SignatureInfo */
 /** @typedef {{name: string, dtype: string, shape: (number | string)[], optional: boolean}} PortInfo */
 /**
@@ -78,11 +79,28 @@ export class LocalEngine {
     return patchTensors(this.bytes, this.model, changes);
   }
 
-  /** The value of a state tensor. @param {string} name @returns {Promise<Uint8Array>} */
+  /** The bytes of a state tensor. @param {string} name @returns {Promise<Uint8Array>} */
   async read(name) {
+    return this.session.readTensor(this.#tensor(name));
+  }
+
+  /**
+   * Sets a state tensor.
+   * @param {string} name
+   * @param {any} value  the bytes that `read` gives, or numbers as a run takes them
+   */
+  async write(name, value) {
+    const index = this.#tensor(name);
+    const bytes = tensorBytes(this.model, index, value);
+    await this.session.settled();
+    this.session.writeTensor(index, bytes);
+  }
+
+  /** @param {string} name @returns {number} */
+  #tensor(name) {
     const index = this.model.tensors.findIndex((/** @type {any} */ tensor) => tensor.name === name);
     if (index < 0) throw new InvalidArgumentError(`the model has no tensor "${name}".`);
-    return this.session.readTensor(index);
+    return index;
   }
 
   async close() {

@@ -28,11 +28,12 @@ import { convertBytes } from "./values.js";
  * @property {number[]} sizes  the value of every dim
  * @property {Set<number>} defaulted  input regions that hold their port's default
  * @property {number} serial  counts the runs
- * @property {Map<Signature, import("./session.js").Outputs>} outputs  where they lie, by who asks for them
+ * @property {Map<Signature, import("./results.js").Outputs>} outputs  where they lie, by who asks for them
  */
 /**
- * @typedef {object} Prepared  a compiled program
- * @property {any} loaded  the device's
+ * @typedef {object} Prepared  a program on this device
+ * @property {any} loaded  the device's; null before its first use
+ * @property {Promise<any> | null} loading
  * @property {Map<number, Span>} constants  by top-level region
  * @property {HostSlots} host
  * @property {number} hostWords
@@ -64,8 +65,8 @@ export class Placement {
     this.scratch = [];
   }
 
-  /** Compiles the programs and uploads state and constants. */
-  async build() {
+  /** Uploads state and constants. Programs are compiled when they are first used. */
+  build() {
     const { model, device } = this;
     const wanted = new Set(model.signatures.flatMap(({ programs }) => Array.from(programs)));
     const indices = [...wanted].filter(
@@ -81,8 +82,7 @@ export class Placement {
           );
     }
     const sizes = evaluateDims(model.dims, []);
-    const compiled = await Promise.all(indices.map((i) => device.load(model.programs[i])));
-    indices.forEach((index, k) => this.prepared.set(index, this.#prepare(model.programs[index], compiled[k])));
+    for (const index of indices) this.prepared.set(index, this.#prepare(model.programs[index]));
     const { tensors, chunks, privates } = placeState(model, indices, sizes);
     const total = [...chunks, ...privates].reduce((sum, chunk) => sum + chunk.size, 0);
     if (total > this.memory)
@@ -101,8 +101,8 @@ export class Placement {
     for (const index of indices) this.#uploadConstants(index, sizes);
   }
 
-  /** @param {Program} program @param {any} loaded @returns {Prepared} */
-  #prepare(program, loaded) {
+  /** @param {Program} program @returns {Prepared} */
+  #prepare(program) {
     /** @type {Map<number, {start: number, length: number}>} */
     const host = new Map();
     let start = 0;
@@ -112,7 +112,24 @@ export class Placement {
       start += length;
     }
     const inputs = new Map(program.regions.map(({ tensor, place }, i) => [place === Place.INPUT ? tensor : -1, i]));
-    return { loaded, constants: new Map(), host, hostWords: start, bindings: new Map(), inputs };
+    const constants = new Map();
+    return { loaded: null, loading: null, constants, host, hostWords: start, bindings: new Map(), inputs };
+  }
+
+  /**
+   * Begins to compile a program, if that was not done.
+   * @param {number} index
+   * @returns {Promise<any>} the device's; its kernels may still be on their way
+   */
+  load(index) {
+    const prepared = /** @type {Prepared} */ (this.prepared.get(index));
+    prepared.loading ??= this.device.load(this.model.programs[index]).then((loaded) => (prepared.loaded = loaded));
+    return prepared.loading;
+  }
+
+  /** @param {number} index */
+  isLoaded(index) {
+    return Boolean(this.prepared.get(index)?.loaded);
   }
 
   /** @param {number} index @param {number[]} sizes */
@@ -166,13 +183,12 @@ export class Placement {
   }
 
   /**
-   * The program and the memory that a signature uses at these sizes; made once, then kept for the last four.
+   * The program that a signature uses at these sizes.
    * @param {Signature} signature
    * @param {ArrayLike<number>} symbols  NaN where unused
-   * @param {number[]} [sizes]
-   * @returns {{program: Program, prepared: Prepared, binding: Binding}}
+   * @returns {number}
    */
-  prepare(signature, symbols, sizes = evaluateDims(this.model.dims, symbols)) {
+  choose(signature, symbols) {
     const index = Array.from(signature.programs).find(
       (i) =>
         this.prepared.has(i) &&
@@ -180,13 +196,22 @@ export class Placement {
           ({ symbol, min, max }) => symbols[symbol] >= min && symbols[symbol] <= max,
         ),
     );
-    if (index === undefined) {
-      const sizes = this.model.symbols.map(({ name }, i) => `${name} ${symbols[i]}`);
-      const [Type, none] = Array.from(signature.programs).some((i) => this.prepared.has(i))
-        ? [InvalidArgumentError, "program that takes these sizes"]
-        : [NoExecutorError, "program"];
-      throw new Type(`"${signature.name}" has no ${this.device.kind} ${none}: ${sizes.join(", ")}.`);
-    }
+    if (index !== undefined) return index;
+    const sizes = this.model.symbols.map(({ name }, i) => `${name} ${symbols[i]}`);
+    const [Type, none] = Array.from(signature.programs).some((i) => this.prepared.has(i))
+      ? [InvalidArgumentError, "program that takes these sizes"]
+      : [NoExecutorError, "program"];
+    throw new Type(`"${signature.name}" has no ${this.device.kind} ${none}: ${sizes.join(", ")}.`);
+  }
+
+  /**
+   * A loaded program with its memory at these sizes; made once, then kept for the last four.
+   * @param {number} index
+   * @param {ArrayLike<number>} symbols
+   * @param {number[]} sizes
+   * @returns {{program: Program, prepared: Prepared, binding: Binding}}
+   */
+  prepare(index, symbols, sizes) {
     const program = this.model.programs[index];
     const prepared = /** @type {Prepared} */ (this.prepared.get(index));
     const key = Array.from(symbols).join();

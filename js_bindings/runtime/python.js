@@ -1,12 +1,10 @@
 // What Python in the tab drives: the WebGPU device behind whole numbers. `js_bindings/browser.py` is the other half.
 //
 // Python holds ids of buffers, programs and bindings, never GPU objects, and a run is one call with a table in
-// Python's memory. So a lost device can be replaced behind Python's back: every id gets a new object, state its
-// last snapshot.
+// Python's memory. A lost device stays lost: every call says so, and Python (core/runtime/recovery.py) goes on with
+// the next one, which is opened at once.
 
 import { DeviceHungError, DeviceLostError } from "./errors.js";
-import { Snapshots } from "./snapshots.js";
-import { Place } from "./tables.js";
 import { WebGpuDevice } from "./webgpu.js";
 
 /**
@@ -15,38 +13,31 @@ import { WebGpuDevice } from "./webgpu.js";
  *   HEAPU8: Uint8Array, HEAPU32: Uint32Array
  * }} Memory
  */
-/**
- * Uploads: what to write again on a new device
- * @typedef {{
- *   size: number, buffer: GPUBuffer, uploads: Map<number, Uint8Array>, kept: boolean
- * }} Held
- */
+/** @typedef {{size: number, buffer: GPUBuffer}} Held */
 /** @typedef {{program: any, loaded: import("./webgpu.js").Loaded}} HeldProgram */
-/**
- * @typedef {{
- *   program: number, layout: {spans: [number, number, number][], launches: any[]},
- *   bound: import("./webgpu.js").Bound
- * }} HeldBinding
- */
-/**
- * @typedef {{
- *   binding: number, hostWords: Uint32Array, feeds: {region: number, data: Uint8Array}[],
- *   copies: Uint32Array
- * }} Run
- */
 
 const MOST_IN_FLIGHT = 2;
 
 /** @type {PythonDevice | null} a device opened before Python asked, so that a synchronous call finds it */
 let prepared = null;
 let refusal = "";
+/** @type {Promise<void> | null} */
+let preparing = null;
 
 /**
- * Opens a device for Python ahead of time.
- * @param {any} [options]
+ * Opens a device for Python ahead of time, if there is none.
+ * @param {any} [options]  as for `PythonDevice.open`
  * @returns {Promise<void>} never fails: the reason is kept
  */
-export async function preparePython(options = {}) {
+export function preparePython(options) {
+  preparing ??= prepare(options).finally(() => {
+    preparing = null;
+  });
+  return preparing;
+}
+
+/** @param {any} options */
+async function prepare(options) {
   try {
     prepared ??= await PythonDevice.open(options);
     refusal = "";
@@ -55,9 +46,9 @@ export async function preparePython(options = {}) {
   }
 }
 
-/** The prepared device, a text why there is none, or null if nothing was prepared. */
+/** The prepared device, a text why there is none, or undefined (Python's None) while none is. */
 export function preparedForPython() {
-  return prepared ?? (refusal || null);
+  return prepared ?? (refusal || undefined);
 }
 
 export class PythonDevice {
@@ -67,32 +58,24 @@ export class PythonDevice {
     return new PythonDevice(await WebGpuDevice.open(parsed), parsed);
   }
 
-  /** @param {WebGpuDevice} device @param {{snapshotEvery?: number, now?: () => number}} options */
-  constructor(device, { snapshotEvery = 2000, now = () => performance.now() } = {}) {
+  /** @param {WebGpuDevice} device @param {any} options  for the device that follows it */
+  constructor(device, options) {
     this.device = device;
+    this.options = options;
     /** @type {Memory} */
     this.memory = /** @type {any} */ (null);
     /** @type {Map<number, Held>} */
     this.buffers = new Map();
     /** @type {Map<number, HeldProgram>} */
     this.programs = new Map();
-    /** @type {Map<number, HeldBinding>} */
+    /** @type {Map<number, import("./dispatches.js").Bound>} */
     this.bindings = new Map();
     this.nextId = 1;
     /** @type {Set<Promise<any>>} */
     this.inFlight = new Set();
-    /** @type {Run | null} repeated after a restore, so that its outputs are real */
-    this.last = null;
-    this.steps = 0;
     this.dispatches = 0;
-    /** @type {string[]} what to tell the user */
-    this.notes = [];
     /** @type {Error | null} */
     this.failure = null;
-    /** @type {Promise<void> | null} */
-    this.restoring = null;
-    this.generation = 0;
-    this.snapshots = new Snapshots(device, snapshotEvery, now);
     device.onLost = (error) => this.lost(error);
   }
 
@@ -126,7 +109,7 @@ export class PythonDevice {
   allocate(size) {
     this.check();
     const id = this.nextId++;
-    this.buffers.set(id, { size, buffer: this.device.allocate(size), uploads: new Map(), kept: false });
+    this.buffers.set(id, { size, buffer: this.device.allocate(size) });
     return id;
   }
 
@@ -135,7 +118,6 @@ export class PythonDevice {
     const held = this.held(id);
     this.buffers.delete(id);
     this.device.release(held.buffer);
-    if (held.kept) this.watch();
   }
 
   /** @param {number} id @returns {Held} */
@@ -148,10 +130,7 @@ export class PythonDevice {
   /** @param {number} id @param {number} offset @param {number} pointer @param {number} size */
   upload(id, offset, pointer, size) {
     this.check();
-    const held = this.held(id);
-    const bytes = this.memory.HEAPU8.slice(pointer, pointer + size);
-    held.uploads.set(offset, bytes);
-    this.device.upload(held.buffer, offset, bytes);
+    this.device.upload(this.held(id).buffer, offset, this.memory.HEAPU8.subarray(pointer, pointer + size));
   }
 
   /**
@@ -162,7 +141,8 @@ export class PythonDevice {
    * @param {number} pointer
    */
   async download(id, offset, size, pointer) {
-    const bytes = await this.persist(() => this.device.download(this.held(id).buffer, offset, size));
+    this.check();
+    const bytes = await this.told(this.device.download(this.held(id).buffer, offset, size));
     this.memory.HEAPU8.set(bytes, pointer);
   }
 
@@ -189,16 +169,20 @@ export class PythonDevice {
 
   /**
    * Compiles a program, all kernels at once.
-   * @param {string} json  {kernels: [{name, entry, code}], steps, places}
+   * @param {string} json  {kernels: [{name, entry, code}], steps}
    * @returns {Promise<number>}
    */
   async load(json) {
+    this.check();
     const program = JSON.parse(json);
-    return this.keep(program, await this.persist(() => this.device.load(program)));
+    const loaded = await this.device.load(program);
+    await this.told(loaded.ready);
+    return this.keep(program, loaded);
   }
 
   /** The same without waiting, for an entry from Python that cannot wait. @param {string} json @returns {number} */
   loadNow(json) {
+    this.check();
     const program = JSON.parse(json);
     return this.keep(program, this.device.loadNow(program));
   }
@@ -223,39 +207,29 @@ export class PythonDevice {
   bind(program, json) {
     this.check();
     const id = this.nextId++;
-    const layout = JSON.parse(json);
-    const {
-      program: { places },
-    } = /** @type {HeldProgram} */ (this.programs.get(program));
-    layout.spans.forEach((/** @type {[number, number, number]} */ [buffer], /** @type {number} */ region) => {
-      if (places[region] === Place.STATE && buffer && !this.held(buffer).kept) {
-        this.held(buffer).kept = true;
-        this.watchLater = true;
-      }
-    });
-    this.bindings.set(id, { program, layout, bound: this.makeBound(program, layout) });
-    return id;
-  }
-
-  /** @param {number} program @param {HeldBinding["layout"]} layout */
-  makeBound(program, { spans, launches }) {
-    const {
-      program: { steps },
-      loaded,
-    } = /** @type {HeldProgram} */ (this.programs.get(program));
-    return this.device.bind(loaded, {
-      spans: spans.map(([id, offset, size]) => ({ buffer: id ? this.held(id).buffer : null, offset, size })),
-      launches: launches.map((launch, i) => ({ ...launch, step: steps[i] })),
+    const { spans, launches } = JSON.parse(json);
+    const held = /** @type {HeldProgram} */ (this.programs.get(program));
+    const bound = this.device.bind(held.loaded, {
+      spans: spans.map((/** @type {number[]} */ [buffer, offset, size]) => ({
+        buffer: buffer ? this.held(buffer).buffer : null,
+        offset,
+        size,
+      })),
+      launches: launches.map((/** @type {any} */ launch, /** @type {number} */ i) => ({
+        ...launch,
+        step: held.program.steps[i],
+      })),
       hostWords: 0,
     });
+    this.bindings.set(id, bound);
+    return id;
   }
 
   /** @param {number} id */
   unbind(id) {
-    const binding = this.bindings.get(id);
-    if (binding) this.device.unbind(binding.bound);
+    const bound = this.bindings.get(id);
+    if (bound) this.device.unbind(bound);
     this.bindings.delete(id);
-    if (this.last?.binding === id) this.last = null;
   }
 
   // ---- running --------------------------------------------------------------------------------------------------
@@ -271,148 +245,67 @@ export class PythonDevice {
     this.check();
     const { HEAPU8, HEAPU32 } = this.memory;
     let at = pointer >> 2;
-    const binding = HEAPU32[at++];
+    const bound = /** @type {import("./dispatches.js").Bound} */ (this.bindings.get(HEAPU32[at++]));
     const hostCount = HEAPU32[at++];
-    const hostWords = HEAPU32.slice(at, at + hostCount);
+    const hostWords = HEAPU32.subarray(at, at + hostCount);
     at += hostCount;
     const feeds = [];
     for (let count = HEAPU32[at++]; count > 0; count--, at += 3) {
-      feeds.push({ region: HEAPU32[at], data: HEAPU8.slice(HEAPU32[at + 1], HEAPU32[at + 1] + HEAPU32[at + 2]) });
+      feeds.push({ region: HEAPU32[at], data: HEAPU8.subarray(HEAPU32[at + 1], HEAPU32[at + 1] + HEAPU32[at + 2]) });
     }
-    const copies = HEAPU32.slice(at + 1, at + 1 + 5 * HEAPU32[at]);
-    this.last = { binding, hostWords, feeds, copies };
-    this.start(this.last);
-    return this.inFlight.size;
-  }
-
-  /** @param {Run} run */
-  start({ binding, hostWords, feeds, copies }) {
-    if (this.watchLater) this.watch();
-    const { bound } = /** @type {HeldBinding} */ (this.bindings.get(binding));
-    const snapshot = this.snapshots.next();
-    const { done } = this.device.run(bound, hostWords, feeds, { before: this.copies(copies), after: snapshot?.copies });
-    snapshot?.sent(++this.steps, new Map());
-    if (!snapshot) this.steps++;
+    const before = this.copies(HEAPU32.subarray(at + 1, at + 1 + 5 * HEAPU32[at]));
+    const { done } = this.device.run(bound, hostWords, feeds, { before });
     this.dispatches += bound.dispatches.length;
     this.inFlight.add(done);
     const finished = () => {
       this.inFlight.delete(done);
     };
     done.then(finished, finished);
+    return this.inFlight.size;
   }
 
   /** Waits until fewer than two runs are under way. */
   async ready() {
-    await this.persist(async () => {
-      while (this.inFlight.size >= MOST_IN_FLIGHT) await Promise.race(this.inFlight);
-    });
-  }
-
-  /** Waits for the device that replaces a lost one. */
-  async restored() {
-    await this.restoring;
-    if (this.failure) throw this.failure;
+    this.check();
+    while (this.inFlight.size >= MOST_IN_FLIGHT) await this.told(Promise.race(this.inFlight));
   }
 
   check() {
     if (this.failure) throw this.failure;
-    if (this.restoring)
-      throw new DeviceLostError("the GPU device is being restored: await it, or enter Python by runPythonAsync.");
+  }
+
+  /** Whether another device has to take over. */
+  isLost() {
+    return this.failure instanceof DeviceLostError && !(this.failure instanceof DeviceHungError);
   }
 
   close() {
     if (prepared === this) prepared = null;
-    this.failure = new DeviceLostError("the device is closed.");
+    this.failure ??= new DeviceLostError("the device is closed.");
     this.device.close();
   }
 
-  // ---- loss -----------------------------------------------------------------------------------------------------
-
-  /** What a snapshot copies: every buffer that holds state. */
-  watch() {
-    this.watchLater = false;
-    this.kept = [...this.buffers].filter(([, { kept }]) => kept).map(([id]) => id);
-    this.snapshots.watch(
-      this.kept.map((id) => ({ buffer: this.held(id).buffer, offset: 0, size: this.held(id).size })),
-      this.kept,
-    );
-  }
-
   /**
-   * Does something on the device; if that is lost meanwhile, does it again on the next one.
+   * Waits for an answer; one that fails tells that the device is lost before the browser reports it.
    * @template T
-   * @param {() => Promise<T>} action
+   * @param {Promise<T>} answer
    * @returns {Promise<T>}
    */
-  async persist(action) {
-    for (;;) {
-      await this.restoring;
-      if (this.failure) throw this.failure;
-      const { generation } = this;
-      try {
-        return await action();
-      } catch (error) {
-        if (!(error instanceof DeviceLostError) || error instanceof DeviceHungError) throw error;
-        for (let waited = 0; !this.restoring && this.generation === generation && waited < 2000; waited += 20) {
-          await new Promise((resolve) => {
-            setTimeout(resolve, 20);
-          }); // the loss is reported after the failed reads
-        }
-        await this.restoring;
-        if (this.generation === generation) throw error;
-      }
+  async told(answer) {
+    try {
+      return await answer;
+    } catch (error) {
+      if (error instanceof DeviceLostError) this.lost(error);
+      throw this.failure ?? error;
     }
   }
 
   /** @param {Error} error */
   lost(error) {
     if (this.failure) return;
-    if (error instanceof DeviceHungError) {
-      this.failure = error;
-      return;
-    }
-    this.restoring = this.restore(error)
-      .catch((cause) => {
-        this.failure = new DeviceLostError(
-          `the GPU device was lost (${error.message}) and could not be replaced: ${cause.message}`,
-        );
-      })
-      .finally(() => {
-        this.restoring = null;
-      });
-  }
-
-  /** @param {Error} error */
-  async restore(error) {
-    const saved = this.snapshots.latest;
-    const kept = saved?.keys ?? [];
-    await Promise.allSettled(this.inFlight);
-    await this.device.reopen();
-    for (const held of this.buffers.values()) {
-      held.buffer = this.device.allocate(held.size);
-      for (const [offset, bytes] of held.uploads) this.device.upload(held.buffer, offset, bytes);
-    }
-    kept.forEach((/** @type {number} */ id, /** @type {number} */ i) => {
-      const held = this.buffers.get(id);
-      if (held && saved) this.device.upload(held.buffer, 0, saved.parts[i]);
-    });
-    await Promise.all(
-      [...this.programs.values()].map(async (held) => {
-        held.loaded = await this.device.load(held.program);
-      }),
-    );
-    for (const held of this.bindings.values()) held.bound = this.makeBound(held.program, held.layout);
-    this.watch();
-    this.generation++;
-    const lost = Math.max(0, this.steps - (saved?.step ?? 0) - 1);
-    this.notes.push(
-      `${error.message} A new device continues from the state after step ${saved?.step ?? 0}: ${lost} steps are lost.`,
-    );
-    if (this.last) this.start({ ...this.last, copies: new Uint32Array() });
-  }
-
-  /** What happened since the last call. @returns {string} */
-  takeNotes() {
-    return this.notes.splice(0).join("\n");
+    this.failure = error;
+    if (prepared !== this) return;
+    prepared = null;
+    if (!(error instanceof DeviceHungError)) preparePython(this.options);
   }
 }

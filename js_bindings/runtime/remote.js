@@ -2,7 +2,7 @@
 
 import * as errors from "./errors.js";
 import { Patience } from "./patience.js";
-import { Step } from "./session.js";
+import { Step } from "./results.js";
 
 /**
  * Accept: called when a run's inputs were found right
@@ -159,6 +159,14 @@ export class RemoteEngine {
   /** @param {string} name @returns {Promise<Uint8Array>} */
   read(name) {
     return this.call("read", [name]);
+  }
+
+  /** @param {string} name @param {any} value @returns {Promise<void>} */
+  write(name, value) {
+    /** @type {Transferable[]} */
+    const transfer = [];
+    const packed = packInputs(value, transfer);
+    return this.call("write", [name, packed], transfer);
   }
 
   async close() {

@@ -2,13 +2,13 @@
 //
 // All signatures of a model share one STATE. A device is anything with the methods of `WasmDevice` and `WebGpuDevice`.
 
-import { DeviceHungError, DeviceLostError, InvalidArgumentError, ModelError } from "./errors.js";
-import { bindInputs, checkSymbols } from "./inputs.js";
+import { DeviceHungError, DeviceLostError, InvalidArgumentError } from "./errors.js";
+import { advance, copyHostTensors, readHostTensors } from "./host.js";
+import { bindInputs } from "./inputs.js";
 import { Placement } from "./placement.js";
-import { evaluateDims } from "./sizes.js";
+import { findOutputs, Step, valuesOf } from "./results.js";
 import { Snapshots } from "./snapshots.js";
-import { Place, Role } from "./tables.js";
-import { bytesOf, convertBytes, DTYPE_BYTES, DTYPE_NAMES, fromDevice, toDevice } from "./values.js";
+import { bytesOf, convertBytes, toDevice } from "./values.js";
 
 /** @typedef {import("./types.js").Model} Model */
 /** @typedef {import("./types.js").Program} Program */
@@ -20,45 +20,21 @@ import { bytesOf, convertBytes, DTYPE_BYTES, DTYPE_NAMES, fromDevice, toDevice }
 /** @typedef {import("./placement.js").Binding} Binding */
 /** @typedef {import("./placement.js").Device} Device */
 /** @typedef {import("./placement.js").Prepared} Prepared */
-/** @typedef {{data: import("./values.js").TypedArray, shape: number[], dtype: string}} Value */
 /** @typedef {{type: string, [key: string]: any}} Event */
-/** @typedef {{tensor: number, span: Span | null, storage: number}} Located  span null: host-owned */
-/** @typedef {{located: Located[], spans: Span[], bytes: number}} Outputs */
-/**
- * What a run's results are made of; words: of host-owned outputs
- * @typedef {{
- *   signature: Signature, binding: Binding, located: Located[], words: (Uint32Array | null)[]
- * }} Outcome
- */
+/** @typedef {import("./results.js").Outcome} Outcome */
+/** @typedef {import("./results.js").Value} Value */
 /**
  * @typedef {object} SessionOptions
  * @property {Device} device
  * @property {number} [memory]  the most bytes of state, and of one set of sizes
  * @property {number} [snapshotEvery]  milliseconds
+ * @property {number} [idle]  milliseconds after which programs that nobody has asked for are compiled
  * @property {(event: Event) => void} [onEvent]
  * @property {() => number} [now]
  */
 
 const READ_ALWAYS = 65536; // results up to this many bytes come back with every step
 const MOST_IN_FLIGHT = 2; // an unbounded queue drains for seconds
-
-/** What one run of a signature gave. */
-export class Step {
-  /** @param {number} number @param {Promise<Record<string, Value>>} values @param {() => void} onRead */
-  constructor(number, values, onRead = () => {}) {
-    /** Counts the runs that changed state. */
-    this.number = number;
-    this.values = values;
-    this.onRead = onRead;
-    values.catch(() => {}); // unread results of a lost device are nobody's error
-  }
-
-  /** The outputs by name. Waits for the device. */
-  read() {
-    this.onRead();
-    return this.values;
-  }
-}
 
 /** @param {Signature} signature */
 function changesState({ writes, advance }) {
@@ -67,7 +43,7 @@ function changesState({ writes, advance }) {
 
 export class Session {
   /**
-   * Compiles the model's programs, uploads its state.
+   * Uploads the model's state. A program is compiled when it is first used, or when nothing else is to be done.
    * @param {Model} model
    * @param {SessionOptions} options
    * @returns {Promise<Session>}
@@ -81,19 +57,21 @@ export class Session {
   /** @param {Model} model @param {SessionOptions} options */
   constructor(
     model,
-    { device, memory = 2 ** 31, snapshotEvery = 2000, onEvent = () => {}, now = () => performance.now() },
+    { device, memory = 2 ** 31, snapshotEvery = 2000, idle = 100, onEvent = () => {}, now = () => performance.now() },
   ) {
     this.model = model;
     this.device = device;
     this.memory = memory;
     this.onEvent = onEvent;
-    /** @type {Map<number, Uint32Array>} host-owned tensors */
-    this.host = this.#readHostTensors();
+    this.idle = idle;
+    this.host = readHostTensors(model);
     this.placement = new Placement(model, device, memory, () => 0);
     /** @type {number[]} state tensors that some signature writes */
     this.written = [];
     /** @type {Set<Promise<any>>} */
     this.inFlight = new Set();
+    /** @type {Promise<any> | null} a run that is not submitted whole: until then the device takes nothing else */
+    this.sending = null;
     this.steps = 0; // runs that changed state
     this.completed = 0;
     this.generation = 0; // counts devices
@@ -108,30 +86,6 @@ export class Session {
 
   // ---- building -------------------------------------------------------------------------------------------------
 
-  #readHostTensors() {
-    const { tensors, programs } = this.model;
-    const used = new Set(programs.flatMap(({ steps }) => steps.flatMap(({ scalars }) => Array.from(scalars))));
-    tensors.forEach(({ role }, i) => {
-      if (role === Role.COUNTER || role === Role.RNG) used.add(i);
-    });
-    const sizes = evaluateDims(this.model.dims, []);
-    /** @type {Map<number, Uint32Array>} */
-    const host = new Map();
-    for (const index of used) {
-      const { name, dtype, shape, data } = tensors[index];
-      const bytes = Array.from(shape).reduce((count, dim) => count * sizes[dim], DTYPE_BYTES[dtype]);
-      if (!(bytes <= 256) || DTYPE_BYTES[dtype] < 4) {
-        throw new ModelError(
-          "P08-binding",
-          `tensors[${index}]`,
-          `"${name}" of ${DTYPE_NAMES[dtype]} and ${bytes} bytes cannot be host-owned`,
-        );
-      }
-      host.set(index, data ? new Uint32Array(data.slice().buffer) : new Uint32Array(bytes / 4));
-    }
-    return host;
-  }
-
   /** Puts everything on the device: at load, and again on a new device after a loss. */
   async build() {
     const { model, device, memory } = this;
@@ -141,11 +95,24 @@ export class Session {
       memory,
       (tensor) => /** @type {Uint32Array} */ (this.host.get(tensor)).length,
     );
-    await this.placement.build();
+    this.placement.build();
     const { state } = this.placement;
     const written = new Set(model.signatures.flatMap(({ writes }) => Array.from(writes)));
     this.written = [...state.keys()].filter((tensor) => written.has(tensor));
     this.snapshots?.watch(this.writtenSpans());
+    const { placement } = this;
+    /** @type {any} */
+    const timer = setTimeout(() => this.#compileRest(placement).catch(() => {}), this.idle); // a run tells what is wrong
+    timer.unref?.(); // Node would wait for it
+  }
+
+  /** Compiles what was not asked for yet, one program at a time and between runs. @param {Placement} placement */
+  async #compileRest(placement) {
+    for (const index of placement.prepared.keys()) {
+      while (this.inFlight.size) await Promise.allSettled(this.inFlight);
+      if (this.closed || placement !== this.placement) return;
+      await (await placement.load(index)).ready;
+    }
   }
 
   /** Where the state lies that some signature writes. @returns {Span[]} */
@@ -175,11 +142,8 @@ export class Session {
   async run(name, inputs = {}, read = false, onAccept = () => {}) {
     const signature = this.signature(name);
     const bound = bindInputs(this.model, signature, inputs);
-    if (this.restoring) await this.restoring;
-    while (this.inFlight.size >= MOST_IN_FLIGHT) await Promise.race(this.inFlight);
-    if (this.restoring) await this.restoring;
-    this.#checkOpen();
-    const { program, binding, prepared } = this.placement.prepare(signature, bound.symbols, bound.sizes);
+    const index = await this.#turn(signature, bound.symbols);
+    const { program, binding, prepared } = this.placement.prepare(index, bound.symbols, bound.sizes);
     const feeds = this.#feeds(signature, program, prepared, binding, bound.data);
     const { generation } = this;
     onAccept(this.steps + Number(changesState(signature)));
@@ -210,27 +174,25 @@ export class Session {
   }
 
   /**
-   * The same with inputs already as the device stores them, without checks of names or shapes, and without waiting.
-   * @param {string} name
+   * Waits until a run may start: on a device, with its program, and with fewer than two under way.
+   * @param {Signature} signature
    * @param {ArrayLike<number>} symbols
-   * @param {(Uint8Array | null)[]} inputs  one per port; null: the default
-   * @returns {Step}
+   * @returns {Promise<number>} the program
    */
-  runSync(name, symbols, inputs) {
-    this.#checkOpen();
-    if (this.restoring) throw new DeviceLostError("the device is being restored: await session.restoring first.");
-    const signature = this.signature(name);
-    checkSymbols(this.model, symbols);
-    const { program, binding, prepared } = this.placement.prepare(signature, symbols);
-    /** @type {Feed[]} */
-    const feeds = [];
-    signature.inputs.forEach((port, i) => {
-      const data = inputs[i];
-      const region = prepared.inputs.get(port.tensor) ?? -1;
-      if (data) this.#feed(port, region, binding, data, feeds);
-      else this.#default(port, region, program, binding, feeds);
-    });
-    return this.#start(signature, program, prepared, binding, feeds);
+  async #turn(signature, symbols) {
+    for (;;) {
+      await this.settled();
+      this.#checkOpen();
+      const index = this.placement.choose(signature, symbols);
+      if (!this.placement.isLoaded(index)) await this.placement.load(index);
+      else if (this.inFlight.size < MOST_IN_FLIGHT) return index;
+      else await Promise.race(this.inFlight).catch(() => {});
+    }
+  }
+
+  /** Waits until the device takes calls: while it is being replaced, or a run is being submitted, it does not. */
+  async settled() {
+    while (this.restoring || this.sending) await (this.restoring ?? this.sending);
   }
 
   #checkOpen() {
@@ -312,17 +274,19 @@ export class Session {
   #start(signature, program, prepared, binding, feeds, read = false) {
     for (const [tensor, { start }] of prepared.host)
       binding.hostWords.set(/** @type {Uint32Array} */ (this.host.get(tensor)), start);
-    const { located, spans, bytes } = this.#outputs(signature, program, binding);
+    const { located, spans, bytes } = findOutputs(this.model, this.host, signature, program, binding);
     /** @type {Outcome} */
     const outcome = { signature, binding, located, words: located.map((output) => this.#hostWords(output)) };
     const small = read || bytes <= READ_ALWAYS;
     const snapshot = signature.writes.length ? this.snapshots?.next() : null;
     const after = snapshot ? snapshot.copies : [];
-    const { done } = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
-    this.#advance(signature, binding.sizes);
+    const run = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
+    const { done, sent = null } = /** @type {{done: Promise<Uint8Array[]>, sent?: Promise<any> | null}} */ (run);
+    if (sent) this.#send(sent);
+    advance(this.model, this.host, signature, binding.sizes);
     if (changesState(signature)) this.steps++;
     const number = this.steps;
-    snapshot?.sent(number, this.host);
+    snapshot?.sent(number, this.host, sent);
     this.inFlight.add(done);
     done.then(
       () => {
@@ -337,8 +301,19 @@ export class Session {
     if (!small) return this.#readLater(number, outcome, spans);
     return new Step(
       number,
-      done.then((results) => this.#values(outcome, results)),
+      done.then((results) => valuesOf(this.model, outcome, results)),
     );
+  }
+
+  /** A run that waits for its kernels. One without them leaves the state between two steps. @param {Promise<any>} sent */
+  #send(sent) {
+    this.sending = sent
+      .catch((error) => {
+        if (!(error instanceof DeviceLostError)) this.failure = error;
+      })
+      .finally(() => {
+        this.sending = null;
+      });
   }
 
   /**
@@ -361,89 +336,23 @@ export class Session {
           `the outputs of "${signature.name}" were overwritten by a later run: read them before it.`,
         );
       }
+      await this.settled();
       const parts = spans.map(({ buffer, offset, size }) => this.device.download(buffer, offset, size));
-      return this.#values(outcome, await Promise.all(parts));
+      return valuesOf(this.model, outcome, await Promise.all(parts));
     });
     return new Step(number, values, () => begin(undefined));
   }
 
-  /**
-   * Where the outputs lie: found once per binding.
-   * @param {Signature} signature
-   * @param {Program} program
-   * @param {Binding} binding
-   * @returns {Outputs}
-   */
-  #outputs(signature, program, binding) {
-    let found = binding.outputs.get(signature);
-    if (!found) {
-      const located = signature.outputs.map((port) => this.#locate(port, program, binding));
-      const spans = located.flatMap(({ span }) => span ?? []);
-      found = { located, spans, bytes: spans.reduce((sum, { size }) => sum + size, 0) };
-      binding.outputs.set(signature, found);
-    }
-    return found;
-  }
-
-  /** @param {Located} output @returns {Uint32Array | null} as they are before the step moves them on */
+  /** @param {import("./results.js").Located} output @returns {Uint32Array | null} as they are before the step moves them on */
   #hostWords({ tensor, span }) {
     return span ? null : /** @type {Uint32Array} */ (this.host.get(tensor)).slice();
-  }
-
-  /** @param {Port} port @param {Program} program @param {Binding} binding @returns {Located} */
-  #locate({ name, tensor }, program, binding) {
-    const candidates = program.regions
-      .map((region, i) => i)
-      .filter((i) => program.regions[i].tensor === tensor && binding.spans[i].buffer);
-    const region = candidates.find((i) => program.regions[i].place === Place.OUTPUT) ?? candidates[0];
-    if (region !== undefined)
-      return { tensor, span: binding.spans[region], storage: program.regions[region].storage };
-    if (!this.host.has(tensor)) throw new ModelError("P11-signature", `output "${name}"`, "no region holds its tensor");
-    return { tensor, span: null, storage: this.model.tensors[tensor].dtype };
-  }
-
-  /** @param {Outcome} outcome @param {Uint8Array[]} results @returns {Record<string, Value>} */
-  #values({ signature, binding, located, words }, results) {
-    /** @type {Record<string, Value>} */
-    const values = {};
-    let next = 0;
-    located.forEach(({ tensor, span, storage }, i) => {
-      const { dtype, shape } = this.model.tensors[tensor];
-      const bytes = span ? results[next++] : bytesOf(/** @type {Uint32Array} */ (words[i]));
-      values[signature.outputs[i].name] = {
-        data: fromDevice(bytes, storage, dtype),
-        shape: Array.from(shape, (dim) => binding.sizes[dim]),
-        dtype: DTYPE_NAMES[dtype],
-      };
-    });
-    return values;
-  }
-
-  /**
-   * Moves counters and random streams on: the device never writes them.
-   * @param {Signature} signature
-   * @param {number[]} sizes
-   */
-  #advance(signature, sizes) {
-    for (const { tensor, by } of signature.advance) {
-      const words = /** @type {Uint32Array} */ (this.host.get(tensor));
-      const { role, dtype } = this.model.tensors[tensor];
-      const low = role === Role.RNG ? 2 : 0; // an RNG is two key words, then a 64-bit counter
-      const wide = role === Role.RNG || DTYPE_BYTES[dtype] === 8;
-      if (!by) {
-        words.fill(0, low); // no size: back to the start
-        continue;
-      }
-      const sum = words[low] + (sizes[by] % 2 ** 32);
-      words[low] = sum;
-      if (wide) words[low + 1] += Math.floor(sizes[by] / 2 ** 32) + (sum >= 2 ** 32 ? 1 : 0);
-    }
   }
 
   // ---- state ----------------------------------------------------------------------------------------------------
 
   /** @param {number} tensor @returns {Promise<Uint8Array>} its bytes in its own dtype */
   async readTensor(tensor) {
+    await this.settled();
     const { name, dtype, data } = this.model.tensors[tensor];
     const host = this.host.get(tensor);
     if (host) return bytesOf(host.slice());
@@ -485,6 +394,7 @@ export class Session {
 
   /** Copies the written state to the host now, as is done every two seconds. */
   async snapshot() {
+    await this.settled();
     if (this.snapshots) await this.snapshots.take(this.steps, this.host);
   }
 
@@ -520,9 +430,9 @@ export class Session {
     await this.build();
     if (saved) {
       this.writtenSpans().forEach((span, i) => device.upload(span.buffer, span.offset, saved.parts[i]));
-      this.host = new Map([...saved.host].map(([tensor, words]) => [tensor, words.slice()]));
+      this.host = copyHostTensors(saved.host);
     } else {
-      this.host = this.#readHostTensors();
+      this.host = readHostTensors(this.model);
     }
     this.steps = this.completed = saved ? saved.step : 0;
     this.generation++;

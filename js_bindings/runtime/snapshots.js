@@ -3,14 +3,11 @@
 // The step's own encoder copies the state to one of two staging buffers; when that has arrived it is copied to the
 // host.
 
+import { copyHostTensors } from "./host.js";
+
 /** @typedef {import("./layout.js").Span} Span */
 /** @typedef {import("./layout.js").Copy} Copy */
-/**
- * Keys: the caller's names of the parts
- * @typedef {{
- *   step: number, host: Map<number, Uint32Array>, parts: Uint8Array[], keys: any[]
- * }} Snapshot
- */
+/** @typedef {{step: number, host: Map<number, Uint32Array>, parts: Uint8Array[]}} Snapshot */
 
 const MOST_TIME = 0.02; // of training may go into snapshots: the interval is stretched for that
 
@@ -33,15 +30,12 @@ export class Snapshots {
     this.staging = [];
     this.made = 0;
     this.bytes = 0;
-    /** @type {any[]} */
-    this.keys = [];
   }
 
-  /** @param {Span[]} spans  the state to copy; on a new device they are other buffers @param {any[]} [keys] */
-  watch(spans, keys = []) {
+  /** @param {Span[]} spans  the state to copy; on a new device they are other buffers */
+  watch(spans) {
     for (const buffer of this.staging) this.device.release(buffer);
     this.spans = spans;
-    this.keys = keys;
     this.bytes = spans.reduce((sum, { size }) => sum + size, 0);
     this.staging = [];
     this.made = 0;
@@ -50,7 +44,9 @@ export class Snapshots {
   /**
    * If a snapshot is due: the copies to put behind the next step, and what to call once that is submitted.
    * @param {boolean} [force]
-   * @returns {{copies: Copy[], sent: (step: number, host: Map<number, Uint32Array>) => Promise<void>} | null}
+   * @returns {{
+   *   copies: Copy[], sent: (step: number, host: Map<number, Uint32Array>, when?: Promise<any> | null) => Promise<void>
+   * } | null}  when: the copies are submitted
    */
   next(force = false) {
     const start = this.now();
@@ -70,21 +66,26 @@ export class Snapshots {
     });
     return {
       copies,
-      sent: (step, host) =>
-        this.arrive(buffer, step, new Map([...host].map(([tensor, words]) => [tensor, words.slice()]))),
+      sent: (step, host, when = null) => this.arrive(buffer, step, copyHostTensors(host), when),
     };
   }
 
-  /** @param {any} buffer @param {number} step @param {Map<number, Uint32Array>} host */
-  async arrive(buffer, step, host) {
-    const { spans, keys } = this;
+  /**
+   * @param {any} buffer
+   * @param {number} step
+   * @param {Map<number, Uint32Array>} host
+   * @param {Promise<any> | null} when
+   */
+  async arrive(buffer, step, host, when) {
+    const { spans } = this;
     try {
+      if (when) await when;
       const bytes = await this.device.mapped(buffer);
       const start = this.now();
       let offset = 0;
       const parts = spans.map(({ size }) => bytes.slice(offset, (offset += size)));
       buffer.unmap();
-      this.latest = { step, host, parts, keys };
+      this.latest = { step, host, parts };
       if (spans === this.spans) this.staging.push(buffer);
       else this.device.release(buffer);
       this.every = Math.max(this.every, (this.now() - start) / MOST_TIME);

@@ -20,6 +20,7 @@ const METHODS = {
   },
   save: () => current().save(),
   read: (_, name) => current().read(name),
+  write: (_, name, value) => current().write(name, value),
 };
 
 function current() {

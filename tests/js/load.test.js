@@ -38,6 +38,38 @@ test("what is saved goes on where it stopped", async () => {
   await assert.rejects(again.readTensor("v"), { name: "InvalidArgumentError", message: /no tensor "v"/ });
 });
 
+test("weights are set from the page: as numbers, nested arrays or the bytes that were read", async () => {
+  const model = await load(file(), { device: "wasm" });
+  const weights = async () => [...new Float32Array((await model.readTensor("w")).buffer)];
+  const before = await model.readTensor("w");
+  const count = before.length / 4;
+  const numbers = Array.from({ length: count }, (_, i) => i - 0.5);
+  await model.writeTensor("w", numbers);
+  assert.deepEqual(await weights(), numbers);
+  assert.equal((await model.run("peek")).w_now.data[1], 0.5);
+  await model.writeTensor("w", before);
+  assert.deepEqual(await model.readTensor("w"), before);
+  await model.writeTensor("w", { data: Float64Array.from(numbers), shape: [count] });
+  assert.deepEqual(await weights(), numbers);
+  await model.writeTensor("w", new Uint8Array(count).fill(7));
+  assert.deepEqual(await weights(), numbers.map(() => 7), "as many bytes as elements are elements");
+});
+
+for (const [name, value, message] of [
+  ["v", [1], /no tensor "v"/],
+  ["w", [1, 2], /tensor "w": received shape \[2\], expected shape \[4\]/],
+  ["w", new Float32Array(5), /tensor "w": received 5 elements, expected shape \[4\]/],
+  ["w", [[1, 2], [3, 4]], /received shape \[2,2\], expected shape \[4\]/],
+  ["w", "text", /received string/],
+]) {
+  test(`what cannot be written is refused: ${message}`, async () => {
+    const model = await load(file(), { device: "wasm" });
+    const before = await model.readTensor("w");
+    await assert.rejects(model.writeTensor(name, value), { name: "InvalidArgumentError", message });
+    assert.deepEqual(await model.readTensor("w"), before);
+  });
+}
+
 test("an untouched model saves to the same bytes", async () => {
   assert.deepEqual(await (await load(file(), { device: "wasm" })).save(), file());
 });

@@ -11,7 +11,7 @@ import { readFileSync } from "node:fs";
 const file = () => new Uint8Array(readFileSync(new URL("./data/step.tide", import.meta.url)));
 const open = async (fake, { model = trainModel(), ...options } = {}) => {
   const device = await WebGpuDevice.open({ gpu: fake.gpu, ...options });
-  return Session.create(model, { device, snapshotEvery: 1e9, ...options });
+  return Session.create(model, { device, snapshotEvery: 1e9, idle: 1e9, ...options });
 };
 const x = Float32Array.of(1, 2, 3);
 
@@ -189,10 +189,56 @@ test("a device is asked for with what the programs require", async () => {
 test("a kernel that does not compile is named, with the compiler's messages", async () => {
   const model = trainModel();
   model.programs[1].kernels[0].code = new TextEncoder().encode("broken");
-  await assert.rejects(open(fakeGpu(), { model }), {
-    name: "ModelError",
-    message: /kernel "scale": invalid shader; 1:2 bad/,
-  });
+  const session = await open(fakeGpu(), { model });
+  const named = { name: "ModelError", message: /kernel "scale": invalid shader; 1:2 bad/ };
+  await assert.rejects(async () => (await session.run("train_step", { x })).read(), named);
+  await assert.rejects(session.run("train_step", { x }), named, "its state may lie between two steps");
+});
+
+test("the first run starts with the kernels that are compiled; nothing overtakes it", async () => {
+  const fake = fakeGpu();
+  const session = await open(fake);
+  /** @type {(() => void)[]} */
+  const finish = [];
+  const make = session.device.gpu.createComputePipelineAsync;
+  session.device.gpu.createComputePipelineAsync = async (pipeline) => {
+    await new Promise((resolve) => finish.push(resolve));
+    return make(pipeline);
+  };
+  const first = await session.run("train_step", { x });
+  assert.equal(finish.length, 2, "both kernels are asked for at once");
+  const { submit, writeBuffer } = { submit: 0, ...fake.calls };
+  const second = session.run("train_step", { x, learning_rate: 9 });
+  const state = session.readTensor(2);
+  finish[0]();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(fake.calls.submit, submit + 1, "the first kernel runs while the second is compiled");
+  assert.equal(fake.calls.writeBuffer, writeBuffer, "the second run would overwrite the inputs of the first");
+  finish[1]();
+  for (const step of [first, await second]) assert.equal((await step.read()).y.data.length, 3);
+  await state;
+  assert.equal(fake.calls.submit, submit + 4, "the first run's rest, the second run, the read");
+  assert.equal(session.steps, 2);
+});
+
+test("a device lost while kernels are compiled: the run starts again on the next one", async () => {
+  const fake = fakeGpu();
+  const session = await open(fake);
+  const { gpu } = session.device;
+  gpu.createComputePipelineAsync = () => gpu.lost.then(() => Promise.reject(new Error("lost")));
+  const step = await session.run("train_step", { x });
+  fake.devices[0].destroy();
+  assert.equal((await step.read()).y.data.length, 3);
+  assert.deepEqual([fake.devices.length, session.steps], [2, 1]);
+});
+
+test("programs that nobody asks for are compiled when nothing else is to be done", async () => {
+  const model = trainModel();
+  const fake = fakeGpu();
+  const session = await open(fake, { model, idle: 1 });
+  assert.equal(fake.calls.createComputePipelineAsync, undefined);
+  while (!session.placement.isLoaded(1)) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.equal(fake.calls.createComputePipelineAsync, 2);
 });
 
 test("a run of over 200 ms on a real GPU is submitted in parts from then on", async () => {

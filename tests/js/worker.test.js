@@ -25,6 +25,11 @@ test("a model in a worker runs, saves and names its errors", async (t) => {
   assert.equal((await engine.save()).length, file().length);
   assert.equal(new Float32Array((await engine.read("w")).buffer)[0], 4);
   await assert.rejects(async () => (await engine.run("step", { x: [1, 2] })).read(), { name: "InvalidArgumentError" });
+  const mine = Float32Array.of(1, 2, 3, 4);
+  await engine.write("w", mine);
+  assert.equal(mine.length, 4, "the page's array was copied");
+  assert.deepEqual(new Float32Array((await engine.read("w")).buffer), mine);
+  await assert.rejects(engine.write("w", [1]), { name: "InvalidArgumentError", message: /expected shape \[4\]/ });
   await engine.close();
   assert.ok(engine.worker.ended);
   await assert.rejects(engine.save(), { name: "DeviceLostError" });

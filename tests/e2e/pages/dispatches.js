@@ -12,6 +12,8 @@ export async function wholeStep(address, rows, sizes) {
     y: Int32Array.from({ length: rows }, (_, i) => i % 10),
   };
   await (await model.trainStep(batch)).read();
+  const { placement } = model.engine.session;
+  for (const index of placement.prepared.keys()) await (await placement.load(index)).ready; // not by chance meanwhile
   const calls = count([...COUNTED, ...DISPATCHES]);
   const step = await model.trainStep(batch);
   const made = { ...calls };

@@ -12,12 +12,16 @@ async function start(archives) {
     const bytes = new Uint8Array(await (await fetch(address)).arrayBuffer());
     pyodide.unpackArchive(bytes, "zip", { extractDir: SITE_PACKAGES });
   }
-  await runtime.preparePython({ snapshotEvery: 1e9 }); // tests take none by chance
+  await runtime.preparePython();
   pyodide.registerJsModule("tideflow_runtime", runtime);
   globalThis.run = async (code) => pyodide.runPythonAsync(code);
   globalThis.runNow = (code) => pyodide.runPython(code);
   globalThis.count = count;
-  globalThis.loseDevice = () => runtime.preparedForPython().device.gpu.destroy();
+  globalThis.loseDevice = () => {
+    const { gpu } = runtime.preparedForPython().device;
+    gpu.destroy();
+    return gpu.lost.then(() => {});
+  };
 }
 
 globalThis.start = start;

@@ -72,9 +72,8 @@ export const loop = async () => {
 export const broken = async () => {
   const model = trainModel();
   model.programs[1].kernels[1].code = new TextEncoder().encode("fn main() { let x: f32 = 1u; }");
-  return Session.create(model, { device: await WebGpuDevice.open() }).catch(
-    (error) => `${error.name}: ${error.message}`,
-  );
+  const session = await Session.create(model, { device: await WebGpuDevice.open() });
+  return run(session, [1], 1).catch((error) => `${error.name}: ${error.message}`);
 };
 
 export const auto = async (options) => {

@@ -25,11 +25,9 @@ class Recorder:
     """Stands for runtime/python.js: records calls; `pointer` arguments of `run` are read like the real one does."""
 
     dispatches = 7
-    restoring = None
-    generation = 0
 
     def __init__(self):
-        self.calls, self.failure, self.notes = [], None, ""
+        self.calls, self.failure, self.lost = [], None, False
 
     def attach(self, module):
         self.module = module
@@ -41,9 +39,8 @@ class Recorder:
     def submits(self):
         return 3
 
-    def takeNotes(self):
-        notes, self.notes = self.notes, ""
-        return notes
+    def isLost(self):
+        return self.lost
 
     def __getattr__(self, method):
         def call(*arguments):
@@ -114,7 +111,7 @@ def test_programs_and_layouts_cross_as_text(gpu, tab):
                       steps=[step])
     loaded = gpu.load(program)
     assert json.loads(tab.device.calls[-1][1]) == {
-        "kernels": [{"name": "k", "entry": "main", "code": "code"}], "places": [1],
+        "kernels": [{"name": "k", "entry": "main", "code": "code"}],
         "steps": [{"kind": 0, "kernel": 0, "regions": [0], "uniforms": [0], "scalars": [3], "body": 0}]}
     launch = Launch(step, (np.int64(2),), [np.int64(4)], [0])
     gpu.bind(loaded, Layout([Span(None, 0, 0)], [launch]))
@@ -149,24 +146,32 @@ def test_errors_of_the_runtime_keep_their_names(gpu, tab, error, expected):
         gpu.allocate(4)
 
 
-def test_a_call_refused_while_the_device_is_restored_is_made_again(gpu, tab):
-    tab.device.failure, tab.device.restoring, tab.device.notes = JsError("DeviceLostError", "wait"), "promise", "lost"
-    with pytest.warns(RuntimeWarning, match="lost"):
-        gpu.allocate(4)
-    assert [call[0] for call in tab.device.calls] == ["allocate", "restored", "allocate"]
+def test_a_lost_device_is_known_as_such_and_the_next_one_is_waited_for(gpu, tab):
+    from tideflow.js_bindings import browser
+
+    assert not gpu.lost
+    tab.device.lost = True
+    assert gpu.lost
+    asked, following = [], Recorder()
+    tab.device = None                                   # the next one is under way
+    tab.runtime.preparedForPython = lambda: tab.device
+
+    def prepare(text):
+        asked.append(json.loads(text))
+        tab.device = following
+
+    tab.runtime.preparePython = prepare
+    found = browser.open_device({"maxBufferSize": 512})
+    assert asked == [{"features": [], "limits": [{"name": "maxBufferSize", "value": 512}]}]
+    assert not found.lost and found.allocate(4).id == 1 and following.calls[-1] == ("allocate", 4)
 
 
-def test_who_guards_the_device_is_told_instead_of_the_user(gpu, tab):
-    gpu.guarded, tab.device.restoring = True, "promise"
-    tab.device.notes = "the driver was reset. A new device continues from the state after step 3: 2 steps are lost."
-    assert gpu.restores == 0
-    tab.device.generation = 1
-    gpu.settle()
-    assert (gpu.restores, gpu.reason()) == (1, "the driver was reset.")
-    tab.device.restoring = None
-    calls = len(tab.device.calls)
-    gpu.settle()
-    assert len(tab.device.calls) == calls
+def test_opening_another_device_needs_an_entry_that_can_wait(tab):
+    from tideflow.js_bindings import browser
+
+    tab.runtime.preparedForPython, tab.waits = (lambda: None), False
+    with pytest.raises(FailedPreconditionError, match="opening the GPU"):
+        browser.open_device()
 
 
 def test_a_tab_without_a_gpu_says_why(tab):

@@ -36,29 +36,6 @@ class Fragile(WasmtimeDevice):
         super().run(*arguments)
 
 
-class Healing(WasmtimeDevice):
-    """A device that replaces itself: its memory is then zeros, as far as anybody knows."""
-
-    restores = 0
-
-    def lose(self):
-        self.restores += 1
-        self._bytes[:] = 0
-        for table, start in self.tables:
-            self._bytes[start : start + table.words.nbytes] = table.words.view(np.uint8)
-
-    def reason(self):
-        return "the driver was reset"
-
-    def settle(self):
-        pass
-
-    def bind(self, loaded, layout):
-        bound = super().bind(loaded, layout)
-        self.tables = [*getattr(self, "tables", []), (bound.table, bound.memory.address)]
-        return bound
-
-
 @pytest.fixture
 def devices(device, monkeypatch):
     """Every device that was opened; `device` checks that wasmtime is there."""
@@ -130,15 +107,6 @@ def test_a_lost_device_changes_nothing(hand, executor, devices, undisturbed, mon
     assert (f"{1 if copies else when + 1} steps" in str(caught[0].message)) or when == 3 or copies
     executor.close()
     assert devices[1].stats().live_buffers == 0
-
-
-def test_a_device_that_heals_itself_is_put_right(hand, undisturbed, device):
-    healing = Healing()
-    with GuardedExecutor(hand.model(Target.WASM), healing) as executor:
-        assert healing.guarded
-        with pytest.warns(RuntimeWarning, match="the driver was reset.*nothing is lost"):
-            assert_same(story(hand, executor, lambda now: healing.lose() if now in (1, 3) else None), undisturbed)
-    assert healing.stats().live_buffers == 0
 
 
 def test_counters_and_random_state_go_back_with_the_weights(hand, executor, devices):
