@@ -26,7 +26,7 @@ from .lower import nodes_of
 __all__ = ["cut_ranges", "rewritten", "simplified", "unroll_remainders"]
 
 _WORTH = 1 << 13  # points of a kernel from which shorter inner loops pay for longer code
-_WORTH_SIDES = 1 << 18  # and from which elements that share a computation are made side by side
+_WORTH_SIDES = 1 << 15  # and from which elements that share a computation are made side by side
 _SHORT = 12  # extent below which an axis keeps its rims: they are too much of it
 _MOST_PARTS = 5  # of one axis
 _MOST_NODES = 1200  # of all parts together

@@ -15,6 +15,7 @@ FAMILIES = (
     "gather",
     "conv",
     "pool",
+    "pool_places",
     "softmax",
     "normalize",
     "losses",

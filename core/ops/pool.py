@@ -23,7 +23,17 @@ from .masks import words
 from .op import Case, Pattern, Spec, case, find_op
 from .windows import Window, both, normal_padding, windows
 
-__all__ = ["avg_pool", "max_pool"]
+__all__ = [
+    "PART",
+    "Pool",
+    "avg_pool",
+    "first_hits",
+    "first_tap",
+    "max_pool",
+    "pool_samples",
+    "sum_of_covering",
+    "tap_number",
+]
 
 Array = Any
 
@@ -50,7 +60,7 @@ def _attrs(x: Any, ksize: Any, strides: Any, padding: Any) -> dict[str, Any]:
     }
 
 
-class _Pool(Pattern, abstract=True):
+class Pool(Pattern, abstract=True):
     version, dtypes = 1, FLOATING
 
     def geometry(
@@ -76,7 +86,7 @@ class _Pool(Pattern, abstract=True):
                 )
 
 
-class MaxPool(_Pool):
+class MaxPool(Pool):
     name, dtypes = "max_pool", NUMERIC
 
     def infer(self, x: Spec, **attrs: Any) -> Spec:
@@ -89,7 +99,10 @@ class MaxPool(_Pool):
         return y
 
     def grad(self, dy: Any, x: Any, *, out: Any, **attrs: Any) -> Any:
-        return (apply("max_pool_grad", x, out, dy, **attrs),)
+        if all(g.overlap == 1 for g in self.geometry(x.sizes, **attrs)):
+            return (apply("max_pool_grad", x, out, dy, **attrs),)
+        places = apply("max_pool_places", x, out, **attrs)
+        return (apply("max_pool_spread", dy, places, input_shape=tuple(x.sizes), **attrs),)
 
     def lower(self, ir: Builder, at: Sequence[Expr], x: View, **attrs: Any) -> Expr:
         geometry = self.geometry(x.shape, **attrs)
@@ -104,13 +117,13 @@ class MaxPool(_Pool):
         return ir.reduce("max", attrs["ksize"], value)
 
     def cases(self) -> Iterator[Case]:
-        for x, attrs in _samples():
+        for x, attrs in pool_samples():
             yield case(x, **attrs)
         yield case([[[[1.0], [np.nan]], [[3.0], [2.0]]]], ksize=(2, 2), strides=(1, 1), padding="VALID", gradient=False)
         yield case(np.arange(12).reshape(1, 3, 4, 1) % 5, ksize=(2, 2), strides=(1, 1), padding="SAME", gradient=False)
 
 
-class MaxPoolGrad(_Pool):
+class MaxPoolGrad(Pool):
     """dy of each window, at its first maximum. Inputs: x, y = max_pool(x), dy."""
 
     name = "max_pool_grad"
@@ -127,7 +140,7 @@ class MaxPoolGrad(_Pool):
         for start in range(0, len(x), step):
             part = slice(start, start + step)
             target, incoming = dx[part], words(dy[part])
-            for o, i, hit in _first_hits(x[part], y[part], geometry):
+            for o, i, hit in first_hits(x[part], y[part], geometry):
                 mask = hit.view(np.int8).astype(incoming.dtype)
                 np.negative(mask, out=mask)
                 if alone:
@@ -147,18 +160,18 @@ class MaxPoolGrad(_Pool):
             n, c = at[0], at[-1]
             with ir.guard(valid):
                 incoming = dy.at(n, *o, c)
-            first = _first_tap(ir, x, y, geometry, (n, *o, c), valid)
-            return ir.select(both(valid, first.eq(_tap_number(k, geometry))), incoming, ir.const(0.0))
+            first = first_tap(ir, x, y, geometry, (n, *o, c), valid)
+            return ir.select(both(valid, first.eq(tap_number(k, geometry))), incoming, ir.const(0.0))
 
-        return _sum_of_covering(ir, geometry, at[1:-1], share)
+        return sum_of_covering(ir, geometry, at[1:-1], share)
 
     def cases(self) -> Iterator[Case]:
-        for x, attrs in _samples(ties=True):
+        for x, attrs in pool_samples(ties=True):
             y = find_op("max_pool").numpy(x, **attrs)
             yield case(x, y, np.cos(np.arange(y.size)).reshape(y.shape), gradient=False, **attrs)
 
 
-class MaxPoolPick(_Pool):
+class MaxPoolPick(Pool):
     """The gradient of max_pool_grad for dy: `values` at the first maximum of each window. Inputs: x, y, values."""
 
     name = "max_pool_pick"
@@ -173,7 +186,7 @@ class MaxPoolPick(_Pool):
 
     def numpy(self, x: Array, y: Array, values: Array, **attrs: Any) -> Array:
         picked = np.zeros(y.shape, values.dtype)
-        for o, i, hit in _first_hits(x, y, self.geometry(x.shape, **attrs)):
+        for o, i, hit in first_hits(x, y, self.geometry(x.shape, **attrs)):
             picked[o] += np.where(hit, values[i], 0)
         return picked
 
@@ -182,7 +195,7 @@ class MaxPoolPick(_Pool):
 
     def lower(self, ir: Builder, at: Sequence[Expr], x: View, y: View, values: View, **attrs: Any) -> Expr:
         geometry = self.geometry(x.shape, **attrs)
-        first = _first_tap(ir, x, y, geometry, at, ir.const(True))
+        first = first_tap(ir, x, y, geometry, at, ir.const(True))
         k: list[Expr] = []
         rest = first
         for g in reversed(geometry):
@@ -193,7 +206,7 @@ class MaxPoolPick(_Pool):
             return values.at(at[0], *where, at[-1])
 
     def cases(self) -> Iterator[Case]:
-        for x, attrs in _samples(ties=True):
+        for x, attrs in pool_samples(ties=True):
             yield case(
                 x,
                 find_op("max_pool").numpy(x, **attrs),
@@ -203,7 +216,7 @@ class MaxPoolPick(_Pool):
             )
 
 
-class AvgPool(_Pool):
+class AvgPool(Pool):
     name = "avg_pool"
 
     def infer(self, x: Spec, **attrs: Any) -> Spec:
@@ -232,11 +245,11 @@ class AvgPool(_Pool):
         return ir.sum(attrs["ksize"], value) / _count(ir, geometry, o)
 
     def cases(self) -> Iterator[Case]:
-        for x, attrs in _samples():
+        for x, attrs in pool_samples():
             yield case(x, **attrs)
 
 
-class AvgPoolGrad(_Pool):
+class AvgPoolGrad(Pool):
     """Each dy shared evenly by the positions of its window."""
 
     name = "avg_pool_grad"
@@ -263,10 +276,10 @@ class AvgPoolGrad(_Pool):
                 incoming = dy.at(at[0], *o, at[-1])
             return ir.select(valid, incoming / _count(ir, geometry, o), ir.const(0.0))
 
-        return _sum_of_covering(ir, geometry, at[1:-1], share)
+        return sum_of_covering(ir, geometry, at[1:-1], share)
 
     def cases(self) -> Iterator[Case]:
-        for x, attrs in _samples():
+        for x, attrs in pool_samples():
             yield case(find_op("avg_pool").numpy(x, **attrs), input_shape=x.shape, **attrs)
 
 
@@ -277,7 +290,7 @@ def _lowest(dtype: Any) -> Any:
     return {"f32": -np.inf, "i32": -(2**31), "u32": 0}[dtype]
 
 
-def _first_hits(x: Array, y: Array, geometry: Sequence[Window]) -> Iterator[tuple[Any, Any, Array]]:
+def first_hits(x: Array, y: Array, geometry: Sequence[Window]) -> Iterator[tuple[Any, Any, Array]]:
     """Per tap: windows, positions, where the tap is the first to reach the maximum. "Not below" also finds a NaN."""
     found = np.zeros(y.shape, bool)
     for _, o, i in each_tap(geometry):
@@ -289,7 +302,7 @@ def _first_hits(x: Array, y: Array, geometry: Sequence[Window]) -> Iterator[tupl
         yield o, i, hit
 
 
-def _first_tap(ir: Builder, x: View, y: View, geometry: Sequence[Window], at: Sequence[Expr], exists: Expr) -> Expr:
+def first_tap(ir: Builder, x: View, y: View, geometry: Sequence[Window], at: Sequence[Expr], exists: Expr) -> Expr:
     """The number of the first tap of a window that reaches its maximum."""
     n, *o, c = at
     with ir.guard(exists):
@@ -300,12 +313,13 @@ def _first_tap(ir: Builder, x: View, y: View, geometry: Sequence[Window], at: Se
         valid = both(valid, exists)
         with ir.guard(valid):
             below = x.at(n, *where, c) < largest
-        return ir.select(both(valid, ~below), _tap_number(k, geometry), ir.const(_num_taps(geometry)))
+        return ir.select(both(valid, ~below), tap_number(k, geometry), ir.const(_num_taps(geometry)))
 
     return ir.reduce("min", [g.kernel for g in geometry], candidate)
 
 
-def _tap_number(k: Sequence[Expr], geometry: Sequence[Window]) -> Expr:
+def tap_number(k: Sequence[Any], geometry: Sequence[Window]) -> Any:
+    """The number of a tap, in row-major order; of indices or of expressions."""
     number = k[0]
     for g, kk in zip(geometry[1:], k[1:], strict=True):
         number = number * g.kernel + kk
@@ -316,7 +330,7 @@ def _num_taps(geometry: Sequence[Window]) -> int:
     return int(np.prod([g.kernel for g in geometry]))
 
 
-def _sum_of_covering(ir: Builder, geometry: Sequence[Window], position: Sequence[Expr], share: Any) -> Expr:
+def sum_of_covering(ir: Builder, geometry: Sequence[Window], position: Sequence[Expr], share: Any) -> Expr:
     """The sum of `share(window, tap, valid)` over the windows that cover a position; no loop where one does."""
 
     def one(*j: Expr) -> Expr:
@@ -355,7 +369,7 @@ def _counts(geometry: Sequence[Window], dtype: Any) -> Array:
     return counts
 
 
-def _samples(ties: bool = False) -> Iterator[tuple[Array, dict[str, Any]]]:
+def pool_samples(ties: bool = False) -> Iterator[tuple[Array, dict[str, Any]]]:
     """Inputs of 1, 2 and 3 spatial axes: windows that fit, overlap, leave gaps or reach outside; ties if asked for."""
     table: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Any]] = [
         ((2, 6, 4, 3), (2, 2), (2, 2), "VALID"),

@@ -13,7 +13,7 @@ from tideflow.ops.common import ravel
 from tideflow.ops.op import Spec, find_op, registered_ops
 from tideflow.shapes import Dim, evaluate, symbol
 
-FAMILIES = ("conv", "pool", "softmax", "losses", "optimizer", "random", "sort")
+FAMILIES = ("conv", "pool", "pool_places", "softmax", "losses", "optimizer", "random", "sort")
 BATCH = symbol("batch")
 CONV = {"strides": (1, 1), "padding": "SAME", "dilations": (1, 1), "groups": 1}
 
