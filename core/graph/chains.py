@@ -21,6 +21,7 @@ __all__ = ["LEAST", "Call", "Chain", "regroup"]
 
 LEAST = 1 << 16         # elements of the arrays that chains are made for
 PART = 1 << 16          # of a part at most
+SHARED = 1 << 20        # elements times steps that are worth several threads
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 TAKEN = FLOATS | {np.dtype(bool)}
 
@@ -56,7 +57,12 @@ class Chain:
         seen = [a.reshape(shape) for a, (shape, _) in zip(arrays, self.views, strict=True)]
         made = [np.empty(self.shape, dtype) for dtype in self.made]
         targets = [m.reshape(self.rows, *self.row) for m in made]
-        run_parts([(self._part, rows, seen, targets) for rows in blocks(self.rows, self._rows_of_a_part())])
+        parts = [(self._part, rows, seen, targets) for rows in blocks(self.rows, self._rows_of_a_part())]
+        if prod(self.shape) * len(self.program) >= SHARED:
+            run_parts(parts)
+        else:
+            for part, *arguments in parts:
+                part(*arguments)
         return tuple(made)
 
     def _rows_of_a_part(self) -> int:

@@ -6,6 +6,7 @@ barriers, like those of BLAS, are ten times slower there than one. What the part
 of a result do not depend on the number of threads.
 
 Parts must not run much Python: they share the interpreter's lock, which numpy lets go of while it computes.
+Where more threads want to run than there are cores, the caller works alone: what it shares it may have to wait for.
 TIDEFLOW_THREADS (or OMP_NUM_THREADS, OPENBLAS_NUM_THREADS) says how many threads to use; 1: none but the caller's.
 """
 
@@ -17,6 +18,7 @@ import threading
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ __all__ = ["ENVIRONMENT", "blocks", "quiet", "run_parts", "spread", "threads"]
 
 ENVIRONMENT = ("TIDEFLOW_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 MOST = 8                    # threads: more wait for the interpreter's lock
+LOOK = 0.5                  # seconds between two looks at what else the machine does
 PARTS = 8                   # of an elementwise kernel at most
 SPREAD = 1 << 18            # elements from which a dear elementwise kernel is done in parts: about a third of a ms
 CHEAP = 4                   # times as many, for what an instruction does
@@ -83,6 +86,7 @@ class _Worker:
 
 _workers: list[_Worker] = []
 _count = 0
+_crowded, _look_again = False, 0.0
 
 
 def threads() -> int:
@@ -101,12 +105,22 @@ def threads() -> int:
     return _count
 
 
+def _is_crowded() -> bool:
+    """Whether others keep the cores busy: the average of a minute, which counts this process too."""
+    global _crowded, _look_again
+    now = monotonic()
+    if now >= _look_again:
+        _look_again = now + LOOK
+        _crowded = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+    return _crowded
+
+
 def run_parts(parts: Sequence[Part]) -> None:
     """Runs every part, a function and its arguments, in any order and on any thread; returns when all are done.
 
     Raises what a part raised.
     """
-    if len(parts) < 2 or threads() == 1:
+    if len(parts) < 2 or threads() == 1 or _is_crowded():
         for function, *arguments in parts:
             function(*arguments)
         return

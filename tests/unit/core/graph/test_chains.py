@@ -13,6 +13,8 @@ def small(monkeypatch):
     monkeypatch.setattr(chains, "LEAST", 8)
     monkeypatch.setattr(interpret, "LEAST", 8)
     monkeypatch.setattr(chains, "PART", 6)
+    monkeypatch.setattr(chains, "SHARED", 8)
+    monkeypatch.setattr(parts, "_is_crowded", lambda: False)
 
 
 @pytest.fixture(params=[1, 3])

@@ -8,6 +8,12 @@ import pytest
 from tideflow.ops import parts, products
 
 
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch):
+    monkeypatch.setattr(parts, "_is_crowded", lambda: False)
+    monkeypatch.setattr(products, "LARGE", 1 << 20)
+
+
 @pytest.fixture(params=[1, 2, 5])
 def threads(request, monkeypatch):
     monkeypatch.setattr(parts, "_count", request.param)
@@ -181,3 +187,15 @@ def test_environment_says_how_many_threads(environment, expected, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(parts, "_count", 0)
     assert parts.threads() == expected
+
+
+def test_a_crowded_machine_gets_no_more_threads(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "_count", 3)
+    for load, crowded in ((0.5, False), (1e6, True)):
+        monkeypatch.setattr(parts, "_look_again", 0.0)
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
+        assert parts._is_crowded() is crowded
+        on = set()
+        parts.run_parts([(lambda on=on: on.add(threading.get_ident()),) for _ in range(4)])
+        assert not crowded or on == {threading.get_ident()}
