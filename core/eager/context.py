@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections.abc import Iterator
@@ -35,10 +36,16 @@ def function_device() -> str:
     """Where a compiled function runs now: "GPU:0", "WASM:0", "CPU:0" (programs in place, in Pyodide) or "cpu" (the
     host's numpy).
     """
-    from ..runtime.discover import default_device  # here: eager programs load neither devices nor the file format
-
-    name = _DEVICE.get() or default_device()
+    name: str = _DEVICE.get() or _discover().default_device()
     return "cpu" if name == "CPU:0" and sys.platform != "emscripten" else name
+
+
+@functools.cache
+def _discover() -> Any:
+    """The module that knows the devices: loaded late, since eager programs need neither them nor the file format."""
+    from ..runtime import discover
+
+    return discover
 
 
 def executing_eagerly() -> bool:
