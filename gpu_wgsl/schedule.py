@@ -17,13 +17,15 @@ from ..kernel.split import guess
 from ..shapes import Size, ceil_div, num_elements
 from .coalesce import coalesce
 from .lanes import LANES, multiple_of, unroll, vectorise
-from .unfold import unfold
+from .unfold import MAX_TRIPS, unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 SIDE = 8                        # of a square workgroup
 ENOUGH = 64                     # workgroups that keep a GPU busy: invocations take more points only beyond
 FEW = 8                         # workgroups below which they are made smaller, so that a few cores share them evenly,
 NARROW = 32                     # but not below this
+LITTLE, LITTLE_TILE = 1 << 20, 16       # products of a whole kernel up to which its text counts more than its speed,
+WRITTEN_TILE = 32               # as it does where the taps of every output are written out; outputs per invocation then
 TEAM_POINTS = 1 << 15           # up to which a team takes one together
 
 
@@ -206,8 +208,15 @@ class _Shape:
         else:
             columns = self.options.tiles if shared else (1,)
         points = prod(guess(a.extent) for a in self.axes)
-        tiles = [(r, c) for r in rows for c in columns if r * c <= self.options.max_tile]
+        tiles = [(r, c) for r in rows for c in columns if r * c <= self._largest(points)]
         return max(tiles, key=lambda tile: self._worth(tile[0], tile[1], points))
+
+    def _largest(self, points: int) -> int:
+        """Outputs per invocation: a driver compiles a large tile in the time that small kernels take in many steps."""
+        trips = max(prod(guess(a.extent) for a in f.attr.axes) for f in self.folds)
+        if points * trips <= LITTLE:
+            return min(LITTLE_TILE, self.options.max_tile)
+        return min(WRITTEN_TILE, self.options.max_tile) if trips <= MAX_TRIPS else self.options.max_tile
 
     def _contiguous(self) -> bool:
         """Whether the loads in folds take neighbours along `inner`."""

@@ -221,3 +221,11 @@ def test_parts_follow_the_sizes_in_the_uniform():
     assert split.parts > 1 and all(launch[: len(split.sizes)] == split.sizes for launch in split.launches())
     declared = re.search(r"struct Slot \{ (.*) \}", split.code).group(1).split(", ")
     assert declared[-1] == "part: u32" and len(declared) == len(split.sizes) + 1
+
+
+def test_text_is_short_where_little_is_computed():
+    def stored(m, n, k):
+        return emit(samples.matmul(m, n, k)).code.count("  b3[")
+    assert stored(512, 128, 128) == 16          # vectors: 8 x 8 results
+    assert stored(512, 128, 16) == 4            # 4 x 4 where all of it is little
+    assert stored(65536, 64, 4) == 8            # half as many where products are written out instead of added in a loop
