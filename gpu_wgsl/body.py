@@ -15,11 +15,11 @@ from ..shapes import Size
 from . import text
 from .calls import call_text
 from .lanes import LANES, at_lane, split_constant, split_lanes
+from .quads import MARK, Load, quad_sets
 from .skip import loop_end, skip_neutral
 
 COMPONENTS = "xyzw"
 DEEP = 48                                     # operands inside operands; parsers of WGSL refuse somewhat more
-Quad = tuple[int, Expr, Expr | None]          # four neighbours: the buffer, a fourth of their index, the guard
 
 
 class Block:
@@ -31,7 +31,8 @@ class Block:
         self.lines: list[str] = []
         self.tail: list[str] = []
         self.names: dict[Expr, str] = {}
-        self.quads: dict[Quad, str] = {}
+        self.fours: dict[Load, str] = {}            # names of four neighbours that were loaded together,
+        self.quads: dict[Load, str] = {}            # and of loads that a quad makes alike
         self.ends: list[str] = []               # of the loop of this block, beside the extent of its axis
         self.axes: dict[Axis, str] = {}
         self.folds: dict[Expr, list[str]] = {}
@@ -62,7 +63,8 @@ class Body:
     """Writes the statements of one kernel."""
 
     def __init__(self, stores: Sequence[Store], buffers: Sequence[Buffer], lane: Axis | None,
-                 slots: dict[object, str], more: Sequence[Expr] = (), team: int = 0) -> None:
+                 slots: dict[object, str], more: Sequence[Expr] = (), team: int = 0,
+                 quads: tuple[Axis, frozenset[Axis]] | None = None) -> None:
         self.buffers, self.lane, self.slots = buffers, lane, slots
         self.team = team                # of so many invocations that share the loops of one point; 0: none
         self.pools: dict[str, str] = {}                 # workgroup memory of a team: dtype -> name
@@ -76,6 +78,7 @@ class Body:
         self.split: dict[Expr, Expr | None] = {}
         self.parts: dict[Expr, tuple[Expr, int] | None] = {}
         self.wide = self._wide_buffers()
+        self.sets = self._quad_sets(*quads) if quads else {}    # loads that a quad makes alike
         self.count = 0
 
     def fresh(self, prefix: str = "v") -> str:
@@ -99,21 +102,34 @@ class Body:
         for s in self.stores:
             guarded = s.valid is not None and self.vector(s.valid)
             wide[s.buffer] = wide[s.buffer] and not guarded and self.quarter(s.index) is not None
-        quads: dict[Quad, set[int]] = {}
+        fours: dict[Load, set[int]] = {}
         for x in self.order:
             if x.op == "load" and wide[x.attr] and not self._is_quad(x):
                 for index, valid in self._elements(x):
                     part = self.part(index)
                     wide[x.attr] = wide[x.attr] and part is not None
                     if part is not None:
-                        quads.setdefault((x.attr, part[0], valid), set()).add(part[1])
-        for (buffer, _, _), found in quads.items():
+                        fours.setdefault((x.attr, part[0], valid), set()).add(part[1])
+        for (buffer, _, _), found in fours.items():
             wide[buffer] = wide[buffer] and len(found) == LANES     # else the fourth may lie past the end of the buffer
         return frozenset(b for b, yes in wide.items() if yes)
 
     def _is_quad(self, x: Expr) -> bool:
         guarded = len(x.args) > 1 and self.vector(x.args[1])
         return self.vector(x) and not guarded and self.quarter(x.args[0]) is not None
+
+    def _quad_sets(self, axis: Axis, bound: frozenset[Axis]) -> dict[Load, tuple[Load, ...]]:
+        """Loads that the invocations of a quad, neighbours along `axis`, make alike, in fours."""
+        if any(axis in c.axes for conditions in self.skips.values() for c in conditions):
+            return {}               # they would not all be there
+        loads: list[Load] = []
+        for x in self.order:
+            if x.op == "load" and self._is_quad(x) and x.attr in self.wide:
+                loads.append((x.attr, self.quarter(x.args[0]), x.args[1] if len(x.args) > 1 else None))  # type: ignore
+            elif x.op == "load":
+                wide = x.attr in self.wide
+                loads += [(x.attr, self.part(i)[0] if wide else i, v) for i, v in self._elements(x)]     # type: ignore
+        return quad_sets(loads, axis, bound | self.lanes)
 
     def _elements(self, x: Expr) -> list[tuple[Expr, Expr | None]]:
         """Index and guard of each element that a load takes one by one."""
@@ -225,11 +241,11 @@ class Body:
         quarter, number = self.part(index)  # type: ignore[misc]
         home = block.home((quarter.axes if valid is None else quarter.axes | valid.axes) - self.lanes)
         quad = (x.attr, quarter, valid)
-        if quad not in home.quads:
+        if quad not in home.fours:
             written = self._load_one(x, quarter, valid, home, wide=True)
-            name = home.quads[quad] = self.fresh()
+            name = home.fours[quad] = self.fresh()
             home.lines.append(f"let {name} = {written};")
-        return f"{home.quads[quad]}.{COMPONENTS[number]}"
+        return f"{home.fours[quad]}.{COMPONENTS[number]}"
 
     def _load_one(self, x: Expr, index: Expr, valid: Expr | None, block: Block, wide: bool = False) -> str:
         stored = self.buffers[x.attr].dtype
@@ -239,14 +255,32 @@ class Body:
             if not valid.attr:
                 return zero
             valid = None
-        at = self.value(index, block)
         ok = None if valid is None else self.value(valid, block, named=True)
-        read = f"b{x.attr}[{at}]" if ok is None else f"b{x.attr}[select(0i, {at}, {ok})]"
+        read = self._quad_name((x.attr, index, valid), block) or self._read(x.attr, index, valid, block)
         if x.dtype == BOOL:
             read = f"({read} != {text.type_name(stored, wide)}())"
         else:
             read = text.bitcast(read, stored, x.dtype, wide)
         return read if ok is None else f"select({zero}, {read}, {ok})"
+
+    def _read(self, buffer: int, index: Expr, valid: Expr | None, block: Block) -> str:
+        """An element of a buffer; the first one where the guard is false."""
+        at = self.value(index, block)
+        return f"b{buffer}[{at if valid is None else f'select(0i, {at}, {self.value(valid, block, named=True)})'}]"
+
+    def _quad_name(self, load: Load, block: Block) -> str | None:
+        """The name of a load that quads make alike, written with the other three at the first of them."""
+        if load not in self.sets:
+            return None
+        _, index, valid = load
+        home = block.home((index.axes if valid is None else index.axes | valid.axes) - self.lanes)
+        if load not in home.quads:
+            reads = [(other, self._read(*other, home)) for other in self.sets[load]]
+            home.lines.append(MARK)
+            for other, read in reads:
+                home.quads[other] = self.fresh()
+                home.lines.append(f"let {home.quads[other]} = {read};")
+        return home.quads[load]
 
     # -- folds -------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..shapes import Dim, Size, ceil_div
 from .body import Block, Body
 from .cost import flops
 from .launch import Emitted, Slots, arguments, bindings, grid_of, group_number
+from .quads import quad_axis
 from .schedule import SIDE, Options, Plan, schedule
 from .shared import emit_shared
 from .windows import by_windows
@@ -45,7 +46,8 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     sizes = _sizes(kernel, plan)
     slots = Slots(kernel, sizes, parts)
     names, unpacked = slots.unpacked()
-    body = Body(plan.stores, kernel.buffers, plan.lane, names, team=plan.workgroup if plan.team else 0)
+    team = plan.workgroup if plan.team else 0
+    body = Body(plan.stores, kernel.buffers, plan.lane, names, team=team, quads=_quads(plan))
     groups = ceil_div(ceil_div(plan.points, 1 if plan.team else plan.workgroup * plan.elements), parts)
     lines = _main(body, plan, parts)
     written = [bindings(kernel, body.wide, lengths), slots.declared, body.helpers.text()]
@@ -54,6 +56,13 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     written += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups, parts), *lines)]
     written.append("}\n")
     return Emitted("".join(written), "main", grid_of(groups), sizes, kernel.scalars, parts, ceil_div(work, parts))
+
+
+def _quads(plan: Plan) -> tuple[Axis, frozenset[Axis]] | None:
+    """The axis along which four neighbouring invocations differ, if they differ in one, and the axes of the points."""
+    axis = quad_axis(plan.axes, plan.square)
+    plain = not plan.team and plan.elements == 1 and plan.workgroup % 4 == 0
+    return (axis, frozenset(plan.axes)) if plain and axis is not None else None
 
 
 def _sizes(kernel: Kernel, plan: Plan) -> tuple[Dim, ...]:

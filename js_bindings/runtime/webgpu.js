@@ -9,6 +9,7 @@ import { EMPTY, USAGE, bindProgram, encodeDispatches, specialise } from "./dispa
 import { HOT } from "./lengths.js";
 import { Patience } from "./patience.js";
 import { Pipelines } from "./pipelines.js";
+import { FEATURE as QUADS } from "./quads.js";
 import { Target } from "./tables.js";
 
 /** @typedef {import("./layout.js").Layout} Layout */
@@ -89,7 +90,8 @@ export class WebGpuDevice {
     const { adapter, description, software } = await WebGpuDevice.probe(this.options.gpu ?? undefined);
     this.description = description;
     this.software = software;
-    const wanted = (this.options.features ?? []).filter((name) => adapter.features.has(name));
+    const useful = software ? [QUADS] : [];
+    const wanted = [...(this.options.features ?? []), ...useful].filter((name) => adapter.features.has(name));
     /** @type {Record<string, number>} */
     const requiredLimits = {};
     for (const { name, value } of this.options.limits ?? []) {

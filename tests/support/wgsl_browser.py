@@ -20,7 +20,8 @@ PAGE = """
 async (jobs) => {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) return {missing: 'no WebGPU adapter in this browser'};
-  const device = await adapter.requestDevice();
+  const requiredFeatures = ['subgroups'].filter((name) => adapter.features.has(name));
+  const device = await adapter.requestDevice({requiredFeatures});
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const results = [];
   for (const job of jobs) {

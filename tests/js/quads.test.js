@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { quadsAreNeighbours, withQuads } from "../../js_bindings/runtime/quads.js";
+import { fakeGpu } from "./helpers/fake_gpu.js";
+
+const shader = (lines) => `@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  for (var r1 = 0i; r1 < 8i; r1++) {
+${lines.map((line) => `    ${line}\n`).join("")}  }
+}
+`;
+const LOADS = [
+  "let v1 = b0[v9];",
+  "let v2 = b0[(v9 + 8i)];",
+  "let v3 = b0[select(0i, v8, v7)];",
+  "let v4 = b0[(v9 + 24i)];",
+];
+
+test("four marked loads become one, and each invocation gets what it asked for", () => {
+  const made = withQuads(shader(["// quad", ...LOADS, "a1 += v1 * v4;"]));
+  assert.equal(made.match(/b0\[/g).length, 1);
+  assert.match(made, /b0\[select\(select\(v9, \(v9 \+ 8i\), quad_odd\), select\(select\(0i, v8, v7\), \(v9 \+ 24i\), quad_odd\), quad_high\)\]/);
+  for (const number of [0, 1, 2, 3]) {
+    assert.match(made, new RegExp(`let v${number + 1} = quadBroadcast\\(v1q, ${number}u\\);`));
+  }
+  assert.ok(made.startsWith("enable subgroups;"));
+  assert.match(made, /main\(.*\{\n {2}let quad_odd = \(local & 1u\) != 0u;/);
+  assert.match(made, /a1 \+= v1 \* v4;/);
+});
+
+test("what is not marked stays as it is", () => {
+  const code = shader(LOADS);
+  assert.equal(withQuads(code), code);
+});
+
+test("neighbours by number are computed, not assumed", async () => {
+  const without = await (await fakeGpu().gpu.requestAdapter()).requestDevice({ requiredFeatures: [] });
+  assert.equal(await quadsAreNeighbours(without), false);
+  const wrong = await (await fakeGpu().gpu.requestAdapter()).requestDevice({ requiredFeatures: ["subgroups"] });
+  assert.equal(await quadsAreNeighbours(wrong), false); // the fake computes nothing
+});
