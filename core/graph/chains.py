@@ -57,12 +57,12 @@ class Chain:
         seen = [a.reshape(shape) for a, (shape, _) in zip(arrays, self.views, strict=True)]
         made = [np.empty(self.shape, dtype) for dtype in self.made]
         targets = [m.reshape(self.rows, *self.row) for m in made]
-        parts = [(self._part, rows, seen, targets) for rows in blocks(self.rows, self._rows_of_a_part())]
+        parts = list(blocks(self.rows, self._rows_of_a_part()))
         if prod(self.shape) * len(self.program) >= SHARED:
-            run_parts(parts)
+            run_parts([(self._part, rows, seen, targets) for rows in parts])
         else:
-            for part, *arguments in parts:
-                part(*arguments)
+            for rows in parts:
+                self._part(rows, seen, targets)
         return tuple(made)
 
     def _rows_of_a_part(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,8 @@ Array = Any
 
 def _control() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """How numpy's OpenBLAS is asked and told its number of threads; None: this numpy has another BLAS, or none."""
+    if sys.platform == "emscripten":
+        return None
     try:
         library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
     except (AttributeError, OSError, TypeError):
