@@ -27,7 +27,9 @@ def main() -> None:
     arguments = parse()
     chosen = ordered([w for w in WORKLOADS if not arguments.workloads or w.name in arguments.workloads])
     budget = rounds.Budget(0.06, 5, 0.1, 8.0) if arguments.quick else rounds.Budget()
-    results = kept(arguments) | {"machine": machine()}
+    results = kept(arguments)
+    before = results["machine"].get("minutes")
+    results["machine"] |= machine()
     if rounds.busy():
         results["machine"]["times"] = "the best round, not the median: the machine is busy"
     begun = time.monotonic()
@@ -39,14 +41,15 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped: writing what there is", file=sys.stderr)
     minutes = (time.monotonic() - begun) / 60
-    results["machine"] |= {"load after": f"{os.getloadavg()[0]:.1f}", "minutes": f"{minutes:.1f}"}
+    spent = f"{before} + {minutes:.1f}" if before else f"{minutes:.1f}"
+    results["machine"] |= {"load after": f"{os.getloadavg()[0]:.1f}", "minutes": spent}
     write(results, arguments.output)
     print(f"\n{report.table(results)}\nWritten to {arguments.output.name}/: results.json, table.md, chart.svg")
 
 
 def kept(arguments: argparse.Namespace) -> dict[str, Any]:
     """What an earlier run left in the output folder and this one adds to; nothing unless asked for."""
-    empty: dict[str, Any] = {"peaks": {}, "cells": [], "missing": [], "startup": {}, "python": {}}
+    empty: dict[str, Any] = {"machine": {}, "peaks": {}, "cells": [], "missing": [], "startup": {}, "python": {}}
     path = arguments.output / "results.json"
     if not (arguments.update or arguments.missing) or not path.exists():
         return empty

@@ -156,6 +156,17 @@ def test_table_and_chart_show_ratios_and_problems():
     assert len([e for e in image.iter() if e.tag.endswith("title") and e.text == "tfjs wasm: 3.00x"]) == 1
 
 
+def test_the_chart_shows_tables_side_by_side_with_the_fastest_peer_as_a_number():
+    times = {("mlp", "tideflow webgpu"): 2.0, ("mlp", "tfjs webgpu"): 9.0, ("mlp", "jax-js webgpu"): 3.0,
+             ("mlp", "tideflow cpu"): 4.0, ("mlp", "tensorflow"): 2.0, ("cnn", "tfjs webgpu"): 9.0}
+    cells = [{"workload": w, "contender": c, "steadyMs": ms} for (w, c), ms in times.items()]
+    image = ElementTree.fromstring(chart.chart({"cells": cells}))
+    texts = [(e.text, e.get("class")) for e in image.iter() if e.tag.endswith("text")]
+    assert [t for t in texts if str(t[1]).startswith("number")] == [("1.50x", "number"), ("0.50x", "number bad")]
+    assert [t for t, style in texts if style == "head"] == ["WebGPU", "Native"]
+    assert "train CNN" not in [t for t, _ in texts], "nothing to compare with"
+
+
 def scheduled(seconds, names=("matmul256", "matmul512", "matmul1024"), keys=("numpy", "tideflow cpu")):
     return plan.Schedule("native", time.monotonic() + seconds, 30.0, [(BY_NAME[n], list(keys)) for n in names])
 
@@ -241,7 +252,7 @@ def test_a_second_call_measures_only_the_tables_with_gaps(tmp_path):
             "missing": ["tensorflow: set TF_PYTHON", "native: the time was up before sum0 (--minutes 1)"]}
     (tmp_path / "results.json").write_text(json.dumps(kept))
     again = main.kept(argparse.Namespace(update=False, missing=True, output=tmp_path))
-    assert again["cells"] == cells and again["python"] == {"a": {}}
+    assert again["cells"] == cells and again["python"] == {"a": {}} and again["machine"] == {"cores": "9"}
     assert again["missing"] == ["tensorflow: set TF_PYTHON"]
     assert main.kept(argparse.Namespace(update=False, missing=False, output=tmp_path))["cells"] == []
 
