@@ -19,7 +19,7 @@ from ..ops.parts import blocks, run_parts
 
 __all__ = ["LEAST", "Call", "Chain", "regroup"]
 
-LEAST = 1 << 16         # elements of the arrays that chains are made for
+LEAST = 1 << 17         # elements of the arrays that chains are made for: below, single calls are as fast
 PART = 1 << 16          # of a part at most
 SHARED = 1 << 20        # elements times steps that are worth several threads
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..eager.tensor import convert_to_tensor
+from ..eager.tensor import EagerTensor, convert_to_tensor
 from ..errors import InvalidArgumentError
 from ..ops.dispatch import Value, apply
 from ..ops.elementwise import select
@@ -273,6 +273,8 @@ def tanh(x: Any, name: str | None = None) -> Any:
 
 def add(x: Any, y: Any, name: str | None = None) -> Any:
     """x + y. The dtypes must agree; Python numbers and arrays take the dtype of the other operand."""
+    if x.__class__ is y.__class__ is EagerTensor:
+        return x + y                        # the quick way
     return apply("add", *_operands(x, y))
 
 
@@ -353,6 +355,8 @@ def mod(x: Any, y: Any, name: str | None = None) -> Any:
 
 def multiply(x: Any, y: Any, name: str | None = None) -> Any:
     """x * y."""
+    if x.__class__ is y.__class__ is EagerTensor:
+        return x * y                        # the quick way
     return apply("multiply", *_operands(x, y))
 
 
@@ -378,11 +382,15 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
 
 def subtract(x: Any, y: Any, name: str | None = None) -> Any:
     """x - y."""
+    if x.__class__ is y.__class__ is EagerTensor:
+        return x - y                        # the quick way
     return apply("subtract", *_operands(x, y))
 
 
 def truediv(x: Any, y: Any, name: str | None = None) -> Any:
     """x / y. Integers of 32 and 64 bits give float64, as in Python 3."""
+    if x.__class__ is y.__class__ is EagerTensor:
+        return x / y                        # the quick way
     return apply("truediv", *_operands(x, y))
 
 
