@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..kernel import mathlib
-from ..kernel.ir import F32, U32, Builder, Expr, Store
+from ..kernel.ir import F32, U32, Builder, Expr, Store, rewrite
 from ..kernel.mathlib import clamp, polynomial
 
 __all__ = ["FUNCTIONS", "expand"]
 
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4  # high + low = ln 2; high has 9 bits
 _SHIFTER = 12582912.0 + 127  # 1.5 * 2^23: numbers beside it are integers; 127 is the exponent of 1
-# e^r = 1 + r + r^2 (...), over 0 .. ln 2 and over -ln 2 / 2 .. ln 2 / 2
+# e^r = 1 + r + r^2 (...), over 0 .. ln 2 and twice over -ln 2 / 2 .. ln 2 / 2
 _EXP = (1.0, 1.0, 0.500002319, 0.166631495, 0.0418567167, 0.00786548773, 0.00191423918)
+_EXP_BELOW = (1.0, 0.999999702, 0.499991477, 0.166676387, 0.0418981612, 0.00829027221)
 _EXPM1 = (1.0, 0.499999932, 0.166665173, 0.0416684272, 0.00836911812, 0.00138137674)
 
 
@@ -41,8 +42,26 @@ def _two_chains(x: Expr, coefficients: Sequence[float]) -> Expr:
 
 def exp(ir: Builder, x: Expr) -> Expr:
     """e^x; results below the smallest normal number are 0. Rounded down, n spans exactly the exponents of f32."""
+    if _is_below_maximum(x):
+        power, r = _split(ir.binary("max", x, -88.0), 0.0)
+        return _two_chains(r, _EXP_BELOW) * power
     power, r = _split(clamp(x, -88.0, 89.0), -0.5)
     return _two_chains(r, _EXP) * power
+
+
+def _is_below_maximum(x: Expr) -> bool:
+    """Whether x is a number minus the maximum over numbers of which it is one, as in softmax: at most 0, or NaN. The
+    power of two nearest to e^x is then finite, and a shorter polynomial over both sides of it does.
+    """
+    if x.op != "sub" or x.args[1].op != "out":
+        return False
+    number, out = x.args
+    spec, ir = out.args[0].attr, x.ir
+    if len(spec.axes) != 1 or spec.accumulators[out.attr].combine != "max":
+        return False
+    (axis,), value = spec.axes, out.args[0].args[len(spec.accumulators) + out.attr]
+    others = [a for a in number.axes if a.extent == axis.extent and a not in out.axes]
+    return value is number or any(rewrite([value], {ir.axis(axis): ir.axis(a)})[0] is number for a in others)
 
 
 def sigmoid(ir: Builder, x: Expr) -> Expr:

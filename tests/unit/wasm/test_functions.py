@@ -70,3 +70,41 @@ def test_softmax_of_rows_with_nan_and_infinities(columns):
     x[1, 3], x[2, columns - 1], x[3] = np.nan, -np.inf, -np.inf
     with np.errstate(invalid="ignore"):
         check(kernel, [x, np.zeros_like(x)], rtol=1e-6, atol=1e-37)
+
+
+def exp_above(rows, columns, same, over_rows=False):
+    """o[i, j] = exp(x[i, j] - max of x[i, k] over k), or y[i, j] for the first x; `over_rows`: x[j, i] and x[k, i]."""
+    ir = Builder()
+    axes, (i,) = axes_of(ir, columns if over_rows else rows)
+    loop = ir.new_axis(rows if over_rows else columns)
+
+    def at(k):
+        return k * columns + i if over_rows else i * columns + k
+
+    top = ir.reduce("max", [loop.extent], lambda k: ir.load(0, F32, at(k)))
+    j = ir.axis(loop)
+    store = Store(2, at(j), ir.call("exp", ir.load(0 if same else 1, F32, at(j)) - top), None, (loop,))
+    return close("exp", axes, [store], [Buffer("x", F32), Buffer("y", F32), Buffer("o", F32, True)])
+
+
+@pytest.mark.parametrize("over_rows", [False, True])
+def test_exp_of_what_is_below_its_maximum(over_rows):
+    """0 and the smallest normal number are exact ends; NaN and infinities are those of exp."""
+    x = np.concatenate([np.linspace(-88.5, 0, 1989), [-np.inf, -87.33654, -1e30, -0.0, -1e-30]]).astype(np.float32)
+    x = np.stack([x, np.where(np.arange(x.size) == 5, np.inf, x), np.where(np.arange(x.size) == 7, np.nan, x)])
+    given = np.ascontiguousarray(x.T if over_rows else x)
+    kernel = exp_above(*given.shape, True, over_rows)
+    made = run_wasm(kernel, [given, np.zeros_like(given), np.zeros_like(given)])[2]
+    found = made.T if over_rows else made
+    assert np.isnan(found[2]).all() and np.isnan(found[1, 5]) and not np.delete(found[1], 5).any()
+    wanted = np.exp(x[0].astype(np.float64))
+    normal = wanted >= 2.0**-126
+    np.testing.assert_allclose(found[0][normal], wanted[normal], rtol=3e-7)
+    assert (found[0][~normal] < 2.0**-126).all() and (found[0][-2:] == 1).all()
+
+
+def test_exp_of_what_may_be_above_a_maximum_of_others():
+    """Numbers that the maximum was not taken over may be larger than it."""
+    x, y = np.zeros((3, 64), np.float32), np.full((3, 64), 88.0, np.float32)
+    made = run_wasm(exp_above(3, 64, False), [x, y, np.zeros_like(x)])[2]
+    np.testing.assert_allclose(made, np.exp(np.float64(88)), rtol=3e-7)
