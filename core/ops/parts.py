@@ -25,7 +25,7 @@ import numpy as np
 
 from .silence import IGNORE, enter, leave
 
-__all__ = ["ENVIRONMENT", "blocks", "quiet", "run_parts", "spread", "threads"]
+__all__ = ["ENVIRONMENT", "blocks", "by_rows", "quiet", "run_parts", "spread", "threads"]
 
 ENVIRONMENT = ("TIDEFLOW_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 MOST = 8                    # threads: more wait for the interpreter's lock
@@ -168,6 +168,19 @@ def spread(function: Callable[..., Any], dtype: Any, *arrays: Array) -> Array | 
         for part in blocks(len(flat), step)
     ])
     return out
+
+
+def by_rows(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)`, of the shape and dtype of x and each row (along the first axis) by itself; many rows in parts."""
+    if x.size < SPREAD or len(x) < PARTS or threads() == 1:
+        return function(x)
+    out = np.empty(x.shape, x.dtype)
+    run_parts([(_assign, out[rows], function, x[rows]) for rows in blocks(len(x), -(-len(x) // PARTS))])
+    return out
+
+
+def _assign(out: Array, function: Callable[[Array], Array], x: Array) -> None:
+    out[...] = function(x)
 
 
 def _into(out: Array, function: Callable[..., Any], *arrays: Array) -> None:

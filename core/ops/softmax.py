@@ -13,6 +13,7 @@ from ..kernel.ir import Builder, Expr, View
 from .common import quiet
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case
+from .parts import by_rows
 from .reduce import reduce_sum
 
 __all__ = ["log_softmax", "log_sum_exp_rows", "row_statistics", "softmax"]
@@ -97,7 +98,8 @@ class Softmax(_RowWise):
     name = "softmax"
 
     def numpy(self, x: Array, *, axis: int = -1) -> Array:
-        return quiet(_softmax, x, axis)
+        alone = x.ndim > 1 and axis % x.ndim         # whether rows along the first axis are
+        return quiet(by_rows, lambda a: _softmax(a, axis), x) if alone else quiet(_softmax, x, axis)
 
     def grad(self, dy: Any, x: Any, *, out: Any, axis: int = -1) -> Any:
         return ((dy - reduce_sum(dy * out, (axis,), True)) * out,)

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from tideflow.ops import parts, products
+from tideflow.ops.op import find_op
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +177,19 @@ def test_parts_on_other_threads_do_not_warn(monkeypatch):
     with np.errstate(all="ignore"):
         made = parts.spread(np.divide, np.float32, zeros, zeros)
     assert np.isnan(made).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_softmax_and_erf_do_not_depend_on_threads(axis, dtype, monkeypatch):
+    monkeypatch.setattr(parts, "SPREAD", 1000)
+    x = (np.random.default_rng(3).standard_normal((21, 30, 17)) * 3.0).astype(dtype)
+    for kernel in (lambda: find_op("softmax").numpy(x, axis=axis), lambda: find_op("erf").numpy(x)):
+        found = []
+        for count in (1, 3):
+            monkeypatch.setattr(parts, "_count", count)
+            found.append(kernel())
+        assert found[0].shape == x.shape and found[0].dtype == x.dtype and np.array_equal(*found)
 
 
 @pytest.mark.parametrize(("environment", "expected"), [({"TIDEFLOW_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": "1"}, 1), (
