@@ -58,7 +58,7 @@ class Case:
 
 def inputs() -> dict[str, np.ndarray[Any, Any]]:
     """What to run the signature with."""
-    number = np.arange(4096)
+    number = np.arange(4096, dtype=np.int64)         # in Pyodide the default is int32
     numbers = np.sin(number * 0.7).astype(np.float32) * ((number % 17) / 8).astype(np.float32)
     nan, inf = np.nan, np.inf
     special = np.array([nan, inf, -inf, 0, -0.0, 1, -1, 3e38, -3e38, 0.5, 2.5, -2.5, 100, -100, 1e-30, nan], np.float32)

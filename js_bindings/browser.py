@@ -22,6 +22,7 @@ from . import bridge
 __all__ = ["BrowserGpu", "open_device"]
 
 MOST_IN_FLIGHT = 2
+MOST_KEPT = 8               # lines about an adapter
 
 
 @dataclass(eq=False)
@@ -57,6 +58,7 @@ class BrowserGpu:
         self.software: bool = about["software"]
         self.features = frozenset(about["features"])
         self._limits: dict[str, int] = about["limits"]
+        self._kept: str = about["kept"]
         self._stats = Stats()
 
     def limits(self) -> Mapping[str, int]:
@@ -82,6 +84,21 @@ class BrowserGpu:
     def lost(self) -> bool:
         """Whether the GPU is gone: then every call raises DeviceLostError."""
         return bool(self._device.isLost())
+
+    # what was measured here
+
+    def can_wait(self) -> bool:
+        """Whether a time can be read back now."""
+        return bridge.can_wait()
+
+    def recall(self) -> list[str]:
+        """What `remember` was given on this adapter, in this visit or an earlier one: lines."""
+        return self._kept.splitlines()
+
+    def remember(self, line: str) -> None:
+        """Keeps a line in the browser, beside those that are kept already."""
+        self._kept = "\n".join([*self.recall(), line][-MOST_KEPT:])
+        self._device.note(self._kept)
 
     # memory
 

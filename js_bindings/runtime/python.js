@@ -5,6 +5,7 @@
 // the next one, which is opened at once.
 
 import { DeviceHungError, DeviceLostError } from "./errors.js";
+import { recall, remember } from "./memory.js";
 import { WebGpuDevice } from "./webgpu.js";
 
 /**
@@ -55,13 +56,19 @@ export class PythonDevice {
   /** @param {any} [options]  as for `WebGpuDevice.open`; as JSON text when it comes from Python */
   static async open(options = {}) {
     const parsed = typeof options === "string" ? JSON.parse(options) : options;
-    return new PythonDevice(await WebGpuDevice.open(parsed), parsed);
+    const device = await WebGpuDevice.open(parsed);
+    return new PythonDevice(device, parsed, await recall(device.description));
   }
 
-  /** @param {WebGpuDevice} device @param {any} options  for the device that follows it */
-  constructor(device, options) {
+  /**
+   * @param {WebGpuDevice} device
+   * @param {any} options  for the device that follows it
+   * @param {string} kept  what Python measured on this adapter in an earlier visit
+   */
+  constructor(device, options, kept) {
     this.device = device;
     this.options = options;
+    this.kept = kept;
     /** @type {Memory} */
     this.memory = /** @type {any} */ (null);
     /** @type {Map<number, Held>} */
@@ -84,7 +91,7 @@ export class PythonDevice {
     this.memory = memory;
   }
 
-  /** @returns {string} JSON: description, software, features, limits */
+  /** @returns {string} JSON: description, software, features, limits, kept */
   about() {
     const { description, software, features } = this.device;
     const limits = this.device.limits();
@@ -94,8 +101,14 @@ export class PythonDevice {
       description,
       software,
       features: [...features],
+      kept: this.kept,
       limits: Object.fromEntries(names.map((name) => [name, limits[name]])),
     });
+  }
+
+  /** Keeps what was measured for the next visit with this adapter. @param {string} text */
+  note(text) {
+    remember(this.device.description, text);
   }
 
   /** @returns {number} submits so far */

@@ -288,7 +288,7 @@ def package() -> bytes:
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
         for target, folder in PACKAGE.items():
-            for path in (ROOT / folder).rglob("*.py"):
+            for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.wgsl")]:
                 archive.write(path, f"{target}/{path.relative_to(ROOT / folder)}")
         archive.write(ROOT / "tests/unit/runtime/hand_made.py", "hand_made.py")
     return memory.getvalue()
@@ -339,6 +339,28 @@ def test_a_step_from_python_is_one_submit_and_creates_nothing(python):
     assert calls.pop("writeBuffer") == 2            # the input, and the uniform slots
     assert calls == {"createBuffer": 0, "createBindGroup": 0, "createBindGroupLayout": 0,
                      "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1}
+
+
+def test_families_are_timed_in_the_tab_and_the_choice_is_kept_for_the_next_visit(python):
+    names = json.loads(python(START + """
+from tideflow.gpu_wgsl import trial
+from tideflow.runtime import tuning
+found = {name for name, seconds in trial.times(device, 64).items() if seconds > 0}
+trial.fastest = lambda device: "shared"             # as if it were
+device.software, device.description = False, "some card"
+json.dumps([sorted(found), tuning.family(device), device.recall()[-1].split(" ")[1]])
+"""))
+    assert names == [["direct", "shared"], "shared", "shared"]
+    kept = python.page.evaluate("""async () => {
+      const { PythonDevice } = await import("/js_bindings/runtime/index.js");
+      for (let i = 0; i < 50; i++) {
+        const device = await PythonDevice.open();
+        const { kept } = JSON.parse(device.about());
+        device.close();
+        if (kept) return kept;
+      }
+    }""")
+    assert kept.endswith(" shared")
 
 
 def test_python_that_cannot_wait_is_told_how_to_enter(python):

@@ -33,7 +33,7 @@ class Recorder:
         self.module = module
 
     def about(self):
-        return json.dumps({"description": "acme", "software": False, "features": ["shader-f16"],
+        return json.dumps({"description": "acme", "software": False, "features": ["shader-f16"], "kept": "one",
                            "limits": {"maxBufferSize": 1024}})
 
     def submits(self):
@@ -81,6 +81,14 @@ def test_a_device_tells_what_the_runtime_says(gpu):
     assert (gpu.description, gpu.software, gpu.limits()["maxBufferSize"]) == ("acme", False, 1024)
     assert gpu.features == frozenset({"shader-f16"})
     assert (gpu.stats().submits, gpu.stats().dispatches) == (3, 7)
+
+
+def test_what_was_measured_is_kept_by_the_browser(gpu, tab):
+    assert gpu.recall() == ["one"] and gpu.can_wait()
+    for n in range(9):
+        gpu.remember(f"line {n}")
+    assert tab.device.calls[0] == ("note", "one\nline 0")
+    assert gpu.recall() == [f"line {n}" for n in range(1, 9)]       # the last eight
 
 
 def test_a_run_is_one_call_whose_table_holds_everything(gpu, tab):

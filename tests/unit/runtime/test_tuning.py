@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from tideflow.errors import InvalidArgumentError
+from tideflow.errors import FailedPreconditionError, InvalidArgumentError
 from tideflow.gpu_wgsl import trial
 from tideflow.runtime import tuning
 
@@ -51,6 +51,42 @@ def test_a_damaged_file_is_measured_again(measured, tmp_path):
     (tmp_path / tuning.FILE).write_text('["nonsense", 3]')
     assert tuning.family(device("card 3")) == "shared"
     assert measured == ["card 3"]
+
+
+class InTab:
+    """A device of a tab, where the browser keeps what was measured."""
+
+    name, software, kept = "GPU:0", False, []
+
+    def __init__(self, waits=True):
+        self.description, self.waits = "card 4", waits
+
+    def can_wait(self):
+        return self.waits
+
+    def recall(self):
+        return self.kept
+
+    def remember(self, line):
+        self.kept.append(line)
+
+
+def test_a_tab_keeps_it_in_the_browser(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(InTab, "kept", ["of something else"])
+    assert tuning.family(InTab(waits=False)) == "direct"    # and measures as soon as it can wait
+    assert measured == [] and tuning.family(InTab()) == "shared"
+    monkeypatch.setattr(tuning, "_measured", {})            # the next visit
+    assert tuning.family(InTab()) == "shared"
+    assert measured == ["card 4"] and len(InTab.kept) == 2
+    assert not (tmp_path / tuning.FILE).exists()
+
+
+def test_a_tab_that_cannot_wait_for_its_device_takes_what_is_good_everywhere(measured, monkeypatch):
+    def open_device(name):
+        raise FailedPreconditionError("opening the GPU has to wait")
+
+    monkeypatch.setattr(tuning, "open_device", open_device)
+    assert tuning.family_of("GPU:0") == "direct"
 
 
 def test_the_environment_decides(measured, monkeypatch):

@@ -1,0 +1,43 @@
+// What was measured on an adapter, kept in the browser from visit to visit. Where nothing can be kept, nothing is said.
+
+const NAME = "tideflow";
+const STORE = "adapters";
+
+/**
+ * @param {IDBTransactionMode} mode
+ * @param {(store: IDBObjectStore) => IDBRequest} act
+ * @returns {Promise<any>}
+ */
+function stored(mode, act) {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open(NAME, 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => {
+      const { result: database } = opening;
+      const transaction = database.transaction(STORE, mode);
+      const request = act(transaction.objectStore(STORE));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = transaction.onerror = () => reject(transaction.error);
+      database.close(); // when the transaction is done
+    };
+  });
+}
+
+/** @param {string} adapter  its description @returns {Promise<string>} "" if there is nothing */
+export async function recall(adapter) {
+  try {
+    return String((await stored("readonly", (store) => store.get(adapter))) ?? "");
+  } catch {
+    return ""; // no IndexedDB here: Node, some private windows
+  }
+}
+
+/** @param {string} adapter @param {string} text */
+export async function remember(adapter, text) {
+  try {
+    await stored("readwrite", (store) => store.put(text, adapter));
+  } catch {
+    // the next visit measures again
+  }
+}
