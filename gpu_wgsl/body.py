@@ -119,7 +119,7 @@ class Body:
         return self.vector(x) and not guarded and self.quarter(x.args[0]) is not None
 
     def _quad_sets(self, axis: Axis, bound: frozenset[Axis]) -> dict[Load, tuple[Load, ...]]:
-        """Loads that the invocations of a quad, neighbours along `axis`, make alike, in fours."""
+        """Loads that the invocations of a quad, neighbours along `axis`, make alike, up to four together."""
         if any(axis in c.axes for conditions in self.skips.values() for c in conditions):
             return {}               # they would not all be there
         loads: list[Load] = []
@@ -269,14 +269,14 @@ class Body:
         return f"b{buffer}[{at if valid is None else f'select(0i, {at}, {self.value(valid, block, named=True)})'}]"
 
     def _quad_name(self, load: Load, block: Block) -> str | None:
-        """The name of a load that quads make alike, written with the other three at the first of them."""
+        """The name of a load that quads make alike, written with the others at the first of them."""
         if load not in self.sets:
             return None
         _, index, valid = load
         home = block.home((index.axes if valid is None else index.axes | valid.axes) - self.lanes)
         if load not in home.quads:
             reads = [(other, self._read(*other, home)) for other in self.sets[load]]
-            home.lines.append(MARK)
+            home.lines.append(f"{MARK} {len(reads)}")
             for other, read in reads:
                 home.quads[other] = self.fresh()
                 home.lines.append(f"let {home.quads[other]} = {read};")

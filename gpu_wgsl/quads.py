@@ -1,9 +1,9 @@
 """Loads that four neighbouring invocations make alike, marked in the shader.
 
 Where invocations of a quad (four neighbours of a subgroup) compute neighbouring columns, all load the same rows.
-A software adapter loads lane by lane: there four such loads can be one, of which each invocation takes a quarter, and
-exchanges in registers. That needs a feature, so the shader has plain loads under `MARK`, and the JavaScript runtime
-rewrites where the feature is there (`quads.js`).
+A software adapter loads lane by lane: there up to four such loads can be one, of which each invocation takes a part,
+and exchanges in registers. That needs a feature, so the shader has plain loads under `MARK` with their number, and the
+JavaScript runtime rewrites them where the feature is there (`quads.js`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def quad_axis(axes: Sequence[Axis], square: tuple[Axis, Axis] | None) -> Axis | 
 
 
 def quad_sets(loads: Iterable[Load], axis: Axis, bound: frozenset[Axis]) -> dict[Load, tuple[Load, ...]]:
-    """Fours of loads inside loops that do not depend on `axis`; `bound` are the axes of the points."""
+    """Two to four loads each, inside loops, that do not depend on `axis`; `bound` are the axes of the points."""
     found: dict[object, dict[Load, None]] = {}
     for load in loads:
         buffer, index, valid = load
@@ -35,7 +35,7 @@ def quad_sets(loads: Iterable[Load], axis: Axis, bound: frozenset[Axis]) -> dict
     sets: dict[Load, tuple[Load, ...]] = {}
     for members in found.values():
         supply = list(members)
-        for start in range(0, len(supply) - LANES + 1, LANES):
-            four = tuple(supply[start : start + LANES])
-            sets.update(dict.fromkeys(four, four))
+        for start in range(0, len(supply) - 1, LANES):          # one alone is none
+            some = tuple(supply[start : start + LANES])
+            sets.update(dict.fromkeys(some, some))
     return sets

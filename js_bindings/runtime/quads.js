@@ -1,13 +1,13 @@
 // Loads that four neighbouring invocations make alike, shared among them.
 //
-// A software adapter loads lane by lane, and the emitter marks four loads at a time which all invocations of a quad make
-// alike (gpu_wgsl/quads.py). With the feature "subgroups" each of the four makes one of them, and they exchange what they
-// got in registers: a quarter to a third off a matrix product.
+// A software adapter loads lane by lane, and the emitter marks up to four loads at a time which all invocations of a quad
+// make alike (gpu_wgsl/quads.py). With the feature "subgroups" each of the four makes one of them, and they exchange what
+// they got in registers: a quarter to a third off a matrix product.
 
 export const FEATURE = "subgroups";
 
-const MARKED = / *\/\/ quad\n((?: *let \w+ = \w+\[.*\];\n){4})/g;
-const LOAD = /let (\w+) = (\w+)\[(.*)\];/g;
+const MARK = /^ *\/\/ quad ([2-4])$/;
+const LOAD = /^( *)let (\w+) = (\w+)\[(.*)\];$/;
 const HEAD = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 const ODD = "  let quad_odd = (local & 1u) != 0u;\n  let quad_high = (local & 2u) != 0u;\n";
 
@@ -17,13 +17,27 @@ const ODD = "  let quad_odd = (local & 1u) != 0u;\n  let quad_high = (local & 2u
  * @returns {string} the same if nothing is marked
  */
 export function withQuads(code) {
-  const made = code.replace(MARKED, (_, lines) => {
-    const [a, b, c, d] = [...lines.matchAll(LOAD)].map(([, name, buffer, index]) => ({ name, buffer, index }));
-    const index = `select(select(${a.index}, ${b.index}, quad_odd), select(${c.index}, ${d.index}, quad_odd), quad_high)`;
-    const mine = `let ${a.name}q = ${a.buffer}[${index}];\n`;
-    return mine + [a, b, c, d].map(({ name }, i) => `let ${name} = quadBroadcast(${a.name}q, ${i}u);\n`).join("");
-  });
-  return made === code ? code : HEAD + made.replace(/(fn main\(.*\) \{\n)/, `$1${ODD}`);
+  const lines = code.split("\n");
+  /** @type {string[]} */
+  const made = [];
+  for (let at = 0; at < lines.length; at++) {
+    const count = Number(MARK.exec(lines[at])?.[1] ?? 0);
+    if (count) made.push(...shared(lines.slice(at + 1, at + 1 + count)));
+    else made.push(lines[at]);
+    at += count;
+  }
+  const text = made.join("\n");
+  return text === code ? code : HEAD + text.replace(/(fn main\(.*\) \{\n)/, `$1${ODD}`);
+}
+
+/** @param {string[]} lines  two to four loads of one buffer */
+function shared(lines) {
+  const loads = lines.map((line) => /** @type {RegExpExecArray} */ (LOAD.exec(line)));
+  const [, indent, name, buffer] = loads[0];
+  const [a, b, c, d] = [0, 1, 2, 3].map((i) => loads[Math.min(i, loads.length - 1)][4]);
+  const high = c === d ? c : `select(${c}, ${d}, quad_odd)`;
+  const mine = `${indent}let ${name}q = ${buffer}[select(select(${a}, ${b}, quad_odd), ${high}, quad_high)];`;
+  return [mine, ...loads.map(([, , other], i) => `${indent}let ${other} = quadBroadcast(${name}q, ${i}u);`)];
 }
 
 const CHECK = `${HEAD}@group(0) @binding(0) var<storage, read_write> found: array<u32, 64>;

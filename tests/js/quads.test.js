@@ -18,7 +18,7 @@ const LOADS = [
 ];
 
 test("four marked loads become one, and each invocation gets what it asked for", () => {
-  const made = withQuads(shader(["// quad", ...LOADS, "a1 += v1 * v4;"]));
+  const made = withQuads(shader(["// quad 4", ...LOADS, "a1 += v1 * v4;"]));
   assert.equal(made.match(/b0\[/g).length, 1);
   assert.match(made, /b0\[select\(select\(v9, \(v9 \+ 8i\), quad_odd\), select\(select\(0i, v8, v7\), \(v9 \+ 24i\), quad_odd\), quad_high\)\]/);
   for (const number of [0, 1, 2, 3]) {
@@ -27,6 +27,13 @@ test("four marked loads become one, and each invocation gets what it asked for",
   assert.ok(made.startsWith("enable subgroups;"));
   assert.match(made, /main\(.*\{\n {2}let quad_odd = \(local & 1u\) != 0u;/);
   assert.match(made, /a1 \+= v1 \* v4;/);
+});
+
+test("two loads are shared too, and the lines after them stay", () => {
+  const made = withQuads(shader(["// quad 2", ...LOADS.slice(0, 2), "let v5 = b1[v9];"]));
+  assert.match(made, /let v1q = b0\[select\(select\(v9, \(v9 \+ 8i\), quad_odd\), \(v9 \+ 8i\), quad_high\)\];/);
+  assert.equal(made.match(/quadBroadcast/g).length, 2);
+  assert.match(made, /let v5 = b1\[v9\];/);
 });
 
 test("what is not marked stays as it is", () => {
