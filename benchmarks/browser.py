@@ -157,6 +157,7 @@ class Chromium:
         self.flags = FLAGS + ([] if real_gpu else [SOFTWARE])
         self.executable = executable
         self.browser = self.playwright.chromium.launch(executable_path=executable, args=self.flags)
+        Handler.folders = Handler.folders | {"/runtime/": bundled_runtime()}
         Handler.made.update(peaks.files() | {"sources.zip": own_sources()})
 
     @property
@@ -176,6 +177,15 @@ class Chromium:
             self.browser.close()
         self.playwright.stop()
         self.server.shutdown()
+
+
+def bundled_runtime() -> Path:
+    """Our runtime as the site serves it, in few files, as peers are; its sources where there is no bundler."""
+    output = HERE / ".build" / "runtime"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, str(ROOT / "tools" / "bundle_runtime.py"), str(output)]
+    bundled = subprocess.run(command, capture_output=True).returncode == 0
+    return output if bundled else ROOT / "js_bindings" / "runtime"
 
 
 def absent_libraries(keys: Sequence[str], missing: list[str]) -> set[str]:

@@ -13,8 +13,8 @@ GROUPS = {
     "Python in Pyodide": ["tideflow pyodide", "tideflow pyodide eager", "numpy pyodide"],
     "Native": ["tideflow cpu", "tideflow wasmtime", "tideflow wgpu", "numpy", "tensorflow"],
 }
-PYTHON = {"fit": "a step of fit", "train_on_batch": "train_on_batch", "function": "a compiled function",
-          "add": "a + b, eager", "tf.add": "tf.add(a, b), eager"}
+PYTHON = {"fit": "a step of fit", "python": "of it in Python", "train_on_batch": "train_on_batch",
+          "function": "a compiled function", "add": "a + b, eager", "tf.add": "tf.add(a, b), eager"}
 Cells = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -84,7 +84,7 @@ def python_rows(found: dict[str, Any]) -> list[str]:
         return []
     lines = ["## What Python adds to a call, microseconds: the median, and the best", "",
              "A model of two units at batch 1. Its kernels' few microseconds are not subtracted; on WebGPU "
-             "until the step is submitted. Eager additions are of four numbers.", "",
+             "until the step is submitted, and without WebGPU's own calls. Eager additions are of four numbers.", "",
              "| | " + " | ".join(PYTHON.values()) + " |", "|---|" + "--:|" * len(PYTHON)]
     for who, rows in found.items():
         values = [f"{number(rows[r]['median'])}, {number(rows[r]['best'])}" if r in rows else "" for r in PYTHON]
