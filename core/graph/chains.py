@@ -22,6 +22,7 @@ __all__ = ["LEAST", "Call", "Chain", "regroup"]
 LEAST = 1 << 17         # elements of the arrays that chains are made for: below, single calls are as fast
 PART = 1 << 16          # of a part at most
 SHARED = 1 << 20        # elements times steps that are worth several threads
+WIDE = 1024             # elements that a row should have
 FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 TAKEN = FLOATS | {np.dtype(bool)}
 
@@ -48,6 +49,7 @@ class Chain:
     rows: int                               # the first axes of the shape, joined
     row: Shape                              # the others
     views: list[tuple[Shape, bool]]         # how each array is seen, and whether it has the rows
+    times: int                              # short rows lie so often in a row: arrays that have one are repeated
     made: list[Any]                         # the dtypes of the results
     constants: list[Array] = field(default_factory=list)
     between: list[Any] = field(default_factory=list)                                # dtypes of intermediate arrays
@@ -55,6 +57,9 @@ class Chain:
 
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
         seen = [a.reshape(shape) for a, (shape, _) in zip(arrays, self.views, strict=True)]
+        if self.times > 1:
+            seen = [a if cut or a.size == 1 else np.tile(a, self.times)
+                    for a, (_, cut) in zip(seen, self.views, strict=True)]
         made = [np.empty(self.shape, dtype) for dtype in self.made]
         targets = [m.reshape(self.rows, *self.row) for m in made]
         parts = list(blocks(self.rows, self._rows_of_a_part()))
@@ -148,9 +153,13 @@ class _Regrouping:
         inputs = tuple(dict.fromkeys(c for m in members for c in m.inputs if c not in self.inside))
         shape = self._shape(self.open[0])
         joined = _joined(shape, [self.kinds[c][0] for c in inputs])
-        row = shape[joined:]
+        rows, row = prod(shape[:joined]), shape[joined:]
         views = [_view(self.kinds[c][0], shape, joined) for c in inputs]
-        chain = Chain(shape, prod(shape[:joined]), row, views, [self.kinds[c][1] for c in outputs])
+        times = _times(rows, row, views)
+        if times > 1:
+            rows, row = rows // times, (times * prod(row),)
+            views = [((rows, *row), True) if cut else ((prod(own),), False) for own, cut in views]
+        chain = Chain(shape, rows, row, views, times, [self.kinds[c][1] for c in outputs])
         _Assembly(chain, [(self.ops[n], self.calls[n]) for n in self.open], inputs, outputs, self.kinds)
         return Call(chain, inputs, outputs, (), {})
 
@@ -175,6 +184,14 @@ def _view(own: Shape, shape: Shape, joined: int) -> tuple[Shape, bool]:
     if len(own) == len(shape) and own[:joined] == shape[:joined]:
         return (prod(own[:joined]), *own[joined:]), True
     return own[max(0, len(own) - rest) :], False
+
+
+def _times(rows: int, row: Shape, views: Sequence[tuple[Shape, bool]]) -> int:
+    """How many rows are walked as one: numpy is slow where what it walks in one go is short, a few channels."""
+    width = prod(row)
+    if not row or not all(own[1:] == row if cut else own == row or prod(own) == 1 for own, cut in views):
+        return 1
+    return next(n for n in range(max(1, WIDE // width), 0, -1) if rows % n == 0)
 
 
 class _Assembly:

@@ -12,6 +12,7 @@ from ..dtypes import FLOATING, NUMERIC
 from .common import Unary, check_dtypes, linspace, quiet, special_values
 from .dispatch import apply
 from .elementwise import select
+from .masks import at_least, at_most
 from .op import Case, Composite, Spec, case
 
 __all__ = ["elu", "gelu", "leaky_relu", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign"]
@@ -71,10 +72,10 @@ class Relu(Unary):
     """x above 0, else 0. The gradient at 0 is 0."""
 
     name, version, dtypes = "relu", 1, NUMERIC
-    steps = ((np.maximum, 0, 0.0),)
+    steps = ((at_least, 0, 0.0),)
 
     def numpy(self, x: Any) -> Any:
-        return quiet(np.maximum, x, x.dtype.type(0))
+        return quiet(at_least, x, 0.0)
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (select(out > 0, dy, 0),)
@@ -93,10 +94,10 @@ class Relu6(Unary):
     """x between 0 and 6. The gradient at both ends is 0."""
 
     name, version, dtypes = "relu6", 1, NUMERIC
-    steps = ((np.maximum, 0, 0.0), (np.minimum, -1, 6.0))
+    steps = ((at_least, 0, 0.0), (at_most, -1, 6.0))
 
     def numpy(self, x: Any) -> Any:
-        return quiet(lambda a: np.minimum(np.maximum(a, a.dtype.type(0)), a.dtype.type(6)), x)
+        return quiet(lambda a: at_most(at_least(a, 0.0), 6.0), x)
 
     def grad(self, dy: Any, x: Any, *, out: Any) -> Any:
         return (select(apply("logical_and", out > 0, out < 6), dy, 0),)

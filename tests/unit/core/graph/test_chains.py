@@ -55,6 +55,18 @@ def test_broadcast_operands_give_the_same_bits(shape, threads):
     check(lambda x, b: tf.exp(tf.tanh(x * b) - b) * x, X, b, expected=1)
 
 
+@pytest.mark.parametrize("rows", [7, 12, 64])
+def test_short_rows_are_walked_as_one(rows, threads):
+    rng = np.random.default_rng(3)
+    x, bias, grid = (rng.standard_normal(s).astype(np.float32) for s in ((rows, 2, 3, 5), (5,), (3, 5)))
+    _, calls = check(lambda x, b: tf.nn.relu(x + b) * b - 1.0, x, bias, expected=1)
+    (chain,) = [c.function for c in calls if isinstance(c.function, chains.Chain)]
+    assert chain.times > 1 and chain.rows * chain.row[0] == x.size
+    check(lambda x, g: tf.tanh(x * g) + g, x, grid, expected=1)
+    check(lambda x, g, b: tf.tanh(x * g) + b, x, grid, bias, expected=1)
+    check(lambda x, g, b: tf.tanh(x * g) + b, x, x[:, :, :, :1], bias, expected=1)
+
+
 def test_two_broadcast_operands_of_different_axes(threads):
     check(lambda x, a, b: (x * a + b) / (a * a + 1.0), X, X[:, :1, :1], X[:1, :, :1], expected=1)
 

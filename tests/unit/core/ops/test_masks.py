@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tideflow.ops.columns import transposed
-from tideflow.ops.masks import SMALL, blend
+from tideflow.ops.masks import SMALL, at_least, at_most, blend
 from tideflow.ops.op import find_op
 from tideflow.ops.windows import windows
 
@@ -47,3 +47,21 @@ def test_sums_over_leading_axes(shape, axis, keepdims):
 def test_only_unstrided_windows_are_turned_around(padding, strides, turned):
     geometry = windows("conv", (9, 8), (3, 2), (strides, strides), padding, (1, 1))
     assert (transposed(geometry) is not None) == turned
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int32])
+@pytest.mark.parametrize("size", [0, 5, 1023, 1024, 2055, 4096])
+def test_bounds_give_the_bits_of_numpys_functions(size, dtype):
+    values = [np.nan, np.inf, -np.inf, -0.0, 0.0, 5.5, 7.0, -3.0] if np.dtype(dtype).kind == "f" else [-3, 0, 5, 7]
+    x = np.resize(np.asarray(values, dtype), size)
+    for mine, function in ((at_least, np.maximum), (at_most, np.minimum)):
+        for bound in (0.0, 6.0):
+            expected = function(x, np.dtype(dtype).type(bound))
+            out = np.empty_like(x)
+            for made in (mine(x, bound), mine(x, bound, out=out), out, mine(np.repeat(x, 2)[::2], bound)):
+                assert made.dtype == dtype and made.tobytes() == expected.tobytes()
+
+
+def test_bounds_keep_the_shape_and_scalars():
+    x = np.ones((3, 5, 1024), np.float32)
+    assert at_least(x, 2.0).shape == x.shape and at_least(np.asarray(np.float32(-1.0)), 0.0) == 0.0
