@@ -16,8 +16,8 @@ from ..kernel.ir import BOOL, Axis, Expr, Kernel, Store, store_roots, walk
 from ..kernel.split import guess
 from ..shapes import Size, ceil_div, num_elements
 from .coalesce import coalesce
-from .lanes import LANES, multiple_of, unroll, vectorise
-from .unfold import MAX_TRIPS, unfold
+from .lanes import LANES, Substitution, multiple_of, unroll, vectorise
+from .unfold import MAX_TRIPS, MAX_WINDOW, unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
 SIDE = 8                        # of a square workgroup
@@ -26,6 +26,7 @@ FEW = 8                         # workgroups below which they are made smaller, 
 NARROW = 32                     # but not below this
 LITTLE, LITTLE_TILE = 1 << 20, 16       # products of a whole kernel up to which its text counts more than its speed,
 WRITTEN_TILE = 32               # as it does where the taps of every output are written out; outputs per invocation then
+TAP_ROWS = 4                    # of a tile that has all taps of a filter's row besides
 TEAM_POINTS = 1 << 15           # up to which a team takes one together
 
 
@@ -83,10 +84,16 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
         joined, changed = coalesce(kernel.axes, kernel.stores)
         kernel = replace(kernel, axes=tuple(joined), stores=changed)
     shape = _Shape(kernel, options)
+    taps, each = shape.taps(), 1
+    if taps is not None:
+        kernel, each = _written(kernel, taps), guess(taps.extent)
+        low = tuple(t for t in options.tiles if t <= TAP_ROWS)
+        options = replace(options, max_tile=options.max_tile // 2, tiles=low)
+        shape = _Shape(kernel, options)
     axes, stores, lane = list(kernel.axes), kernel.stores, None
     rows, columns = shape.tile()
     sliding = (shape.outer, rows) if shape.outer is not None and rows > 1 else None
-    stores = unfold(stores, rows * columns // (LANES if shape.vector else 1), sliding)
+    stores = unfold(stores, rows * columns * each // (LANES if shape.vector else 1), sliding)
     if shape.row is not None:
         stores, _, lane = vectorise(stores, shape.row)
     across = down = None
@@ -113,6 +120,13 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     if down is not None and across is not None and workgroup == SIDE * SIDE and _worth_square(axes[down], axes[across]):
         square = (axes[down], axes[across])
     return Plan(kept, tuple(stores), lane, elements, workgroup, square)
+
+
+def _written(kernel: Kernel, axis: Axis) -> Kernel:
+    """The kernel with the stores of all points of an axis at one point."""
+    stores, block = unroll(kernel.stores, axis, guess(axis.extent))
+    only = Substitution({block: stores[0].index.ir.const(0)})
+    return replace(kernel, axes=tuple(a for a in kernel.axes if a is not axis), stores=tuple(map(only.store, stores)))
 
 
 def _is_row_work(axes: Sequence[Axis], stores: Sequence[Store], options: Options) -> bool:
@@ -217,6 +231,25 @@ class _Shape:
         if points * trips <= LITTLE:
             return min(LITTLE_TILE, self.options.max_tile)
         return min(WRITTEN_TILE, self.options.max_tile) if trips <= MAX_TRIPS else self.options.max_tile
+
+    def taps(self) -> Axis | None:
+        """The columns of a filter whose gradient sums over the pixels of a row, two at a time: what one tap loads for a
+        pixel, the next one loads for the pixel beside it.
+        """
+        if not self.vector or self.outer is None or not self.folds:
+            return None
+        points = prod(guess(a.extent) for a in self.axes)
+        along = self.folds[0].attr.axes[-1]
+        if not multiple_of(along.extent, 2):
+            return None
+        for axis in self.axes:
+            if axis is self.inner or axis is self.outer or not isinstance(axis.extent, int) or axis.extent > MAX_WINDOW:
+                continue
+            steps = [(linear(x.args[0])[0], x.ir) for x in self.loads if axis in x.axes]
+            shared = any(t.get(ir.axis(axis), 0) == t.get(ir.axis(along)) for t, ir in steps)
+            if shared and points >= self.options.min_invocations * self.options.max_tile // 2 * axis.extent:
+                return axis
+        return None
 
     def _contiguous(self) -> bool:
         """Whether the loads in folds take neighbours along `inner`."""

@@ -25,7 +25,7 @@ MAX_TRIPS = 9               # of a fold that is written out: a pooling window, a
 MAX_NODES = 5000            # expressions that a fold may become when it is written out
 MAX_WINDOW = 5              # taps of a loop over neighbouring pixels that is written out,
 MAX_TERMS = 96              # and products of vectors that an iteration may then have
-MAX_PAIR = 20               # vectors of results of an invocation that takes two iterations at once
+MAX_PAIR = 24               # vectors of results of an invocation that takes two iterations at once
 COMBINE = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 COMBINE_BOOL = {"sum": "or", "max": "or", "prod": "and", "min": "and"}
 

@@ -363,6 +363,22 @@ def folds() -> Iterator[Sample]:
         {"batch": 3},
     )
 
+    def filter_row(ir, j, ci, co):
+        def pixel(y, x):
+            column = x + j - 1
+            with ir.guard((column >= 0) & (column < 6)):
+                image = ir.load(0, F32, (y * 6 + column) * 8 + ci)
+            return image * ir.load(1, F32, (y * 6 + x) * 16 + co)
+
+        return [(2, (j * 8 + ci) * 16 + co, ir.sum([BATCH, 6], pixel))]
+
+    yield Sample(
+        "filter_row",
+        kernel("dw", [3, 8, 16], "fff", filter_row, sizes=[BATCH]),
+        [floats(5 * 48), floats(5 * 96), floats(3 * 128)],
+        {"batch": 5},
+    )
+
 
 def all_samples() -> list[Sample]:
     """Every sample."""

@@ -194,6 +194,15 @@ def test_neighbouring_pixels_share_what_their_windows_load():
     assert code.count("+=") == 14
 
 
+def test_columns_of_a_filter_share_the_pixels_that_their_gradients_sum_over():
+    row = next(s for s in ALL if s.name == "filter_row").kernel
+    many, few = (emit(row, Options(min_invocations=n)).code for n in (4, 256))
+    assert many.count("for (") == 2 and "< 3i;" in many           # rows of pixels, and two pixels at a time
+    assert many.count("b0[") == 4 and many.count("b1[") == 2      # 4 pixels, 2 pixels: vectors of channels
+    assert many.count("+=") == 3 * 4                              # vectors: taps, rows
+    assert few.count("+=") == 1                                   # of few points each takes a vector of one tap
+
+
 def test_a_register_tile_takes_two_iterations_at_once():
     code = emit(samples.matmul(512, 128, 128)).code
     assert code.count("for (") == 1 and "< 64i;" in code
