@@ -1,4 +1,4 @@
-// A thread of a crew (threads.js): it holds instances of the model's modules over the same memory, and makes shares of
+// A thread of a crew (crew.js): it holds instances of the model's modules over the same memory, and makes shares of
 // steps until it is told to leave. Its shares have workspaces of their own: the addresses are in a table of its own.
 
 import { Word } from "./crew.js";
@@ -12,8 +12,9 @@ const SPINS = 5000; // looks at an empty queue, about 100 us, before it sleeps: 
  * @param {number} number  of this thread; the leader is 0
  */
 function serve(control, parts, number) {
-  for (let idle = 0; !Atomics.load(control, Word.LEAVE);) {
-    const seen = Atomics.load(control, Word.CALLS);
+  for (let idle = 0; ; ) {
+    const seen = Atomics.load(control, Word.CALLS); // before looking: what comes after it ends the sleep
+    if (Atomics.load(control, Word.LEAVE)) return;
     if (Atomics.load(control, Word.LEFT) > 0) {
       idle = 0;
       const left = Atomics.sub(control, Word.LEFT, 1);

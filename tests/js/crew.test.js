@@ -3,10 +3,11 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Worker as Thread } from "node:worker_threads";
 
-import { Crew, Trial, Word } from "../../js_bindings/runtime/crew.js";
+import { Crew, Word } from "../../js_bindings/runtime/crew.js";
 import { LocalEngine } from "../../js_bindings/runtime/local.js";
 import { readModel } from "../../js_bindings/runtime/model.js";
 import { Session } from "../../js_bindings/runtime/session.js";
+import { Trial } from "../../js_bindings/runtime/trial.js";
 import { WasmDevice } from "../../js_bindings/runtime/wasm.js";
 import { openCrew, startNodeThread } from "./helpers/crew.js";
 import { trainModel } from "./helpers/models.js";
@@ -219,4 +220,17 @@ test("without the others, and in programs of short steps, nothing is shared", ()
   const { found, shared } = play(trial, [[0.01, 0.001], [0.012, 0.001]], 500);
   assert.deepEqual([found, shared], [[{ steps: 0, alone: 0, together: 0 }], []]);
   assert.deepEqual(trial.next(true).pieces, [[0, 2, false]]);
+});
+
+test("threads join again whenever the memory moves, asleep or not", async (t) => {
+  shareAll(t);
+  const session = await open(t, await openCrew(3));
+  const { crew } = session.device;
+  const wait = everyoneJoins(session);
+  for (let i = 0; i < 30; i++) {
+    await session.run("predict", { x: batch(40 + i * 3, i).x });
+    if (i % 3) await pause(i % 7);
+    await wait();
+    assert.equal(Atomics.load(crew.words, Word.READY), 2, `run ${i}`);
+  }
 });
