@@ -16,7 +16,7 @@ from typing import Any
 
 from . import peaks
 from .programs import build
-from .rounds import Entrant
+from .rounds import Entrant, Kept, Session, stays
 from .workloads import Workload
 
 HERE = Path(__file__).parent
@@ -156,6 +156,7 @@ class Chromium:
         self.playwright = sync_playwright().start()
         self.flags = FLAGS + ([] if real_gpu else [SOFTWARE])
         self.executable = executable
+        self.kept: dict[str, tuple[Session, dict[str, Any]]] = {}
         self.browser = self.playwright.chromium.launch(executable_path=executable, args=self.flags)
         Handler.folders = Handler.folders | {"/runtime/": bundled_runtime()}
         Handler.made.update(peaks.files() | {"sources.zip": own_sources()})
@@ -260,8 +261,11 @@ def program_for(w: Workload, contender: Contender) -> str | None:
 
 
 def entrant(chromium: Chromium, contender: Contender) -> Entrant:
-    """For rounds.measure."""
-    return contender.key, lambda w: Tab(chromium, contender, program_for(w, contender))
+    """For rounds.measure. A tab with Python stays for the next expression."""
+    def make(w: Workload) -> Session:
+        new = functools.partial(Tab, chromium, contender, program_for(w, contender))
+        return Kept(contender.key, new, chromium.kept) if contender.library == "pyodide" and stays(w) else new()
+    return contender.key, make
 
 
 class LimitTab(Tab):

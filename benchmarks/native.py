@@ -3,6 +3,7 @@
 `python -m benchmarks.native KIND` is such a process: it answers one line of JSON with another.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from queue import Empty, Queue
 from typing import Any
 
-from .rounds import Entrant
+from .rounds import Entrant, Kept, stays
 from .workloads import BY_NAME, Workload
 
 KINDS = ("tideflow cpu", "tideflow wasmtime", "tideflow wgpu", "numpy", "tensorflow")
@@ -64,46 +65,13 @@ class Process:
         self.process.wait()
 
 
-class Kept:
-    """A process that stays for the next expression: starting one takes longer than measuring. A failure ends it."""
-
-    processes: dict[str, tuple[Process, dict[str, Any]]] = {}
-
-    def __init__(self, kind: str, python: str) -> None:
-        self.kind, self.python = kind, python
-
-    def open(self) -> dict[str, Any]:
-        """Imports the library, if no workload before did."""
-        if self.kind not in self.processes:
-            process = Process(self.kind, self.python)
-            self.processes[self.kind] = process, process.open()
-        return dict(self.processes[self.kind][1])
-
-    def prepare(self, w: Workload) -> dict[str, Any]:
-        """Builds and checks."""
-        return dict(self.call("prepare", w.name, seconds=w.seconds))
-
-    def call(self, method: str, *args: Any, seconds: float = 60.0) -> Any:
-        """See Process."""
-        try:
-            return self.processes[self.kind][0].call(method, *args, seconds=seconds)
-        except Exception:
-            self.processes.pop(self.kind)[0].close()
-            raise
-
-    def close(self) -> None:
-        """Nothing: see `close_kept`."""
-
-
-def keeps_process(w: Workload) -> bool:
-    """Whether a workload is computed in a process that others were computed in before."""
-    return w.kind in ("compute", "adam") and not w.huge
+kept: dict[str, Any] = {}           # processes that stay for the next expression, by kind
 
 
 def close_kept() -> None:
-    """Ends all processes that were kept."""
-    while Kept.processes:
-        Kept.processes.popitem()[1][0].close()
+    """Ends all processes that stayed."""
+    while kept:
+        kept.popitem()[1][0].close()
 
 
 def serve(kind: str) -> None:
@@ -142,8 +110,8 @@ def entrants(w: Workload, kinds: Sequence[str], python: str | None) -> list[Entr
         if kind == "tideflow wgpu" and w.huge:
             continue
         interpreter = python if kind == "tensorflow" and python else sys.executable
-        session: Any = Kept if keeps_process(w) else Process
-        made.append((kind, lambda _, new=session, kind=kind, python=interpreter: new(kind, python)))  # type: ignore[misc]
+        new = functools.partial(Process, kind, interpreter)
+        made.append((kind, lambda w, kind=kind, new=new: Kept(kind, new, kept) if stays(w) else new()))  # type: ignore[misc]
     return made
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from . import report
-from .native import KINDS, keeps_process
+from .native import KINDS
 from .peers import numpy_steps
-from .rounds import fewest
+from .rounds import fewest, stays
 from .targets import TARGETS
 from .workloads import Workload
 
@@ -62,7 +62,7 @@ def lacking(keys: Sequence[str], w: Workload, results: dict[str, Any]) -> list[s
 def expected(key: str, w: Workload, recorded: report.Cells) -> float:
     """About how many seconds a cell takes at the least, judged by what was recorded."""
     cell = recorded.get((w.name, key))
-    opened = not (key in KINDS and keeps_process(w))
+    opened = not (stays(w) and (key in KINDS or "pyodide" in key))
     if cell is None and not opened:
         return 2.0
     if cell is None:

@@ -56,6 +56,50 @@ class Session(Protocol):
         """Ends it, whatever it is doing."""
 
 
+class Kept:
+    """A session that stays for the next workload: opening one takes longer than measuring. A failure ends it.
+
+    `store`: what stays, with the answer of `open`, by key.
+    """
+
+    def __init__(self, key: str, make: Callable[[], Session], store: dict[str, tuple[Session, dict[str, Any]]]) -> None:
+        self.key, self.make, self.store = key, make, store
+
+    def open(self) -> dict[str, Any]:
+        """Loads the library, if no workload before did."""
+        if self.key not in self.store:
+            session = self.make()
+            try:
+                self.store[self.key] = session, session.open()
+            except Exception:
+                session.close()
+                raise
+        return dict(self.store[self.key][1])
+
+    def prepare(self, w: Workload) -> dict[str, Any]:
+        """See Session."""
+        return dict(self._try(lambda session: session.prepare(w)))
+
+    def call(self, method: str, *args: Any, seconds: float = 60.0) -> Any:
+        """See Session."""
+        return self._try(lambda session: session.call(method, *args, seconds=seconds))
+
+    def close(self) -> None:
+        """Nothing: whoever has the store ends what is in it."""
+
+    def _try(self, action: Callable[[Session], Any]) -> Any:
+        try:
+            return action(self.store[self.key][0])
+        except Exception:
+            self.store.pop(self.key)[0].close()
+            raise
+
+
+def stays(w: Workload) -> bool:
+    """Whether a Python that computed other expressions may compute this one: not where building a model is timed."""
+    return w.kind in ("compute", "adam") and not w.huge
+
+
 @dataclass
 class Cell:
     """What one contender did with one workload. Times in milliseconds; `error` says why there are none."""

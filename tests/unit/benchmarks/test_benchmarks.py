@@ -197,6 +197,9 @@ class Interpreter:
     def open(self):
         return {"ms": 1.0, "version": "0"}
 
+    def prepare(self, w):
+        return {}
+
     def call(self, method, *args, seconds=0.0):
         if method == self.broken:
             raise RuntimeError("no")
@@ -208,19 +211,19 @@ class Interpreter:
 
 def test_natively_expressions_share_a_process_until_one_fails(monkeypatch):
     monkeypatch.setattr(native, "Process", Interpreter)
-    monkeypatch.setattr(native.Kept, "processes", {})
+    monkeypatch.setattr(native, "kept", {})
     for w in ("sum0", "sum1"):
         (_, make), = native.entrants(BY_NAME[w], ["numpy"], None)
         session = make(BY_NAME[w])
         session.open()
         session.prepare(BY_NAME[w])
         session.close()
-    (process, _), = native.Kept.processes.values()
+    (process, _), = native.kept.values()
     assert Interpreter.started == 1 and not process.closed
     monkeypatch.setattr(Interpreter, "broken", "measure")
     with pytest.raises(RuntimeError):
         session.call("measure", 1.0, 1.0)
-    assert process.closed and not native.Kept.processes
+    assert process.closed and not native.kept
     session.open()
     assert Interpreter.started == 2
     native.close_kept()
