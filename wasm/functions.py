@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ..kernel import mathlib
 from ..kernel.ir import F32, U32, Builder, Expr, Store, rewrite
-from ..kernel.mathlib import clamp, polynomial
+from ..kernel.mathlib import clamp
 
 __all__ = ["FUNCTIONS", "expand"]
 
@@ -27,17 +27,29 @@ _EXPM1 = (1.0, 0.499999932, 0.166665173, 0.0416684272, 0.00836911812, 0.00138137
 def _split(x: Expr, offset: float) -> tuple[Expr, Expr]:
     """2^n and x - n ln 2, for the integer n nearest to x / ln 2 + offset; 0 for n = -127, infinity for n = 128."""
     ir = x.ir
-    scaled = x * _LOG2E
-    shifted = (scaled + offset if offset else scaled) + _SHIFTER
+    shifted = _madd(x, _LOG2E, offset) + _SHIFTER if offset else _madd(x, _LOG2E, _SHIFTER)
     n = shifted - _SHIFTER
     power = ir.bitcast(ir.bitcast(shifted, U32) << ir.const(23, U32), F32)
-    return power, x - n * _LN2_HIGH - n * _LN2_LOW
+    return power, _madd(n, -_LN2_LOW, _madd(n, -_LN2_HIGH, x))
+
+
+def _madd(a: Expr, b: Expr | float, c: Expr | float) -> Expr:
+    """a b + c, rounded once or twice."""
+    return a.ir.call("fma", a, b, c)
+
+
+def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """c0 + c1 x + c2 x^2 ..."""
+    result = x.ir.const(coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        result = _madd(result, x, c)
+    return result
 
 
 def _two_chains(x: Expr, coefficients: Sequence[float]) -> Expr:
     """c0 + c1 x + c2 x^2 ..., even and odd powers apart: one multiplication more, half as long to wait."""
     square = x * x
-    return polynomial(square, coefficients[0::2]) + polynomial(square, coefficients[1::2]) * x
+    return _madd(_polynomial(square, coefficients[1::2]), x, _polynomial(square, coefficients[0::2]))
 
 
 def exp(ir: Builder, x: Expr) -> Expr:
@@ -72,7 +84,7 @@ def sigmoid(ir: Builder, x: Expr) -> Expr:
 def tanh(ir: Builder, x: Expr) -> Expr:
     """The hyperbolic tangent: t / (t + 2) with t = e^(2 |x|) - 1"""
     power, r = _split(ir.binary("min", ir.unary("abs", x), 9.5) * 2.0, 0.0)
-    t = polynomial(r, _EXPM1) * r * power + (power - 1.0)
+    t = _madd(_polynomial(r, _EXPM1) * r, power, power - 1.0)
     sign = ir.bitcast(x, U32) & ir.const(0x80000000, U32)
     return ir.bitcast(ir.bitcast(t / (t + 2.0), U32) | sign, F32)
 

@@ -20,7 +20,7 @@ _MADD = b"\xfd\x85\x02"
 _NOP = OP["nop"]
 _MARKED = re.compile(
     re.escape(OP["f32x4.mul"])
-    + rb"(\x20.)"  # local.get of one of the first 128
+    + rb"(\x20(?:[\x00-\x7f]|[\x80-\xff][\x00-\x7f]))"  # local.get of up to 16,384 locals
     + re.escape(OP["f32x4.add"] + _NOP),
     re.DOTALL,
 )

@@ -414,12 +414,13 @@ class Vectors(Values):
         self.code.op("f32x4.sqrt").op("f32x4.div")
 
     def _fma_vector(self, x: Expr, part: int) -> None:
-        kind = "f32x4" if x.dtype == F32 else "i32x4"
+        total = self.vector_local(x.args[2], part)
         self.vector(x.args[0], part)
         self.vector(x.args[1], part)
-        self.code.op(f"{kind}.mul")
-        self.vector(x.args[2], part)
-        self.code.op(f"{kind}.add")
+        if x.dtype == F32:
+            self.code.multiply_add(total)
+        else:
+            self.code.op("i32x4.mul").get(total).op("i32x4.add")
 
 
 _SPECIAL = {

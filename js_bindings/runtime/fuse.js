@@ -2,7 +2,8 @@
 
 import { checkModule } from "./rules.js";
 
-const PAIR = [253, 230, 1, 32, 0, 253, 228, 1, 1]; // f32x4.mul, local.get of any, f32x4.add, nop
+const MULTIPLY = [253, 230, 1, 32]; // f32x4.mul, local.get
+const ADD = [253, 228, 1, 1]; // f32x4.add, nop
 const MADD = [253, 133, 2, 1, 1, 1, 1]; // f32x4.relaxed_madd, and nops in place of what it saves
 
 /**
@@ -11,11 +12,14 @@ const MADD = [253, 133, 2, 1, 1, 1, 1]; // f32x4.relaxed_madd, and nops in place
  */
 export function fused(module) {
   const bytes = module.slice();
+  /** @param {number} at @param {number[]} pattern */
+  const is = (at, pattern) => pattern.every((byte, i) => bytes[at + i] === byte);
   let at = -1;
   let marks = 0;
   while ((at = bytes.indexOf(253, at + 1)) >= 0) {
-    if (PAIR.every((byte, i) => i === 4 || bytes[at + i] === byte)) {
-      bytes.set([32, bytes[at + 4], ...MADD], at);
+    const get = bytes[at + 4] < 128 ? 2 : 3; // bytes of local.get
+    if (is(at, MULTIPLY) && is(at + 3 + get, ADD)) {
+      bytes.copyWithin(at, at + 3, at + 3 + get).set(MADD, at + get);
       marks++;
     }
   }
