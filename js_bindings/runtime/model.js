@@ -267,20 +267,6 @@ class Decoder {
     check(false, rule, where || "root", why);
   }
 
-  /**
-   * Reads one thing below the present one.
-   * @template T
-   * @param {string | number} part
-   * @param {() => T} read
-   * @returns {T}
-   */
-  below(part, read) {
-    this.path.push(part);
-    const value = read();
-    this.path.pop();
-    return value;
-  }
-
   model() {
     const root = this.view.getUint32(0, true);
     const { schema_version: version } = this.table("Version", root);
@@ -310,23 +296,28 @@ class Decoder {
     need(at % 4 === 0 && at >= START && at + 4 <= end);
     const vtable = at - view.getInt32(at, true);
     need(vtable % 2 === 0 && vtable >= START && vtable + 4 <= end);
-    const length = view.getUint16(vtable, true), size = view.getUint16(vtable + 2, true);
+    const length = view.getUint16(vtable, true), size = view.getUint16(vtable + 2, true), slots = (length - 4) / 2;
     need(length >= 4 && length % 2 === 0 && vtable + length <= end && size >= 4);
-    const slot = (/** @type {number} */ i) => 2 * i + 4 < length ? view.getUint16(vtable + 4 + 2 * i, true) : 0;
-    for (let i = widths.length; 2 * i + 4 < length && !this.newer; i++) {
-      this.need(slot(i) === 0, "C12-version", `fields that schema version ${SCHEMA_VERSION} does not know`);
+    for (let i = widths.length; i < slots && !this.newer; i++) {
+      const known = view.getUint16(vtable + 4 + 2 * i, true) === 0;
+      this.need(known, "C12-version", `fields that schema version ${SCHEMA_VERSION} does not know`);
     }
-    const places = widths.map((width, i) => {
-      const offset = slot(i);
+    const places = new Array(widths.length);
+    for (let i = 0; i < widths.length; i++) {
+      const offset = i < slots ? view.getUint16(vtable + 4 + 2 * i, true) : 0, width = widths[i];
       if (offset) need(offset >= 4 && offset + width <= size && (at + offset) % width === 0);
-      return offset && at + offset;
-    });
+      places[i] = offset && at + offset;
+    }
     need(at + size <= end);
     this.charge(size);
     this.count("objects", 1);
     /** @type {Record<string, any>} */
     const result = {};
-    for (const field of fields) result[field.name] = this.below(field.name, () => this.member(field, places));
+    for (const field of fields) {
+      this.path.push(field.name);
+      result[field.name] = this.member(field, places);
+      this.path.pop();
+    }
     return result;
   }
 
@@ -399,10 +390,14 @@ class Decoder {
     if (element === "u8") return this.bytes.subarray(start, start + count);
     if (COUNTED.includes(element)) this.count("items", count);
     if (isStruct) this.count("objects", count);
-    return Array.from({ length: count }, (_, i) => this.below(i, () => {
+    const result = new Array(count);
+    for (let i = 0; i < count; i++) {
       const place = start + size * i;
-      return isStruct ? this.struct(place) : element === "i64" ? this.big(place, true) : this.field(element, place);
-    }));
+      this.path.push(i);
+      result[i] = isStruct ? this.struct(place) : element === "i64" ? this.big(place, true) : this.field(element, place);
+      this.path.pop();
+    }
+    return result;
   }
 
   /**
