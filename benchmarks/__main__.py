@@ -98,8 +98,8 @@ def schedule(part: str, keys: list[str], chosen: list[Workload], results: dict[s
         wanted = [key for key in keys if takes_part(key, w, arguments.contenders)]
         entries.append((w, lacking(wanted, w, results) if arguments.missing else wanted))
     made = Schedule(part, arguments.until, arguments.minutes, entries)
-    print(f"{part}: about {made.seconds / 60:.0f} minutes at the least, {(made.until - time.monotonic()) / 60:.0f} are "
-          "there", flush=True)
+    print(f"{part}: about {made.seconds / 60:.0f} minutes at the least, "
+          f"{max(0.0, made.until - time.monotonic()) / 60:.0f} are there", flush=True)
     return made
 
 

@@ -5,6 +5,7 @@ what one leaves over goes to all that follow, and what one overdraws is taken fr
 first, so that a run that is too short lacks what matters least.
 """
 
+import functools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,12 @@ ASKED_ONLY = ("worker", "threads")                  # contenders that only train
 RECORDED = Path(__file__).with_name("results") / "results.json"
 GUESSES = {"pyodide": 7.0, "webgpu": 8.0, "wgpu": 4.0, "": 3.0}     # seconds of a cell that nobody has recorded
 FLOOR, ROUND, CLOSER = 1.0, 0.25, 0.5               # seconds: to open and close, of a fast contender's round, to count
+
+
+@functools.cache
+def recorded_cells() -> report.Cells:
+    """Of the recorded run, as it was before this one wrote anything."""
+    return report.by_key(json.loads(RECORDED.read_text())) if RECORDED.exists() else {}
 
 
 def ordered(workloads: Sequence[Workload]) -> list[Workload]:
@@ -82,7 +89,7 @@ class Schedule:
 
     def __init__(self, part: str, until: float, minutes: float,
                  entries: Sequence[tuple[Workload, Sequence[str]]]) -> None:
-        recorded = report.by_key(json.loads(RECORDED.read_text())) if RECORDED.exists() else {}
+        recorded = recorded_cells()
         self.part, self.until, self.minutes = part, until, minutes
         self.entries = [(w, list(keys), sum(expected(key, w, recorded) for key in keys)) for w, keys in entries if keys]
 
