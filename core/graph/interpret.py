@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.op import Composite
 from ..ops.silence import IGNORE, enter, leave
 from ..shapes import Dim, evaluate
 from .chains import LEAST, Call, regroup
+from .expand import expand_composites
 from .ir import Graph, State, Value, reachable
+from .merge import merge_equal
 
 KEPT = 4  # sets of input shapes for which a graph keeps its calls
 _ndarray = np.ndarray
@@ -53,9 +56,12 @@ def interpret(graph: Graph, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[lis
 
 
 class Prepared:
-    """A graph as a list of calls on numbered cells, to be run many times. Nodes that nobody needs are left out."""
+    """A graph as a list of calls on numbered cells, to be run many times. Composites without a kernel of their
+    own are expanded, equal nodes are one, nodes that nobody needs are left out.
+    """
 
     def __init__(self, graph: Graph) -> None:
+        graph = merge_equal(expand_composites(graph, lambda n: type(n.op).numpy is not Composite.numpy))
         self._specs = [v.spec for v in graph.inputs]
         self._numbers: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
         self._start: list[Any] = [None] * len(graph.inputs)

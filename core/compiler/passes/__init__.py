@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ...graph.expand import expand_composites
 from ...graph.ir import Graph, Pass
 from ...graph.join import join_pads
+from ...graph.merge import merge_equal
 from ...graph.verify import verify
-from .cse import merge_equal
 from .dce import drop_unused
-from .expand import expand_composites
 from .flatten import flatten_sums
 from .fold import fold_constants
 from .loops import lower_bodies

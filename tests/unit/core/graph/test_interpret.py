@@ -94,3 +94,16 @@ def test_written_states_are_arrays_of_their_own():
     x[:], shown[:] = 9, 9                               # what others can see is not the state
     np.testing.assert_array_equal(v.numpy(), [1, 2, 3])
     np.testing.assert_array_equal(w.numpy(), [1, 2, 3])
+
+
+def test_composites_without_a_kernel_are_expanded_and_equal_nodes_run_once():
+    def function(x):
+        return tf.nn.gelu(x, approximate=True) + tf.nn.gelu(x, approximate=True), tf.nn.gelu(x)
+
+    graph = graph_of(function, FREE)
+    x = np.linspace(-3.0, 3.0, 12, dtype=np.float32).reshape(4, 3)
+    (doubled, exact), _ = interpret(graph, [x])
+    np.testing.assert_array_equal(doubled, 2.0 * tf.nn.gelu(x, approximate=True).numpy())
+    np.testing.assert_array_equal(exact, tf.nn.gelu(x).numpy())
+    names = [node.op.name for node in graph.__dict__["_prepared"]._nodes]
+    assert names.count("tanh") == 1 and names.count("erf") == 1 and "gelu" not in names

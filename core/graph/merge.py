@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...graph.ir import Graph, Rewriter, Value
+from .ir import Graph, Rewriter, Value
+
+__all__ = ["merge_equal"]
 
 
 def merge_equal(graph: Graph) -> Graph:
