@@ -103,7 +103,7 @@ class _Run:
         self.report = Report()
         self.memory: dict[Any, np.ndarray[Any, Any]] = {}
         values = list(dict.fromkeys(v for n in graph.nodes for v in n.outputs))
-        outputs, writes = interpret(graph.with_(outputs=tuple(values)), self.arrays)
+        outputs, writes = interpret(graph.with_(outputs=tuple(values)), self.arrays, plain=True)
         self.known: dict[Value, Any] = dict(zip(values, outputs, strict=True))
         self.known |= dict(zip(graph.inputs, self.arrays, strict=True))
         self.written = {s: np.asarray(a) for s, a in writes}
@@ -248,7 +248,7 @@ class _Run:
 
     def compare_results(self, original: Graph, plan: Schedule) -> None:
         """What memory holds at the end, against the graph as it was before any pass."""
-        outputs, writes = interpret(original, self.arrays)
+        outputs, writes = interpret(original, self.arrays, plain=True)
         for i, expected in enumerate(outputs):
             self._final(f"output {i}", Place("output", i), self.graph.outputs[i], expected)
         for state, expected in writes:

@@ -46,12 +46,18 @@ def concrete(attr: Any, symbols: dict[str, int]) -> Any:
     return attr.concrete(symbols) if hasattr(attr, "concrete") else attr  # bodies know the sizes around them
 
 
-def interpret(graph: Graph, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[list[Any], list[tuple[State, Any]]]:
-    """The outputs and the new values of the written states. States are read from their cells; nothing is written."""
-    found = graph.__dict__.get("_prepared")
+def interpret(
+    graph: Graph, arrays: Sequence[np.ndarray[Any, Any]], plain: bool = False
+) -> tuple[list[Any], list[tuple[State, Any]]]:
+    """The outputs and the new values of the written states. States are read from their cells; nothing is written.
+
+    `plain`: node by node as the graph has them, a reference for everything that changes graphs.
+    """
+    name = "_plain" if plain else "_prepared"
+    found = graph.__dict__.get(name)
     if found is None:
-        found = Prepared(graph)
-        object.__setattr__(graph, "_prepared", found)  # lives as long as the graph, which never changes
+        found = Prepared(graph, plain)
+        object.__setattr__(graph, name, found)  # lives as long as the graph, which never changes
     return found.run(arrays)
 
 
@@ -60,8 +66,10 @@ class Prepared:
     own are expanded, equal nodes are one, nodes that nobody needs are left out.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        graph = merge_equal(expand_composites(graph, lambda n: type(n.op).numpy is not Composite.numpy))
+    def __init__(self, graph: Graph, plain: bool = False) -> None:
+        if not plain:
+            graph = merge_equal(expand_composites(graph, lambda n: type(n.op).numpy is not Composite.numpy))
+        self._plain = plain
         self._specs = [v.spec for v in graph.inputs]
         self._numbers: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
         self._start: list[Any] = [None] * len(graph.inputs)
@@ -75,7 +83,7 @@ class Prepared:
             for v in node.outputs:
                 self._numbers[v] = len(self._start)
                 self._start.append(None)
-            direct = node.op.ufunc is not None and not node.attrs       # in silence already
+            direct = node.op.ufunc is not None and not node.attrs and not plain     # in silence already
             calls.append((node.op.ufunc if direct else node.op.numpy, inputs,
                           tuple(self._numbers[v] for v in node.outputs)))
         self._outputs = [self._cell(v) for v in graph.outputs]
@@ -128,7 +136,7 @@ class Prepared:
         calls = [Call(*call, {k: concrete(a, symbols) for k, a in node.attrs.items()})
                  for call, node in zip(self._calls, self._nodes, strict=True)]
         kinds = {i: (a.shape, a.dtype) for i, a in enumerate(cells) if isinstance(a, np.ndarray)}
-        if _run_calls(calls, cells, kinds) >= LEAST:
+        if _run_calls(calls, cells, kinds) >= LEAST and not self._plain:
             kept = {*self._outputs, *(i for _, i in self._writes)}
             for v in (v for n in self._nodes for v in n.outputs if not _is_bound(v, symbols)):
                 del kinds[self._numbers[v]]             # its shape may be another one in the next run

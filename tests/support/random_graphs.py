@@ -468,7 +468,7 @@ def runs_on_numpy(graph: Graph, arrays: Sequence[Any]) -> bool:
     """Whether the graph has a result for these sizes: a maximum or a position over nothing has none."""
     try:
         with np.errstate(all="ignore"):
-            interpret(graph, arrays)
+            interpret(graph, arrays, plain=True)
     except ValueError:
         return False
     return True
@@ -488,7 +488,7 @@ def compare_on_device(graph: Graph, sets: Sequence[Sequence[Any]], device: str, 
         for arrays in sets:
             found = executor.run("call", dict(zip(names, arrays, strict=True)))
             with np.errstate(all="ignore"):
-                outputs, writes = interpret(graph, arrays)
+                outputs, writes = interpret(graph, arrays, plain=True)
             for state, array in writes:
                 state.write(np.array(array))
             pairs = [(f"out{i}", found[f"out{i}"].numpy(), wanted) for i, wanted in enumerate(outputs)]

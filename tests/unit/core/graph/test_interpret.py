@@ -107,3 +107,7 @@ def test_composites_without_a_kernel_are_expanded_and_equal_nodes_run_once():
     np.testing.assert_array_equal(exact, tf.nn.gelu(x).numpy())
     names = [node.op.name for node in graph.__dict__["_prepared"]._nodes]
     assert names.count("tanh") == 1 and names.count("erf") == 1 and "gelu" not in names
+    (again, as_well), _ = interpret(graph, [x], plain=True)
+    assert again.tobytes() == doubled.tobytes() and as_well.tobytes() == exact.tobytes()
+    names = [node.op.name for node in graph.__dict__["_plain"]._nodes]
+    assert names.count("gelu") == 3 and "tanh" not in names
