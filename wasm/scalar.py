@@ -6,7 +6,7 @@ inside and gives its locals back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from ..kernel.ir import BOOL, F32, I32, U32, Axis, Expr
@@ -129,16 +129,18 @@ class Values:
             self.code.get(local)
             return
         if self.landings and not self.climbing and self.heights.get(x, 0) > STOREY:
-            self.climb(x, self.scalar_local)
+            self.climb(x, self.scalar_local, self.scalars)
         self._compute(x)
         if x.args and x.op != "out" and self.uses.get(x, 0) > 1:
             self.keep_scalar(x)
 
-    def climb(self, x: Expr, keep: Callable[[Expr], object]) -> None:
-        """Computes a tall expression from below, storey by storey, so that Python's recursion stays flat."""
+    def climb(self, x: Expr, keep: Callable[[Expr], object], known: Container[Expr]) -> None:
+        """Computes a tall expression from below, storey by storey, so that Python's recursion stays flat. What is
+        `known` is in a local already, and so is not looked into.
+        """
         self.climbing = True
         bound = self.axes.keys()
-        for n in nodes_of(x.args, self.scalars):
+        for n in nodes_of(x.args, known):
             if n in self.landings and n.axes <= bound and n.op not in ("fold", "out", "acc"):
                 keep(n)
         self.climbing = False

@@ -70,6 +70,16 @@ def spread(value: float | int, dtype: str) -> bytes:
     return (f32_bytes(value) if dtype == F32 else u32_bytes(int(value))) * 4
 
 
+class _Known:
+    """The expressions of which a local holds block `part`, or the scalar that is the same for all blocks."""
+
+    def __init__(self, values: Vectors, part: int) -> None:
+        self.scalars, self.vectors, self.part = values.scalars, values.vectors, part
+
+    def __contains__(self, x: object) -> bool:
+        return x in self.scalars or (x, self.part) in self.vectors
+
+
 class Vectors(Values):
     """The vector side of evaluating expressions; `lane` is None outside vector loops."""
 
@@ -91,7 +101,7 @@ class Vectors(Values):
             self._spread(x)
             return
         if self.landings and not self.climbing and self.heights.get(x, 0) > STOREY:
-            self.climb(x, lambda n: self._ahead(n, part))
+            self.climb(x, lambda n: self._ahead(n, part), _Known(self, part))
         self._vector(x, part)
         if self.uses.get(x, 0) > 1 and x.op != "out":
             self.keep_vector(x, part)

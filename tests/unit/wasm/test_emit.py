@@ -9,7 +9,9 @@ import pytest
 pytest.importorskip("wasmtime", reason="needs wasmtime")
 from tideflow.kernel.ir import BOOL, F32, I32, OPS, U32, Buffer, Builder, Store
 from tideflow.shapes import symbol
+from tideflow.wasm import scalar
 from tideflow.wasm.emit import emit_module
+from tideflow.wasm.lower import nodes_of
 from wasm_runner import Instance, axes_of, check, close
 
 STORED = {F32: F32, I32: I32, U32: U32, BOOL: U32}
@@ -350,3 +352,20 @@ def test_softmax_over_columns(rows, columns):
     store = Store(1, c * rows + r, ir.call("exp", ir.load(0, F32, r * columns + c) - top) / total, None, (loop,))
     kernel = close("softmax", axes, [store], [Buffer("x", F32), Buffer("o", F32, True)])
     check(kernel, [normal(rows, columns), zeros(columns, rows)])
+
+
+def test_emission_looks_at_each_node_of_a_tall_expression_a_few_times(monkeypatch):
+    """Not at all that is below each of them: a chain of 32 softplus took eleven seconds."""
+    counts = {}
+    for height in (8, 32):
+        ir = Builder()
+        axes, (i,) = axes_of(ir, 5000)
+        value = ir.load(0, F32, i)
+        for _ in range(height):
+            value = ir.call("log1p", ir.call("exp", value))
+        kernel = close("tall", axes, [Store(1, i, value)], [Buffer("x", F32), Buffer("y", F32, True)])
+        seen = []
+        monkeypatch.setattr(scalar, "nodes_of", lambda *given, seen=seen: seen.append(nodes_of(*given)) or seen[-1])
+        emit_module([kernel], [(0, [0, 1])], 2)
+        counts[height] = sum(map(len, seen))
+    assert 0 < counts[32] < 8 * counts[8]               # four times as tall: sixteen times if every node looked below
