@@ -1,6 +1,6 @@
 // What was measured on an adapter, kept in the browser from visit to visit. Where nothing can be kept, nothing is said.
 
-const NAME = "tideflow";
+const NAME = "tideflow-adapters"; // a page may have databases of its own
 const STORE = "adapters";
 
 /**
@@ -15,10 +15,14 @@ function stored(mode, act) {
     opening.onerror = () => reject(opening.error);
     opening.onsuccess = () => {
       const { result: database } = opening;
-      const transaction = database.transaction(STORE, mode);
-      const request = act(transaction.objectStore(STORE));
-      transaction.oncomplete = () => resolve(request.result);
-      transaction.onabort = transaction.onerror = () => reject(transaction.error);
+      try {
+        const transaction = database.transaction(STORE, mode);
+        const request = act(transaction.objectStore(STORE));
+        transaction.oncomplete = () => resolve(request.result);
+        transaction.onabort = transaction.onerror = () => reject(transaction.error);
+      } catch (error) {
+        reject(error); // somebody else's database
+      }
       database.close(); // when the transaction is done
     };
   });
