@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 
-from ..kernel.ir import Expr, FoldSpec, Store, rebuild, rewrite, store_roots
+from ..kernel.ir import F32, Expr, FoldSpec, Store, rebuild, rewrite, store_roots
 from .lower import nodes_of
 
 __all__ = ["ROUNDS", "unroll_folds"]
@@ -62,7 +62,14 @@ def _write_out(fold: Expr) -> list[Expr]:
         totals = (
             here
             if totals is None
-            else [ir.binary(_OP[a.combine], t, v) for a, t, v in zip(spec.accumulators, totals, here, strict=True)]
+            else [_combined(a.combine, t, v) for a, t, v in zip(spec.accumulators, totals, here, strict=True)]
         )
     assert totals is not None
     return totals
+
+
+def _combined(combine: str, total: Expr, value: Expr) -> Expr:
+    """One round more; a product and its sum may become one instruction (see fuse.py)."""
+    if combine == "sum" and value.op == "mul" and value.dtype == F32:
+        return value.ir.call("fma", *value.args, total)
+    return value.ir.binary(_OP[combine], total, value)
