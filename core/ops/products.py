@@ -20,7 +20,7 @@ from .parts import blocks, run_parts
 __all__ = ["alone", "product"]
 
 BLAS_ALONE = 1 << 18        # multiplications up to which OpenBLAS takes one thread by itself
-LARGE = 3 << 23             # multiplications that are worth parts: over half a millisecond
+LARGE = 1 << 24             # multiplications that are worth parts: about half a millisecond
 LARGEST = 1 << 28           # worth more of them
 ROWS = 8                    # rows or columns that parts are multiples of
 
