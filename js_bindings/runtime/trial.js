@@ -1,7 +1,8 @@
 // Which steps of a WASM program gain by threads: found by timing them alone and together, at first and every while.
 //
 // Programs and processors differ too much to know beforehand, and a core that somebody else uses makes every step wait for
-// it. Medians decide, step by step, so that a program is never run in a way that was found slower.
+// it. Medians decide, step by step, so that a program is never run in a way that was found slower; and means, in which it
+// shows that a thread was sometimes waited for.
 
 /** @typedef {[first: number, last: number, shared: boolean]} Piece  steps that are run in one call */
 
@@ -63,7 +64,9 @@ export class Trial {
     } else {
       if (this.run < 2 * ROUNDS) return null;
       const alone = this.alone.map(median), together = this.together.map(median);
-      const gains = this.candidates.map((_, k) => together[k] < GAIN * alone[k]);
+      const gains = this.candidates.map(
+        (_, k) => together[k] < GAIN * alone[k] && mean(this.together[k]) < mean(this.alone[k]),
+      );
       this.kept = this.candidates.filter((_, k) => gains[k]);
       const sum = (/** @type {number[]} */ times) => times.reduce((total, ms, k) => total + (gains[k] ? ms : 0), 0);
       const found = { steps: this.kept.length, alone: sum(alone), together: sum(together) };
@@ -105,4 +108,9 @@ export class Trial {
 /** @param {number[]} times */
 function median(times) {
   return [...times].sort((a, b) => a - b)[times.length >> 1];
+}
+
+/** @param {number[]} times */
+function mean(times) {
+  return times.reduce((sum, ms) => sum + ms, 0) / times.length;
 }

@@ -207,6 +207,16 @@ test("steps that gain are shared, those that lose, are short, or lie in loops ar
   assert.ok(Math.abs(found[0].alone - 3) < 1e-9 && Math.abs(found[0].together - 1.7) < 1e-9);
 });
 
+test("a step that is mostly faster together, but sometimes waits for a thread, is not shared", () => {
+  const trial = new Trial(1, [0]);
+  for (let i = 0; i < 40; i++) {
+    const { pieces, times } = trial.next(true);
+    times?.[0].push(pieces[0][2] ? (i % 6 ? 0.5 : 9) : 1);
+    if (times) trial.judge();
+  }
+  assert.deepEqual(trial.kept, []);
+});
+
 test("what pays is looked at again", () => {
   const trial = new Trial(1, [0]);
   assert.deepEqual(play(trial, [[1, 0.6]], 40).shared, [0]);
