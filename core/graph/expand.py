@@ -25,4 +25,5 @@ def _take(rewriter: Rewriter, node: Node, stays: Callable[[Node], bool]) -> None
     inner, outputs = expand_node(node, [rewriter.get(v) for v in node.inputs])
     for n in inner:
         _take(rewriter, n, stays)
-    rewriter.replaced.update((old, rewriter.get(new)) for old, new in zip(node.outputs, outputs, strict=True))
+    rewriter.replaced.update(
+        (old, rewriter.replaced.get(new, new)) for old, new in zip(node.outputs, outputs, strict=True))
