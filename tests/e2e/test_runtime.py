@@ -332,13 +332,24 @@ json.dumps([first["y"].numpy().tolist(), second["y"].numpy().tolist(), executor.
 
 
 def test_a_step_from_python_is_one_submit_and_creates_nothing(python):
-    python(START + "for _ in range(4): executor.run('step', {'x': x})")
+    python(START + "for _ in range(4): executor.run('step', {'x': x})")     # by then pipelines for these sizes are made
+    streak = 0
+    for _ in range(40):
+        calls = counted_step(python)
+        streak = 0 if calls["createComputePipelineAsync"] else streak + 1
+        if streak == 3:
+            break
+    assert calls == {"createBuffer": 0, "createBindGroup": 0, "createBindGroupLayout": 0,
+                     "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1,
+                     "writeBuffer": 2}                 # the input, and the uniform slots
+
+
+def counted_step(python):
+    """What one step from Python calls of WebGPU, until the GPU has answered and 100 ms more."""
     python.page.evaluate("() => { globalThis.calls = count(); }")
     python("executor.run('step', {'x': x}); None")      # a result that JavaScript keeps would be copied aside
-    calls = python.page.evaluate("calls")
-    assert calls.pop("writeBuffer") == 2            # the input, and the uniform slots
-    assert calls == {"createBuffer": 0, "createBindGroup": 0, "createBindGroupLayout": 0,
-                     "createComputePipelineAsync": 0, "createCommandEncoder": 1, "submit": 1}
+    python.page.wait_for_timeout(100)                   # for what is made in the background
+    return python.page.evaluate("calls")
 
 
 def test_families_are_timed_in_the_tab_and_the_choice_is_kept_for_the_next_visit(python):
