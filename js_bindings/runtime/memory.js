@@ -2,6 +2,7 @@
 
 const NAME = "tideflow-adapters"; // a page may have databases of its own
 const STORE = "adapters";
+const MOST_WAIT = 500; // milliseconds: another tab's deletion of the database may hold it for ever
 
 /**
  * @param {IDBTransactionMode} mode
@@ -28,12 +29,19 @@ function stored(mode, act) {
   });
 }
 
-/** @param {string} adapter  its description @returns {Promise<string>} "" if there is nothing */
+/** @param {string} adapter  its description @returns {Promise<string>} "" if there is nothing, or no answer */
 export async function recall(adapter) {
+  /** @type {any} */
+  let timer;
+  const silence = new Promise((resolve) => {
+    timer = setTimeout(resolve, MOST_WAIT);
+  });
   try {
-    return String((await stored("readonly", (store) => store.get(adapter))) ?? "");
+    return String((await Promise.race([stored("readonly", (store) => store.get(adapter)), silence])) ?? "");
   } catch {
     return ""; // no IndexedDB here: Node, some private windows
+  } finally {
+    clearTimeout(timer);
   }
 }
 

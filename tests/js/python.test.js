@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { recall } from "../../js_bindings/runtime/memory.js";
 import { PythonDevice, preparedForPython, preparePython } from "../../js_bindings/runtime/python.js";
 import { fakeGpu } from "./helpers/fake_gpu.js";
 
@@ -115,4 +116,13 @@ test("a prepared device is found at once, and why there is none", async () => {
   assert.match(preparedForPython().about(), /"description":"acme rocket"/);
   preparedForPython().close();
   assert.equal(preparedForPython(), undefined);
+});
+
+test("a database that never answers holds up no device", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  globalThis.indexedDB = { open: () => ({}) };
+  t.after(() => delete globalThis.indexedDB);
+  const found = recall("acme rocket");
+  t.mock.timers.tick(500);
+  assert.equal(await found, "");
 });
