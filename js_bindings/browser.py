@@ -200,6 +200,8 @@ def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str
                           "limits": [{"name": name, "value": int(value)} for name, value in (limits or {}).items()]})
     if runtime.preparedForPython() is None:             # none was prepared, or that one was lost
         bridge.wait(lambda: runtime.preparePython(options), "opening the GPU")
+    if isinstance(runtime.preparedForPython(), str) and bridge.can_wait():     # perhaps its process was restarting
+        bridge.wait(lambda: runtime.preparePython(options), "opening the GPU")
     prepared = runtime.preparedForPython()
     if isinstance(prepared, str):
         raise NoExecutorError(prepared)

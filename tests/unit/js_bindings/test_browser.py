@@ -186,8 +186,21 @@ def test_a_tab_without_a_gpu_says_why(tab):
     from tideflow.js_bindings import browser
 
     tab.runtime.preparedForPython = lambda: "WebGPU is here but gives no adapter"
-    with pytest.raises(NoExecutorError, match="gives no adapter"):
-        browser.open_device()
+    asked = []
+    tab.runtime.preparePython = asked.append
+    for tab.waits in (False, True):
+        with pytest.raises(NoExecutorError, match="gives no adapter"):
+            browser.open_device()
+    assert len(asked) == 1                              # once more, where Python can wait
+
+
+def test_an_adapter_that_was_refused_is_asked_for_again(tab):
+    from tideflow.js_bindings import browser
+
+    answers = [None, "WebGPU is here but gives no adapter", tab.device]
+    tab.runtime.preparedForPython = lambda: answers[0]
+    tab.runtime.preparePython = lambda text: answers.pop(0)
+    assert not browser.open_device().lost
 
 
 def test_a_page_without_the_runtime_is_told_what_to_register(tab, monkeypatch):
