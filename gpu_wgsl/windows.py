@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import prod
 
 from ..kernel.index import linear
-from ..kernel.ir import Axis, Expr, Kernel, Store, store_roots, walk
+from ..kernel.ir import Axis, Expr, Kernel, store_roots, walk
 from ..kernel.split import guess
 from ..shapes import num_elements
 from .lanes import multiple_of, unroll
@@ -27,7 +27,7 @@ def by_windows(kernel: Kernel, most: int, enough: int) -> Kernel:
         return kernel
     axes, stores = list(kernel.axes), kernel.stores
     points, taken = prod(guess(a.extent) for a in axes), 1
-    for axis, size in _divided(order, stores).items():
+    for axis, size in _divided(order, kernel).items():
         if taken * size <= most and points // (taken * size) > enough:
             stores, axes[axes.index(axis)] = unroll(stores, axis, size)
             taken *= size
@@ -40,13 +40,13 @@ def _is_short(fold: Expr) -> bool:
     return isinstance(trips, int) and trips <= MAX_TRIPS
 
 
-def _divided(order: Sequence[Expr], stores: Sequence[Store]) -> dict[Axis, int]:
-    """The axes that are divided by a small number somewhere, but for the one that runs along memory."""
+def _divided(order: Sequence[Expr], kernel: Kernel) -> dict[Axis, int]:
+    """The axes of the kernel that some index divides by a small number, but for the one that runs along memory."""
     found: dict[Axis, int] = {}
     for x in order:
         if x.op == "div" and x.args[0].op == "axis" and x.args[1].op == "const":
             axis, size = x.args[0].attr, x.args[1].attr
-            if 1 < size <= MOST and multiple_of(axis.extent, size):
+            if axis in kernel.axes and 1 < size <= MOST and multiple_of(axis.extent, size):
                 found[axis] = max(size, found.get(axis, 0))
-    along = {t.attr for s in stores for t, step in linear(s.index)[0].items() if t.op == "axis" and step == 1}
+    along = {t.attr for s in kernel.stores for t, step in linear(s.index)[0].items() if t.op == "axis" and step == 1}
     return {a: size for a, size in found.items() if a not in along}

@@ -415,6 +415,12 @@ def windows() -> Iterator[Sample]:
         made = kernel("windows", [BATCH, rows, columns, channels], "ffff", grad, sizes=[BATCH])
         yield Sample(f"windows_{rows}_{columns}", made, arrays, {"batch": 2})
 
+    def doubled(ir, n, x):
+        return [(1, n * 64 + x, ir.sum([4], lambda k: ir.load(0, F32, (n * 2 + k // 2) * 64 + x)))]
+
+    made = kernel("doubled", [BATCH, 64], "ff", doubled, sizes=[BATCH])
+    yield Sample("doubled", made, [floats(256), floats(128)], {"batch": 2})
+
 
 def wide() -> Iterator[Sample]:
     """Large enough that a workgroup is a square of tiles; and axes that join, wholly or in part."""

@@ -26,6 +26,13 @@ def test_an_axis_along_memory_stays_whole():
     assert stores(emit(kernel("k", [1 << 20], "ff", halves), Options(vector=False)).code) == 1
 
 
+def test_only_axes_of_the_kernel_are_divided():
+    def doubled(ir, y, x):
+        return [(1, y * 64 + x, ir.sum([4], lambda k: ir.load(0, F32, (y * 2 + k // 2) * 64 + x)))]
+
+    assert stores(emit(kernel("k", [1 << 14, 64], "ff", doubled), Options(vector=False)).code) == 1
+
+
 def test_long_sums_are_left_alone():
     def blur(ir, y, x):
         return [(1, y * 64 + x, ir.sum([64], lambda k: ir.load(0, F32, (y // 2) * 64 + k)))]
