@@ -4,7 +4,7 @@
 // adapter then divides for the length, lane by lane, at every access: a sixth to a fifth of a training step. Pipelines
 // for the lengths that are bound take its place, made in the background once a set of sizes has been used a few times.
 
-const UNSIZED = /(@binding\((\d+)\) var<storage, read_write> \w+: array<)(vec4<\w+>|\w+)>;/g;
+const UNSIZED = /(@binding\((\d+)\) var<storage, read_write> \w+: array<)(vec4<(?:f32|i32|u32)>|f32|i32|u32)>;/g;
 const VECTOR = 16; // bytes of a vec4
 
 export const HOT = 4; // runs with the same sizes before they get pipelines of their own

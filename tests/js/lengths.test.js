@@ -20,6 +20,11 @@ test("an array that not one element fits into stays as it is", () => {
   assert.equal(withLengths(binding(0, "array<vec4<f32>>"), [12]), binding(0, "array<vec4<f32>>"));
 });
 
+test("elements of other sizes than 4 and 16 bytes are left alone", () => {
+  for (const array of ["array<f16>", "array<vec4<f16>>", "array<Pair>"])
+    assert.equal(withLengths(binding(0, array), [512]), binding(0, array));
+});
+
 async function trained({ software, runs, broken = false }) {
   const model = trainModel();
   for (const kernel of model.programs[1].kernels) {
