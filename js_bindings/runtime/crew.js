@@ -40,7 +40,7 @@ export const Word = {
 };
 const WORDS = 160;
 
-export const MOST_THREADS = 16;
+export const MOST_THREADS = 16; // a core is often counted twice, so "auto" takes at most half as many
 const SHARES = 2; // of a step, for each thread: a late one leaves little to wait for, and each packs factors anew
 const SPINS = 2000; // looks at unfinished shares before the leader sleeps
 const STARTING = 10000; // milliseconds
@@ -54,14 +54,15 @@ function startThread() {
 export class Crew {
   /**
    * Starts the threads besides this one.
-   * @param {number | "auto"} threads  all together; "auto": one for each core, at most 8
+   * @param {number | "auto"} threads  all together, at most 16; "auto": one for each core, at most 8
    * @param {(event: any) => void} [onEvent]  told which steps run together: {type: "threads", …}
    * @param {() => Helper} [start]
    * @returns {Promise<Crew>}
    * @throws {Error} that says why there can be no threads here
    */
   static async open(threads, onEvent = () => {}, start = startThread) {
-    const count = threads === "auto" ? Math.min(8, globalThis.navigator?.hardwareConcurrency ?? 1) : threads;
+    const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
+    const count = threads === "auto" ? Math.min(MOST_THREADS / 2, cores) : Math.min(MOST_THREADS, threads);
     if (count < 2) throw new Error("there is one processor");
     if (globalThis.crossOriginIsolated === false || typeof SharedArrayBuffer === "undefined") {
       throw new Error(
@@ -155,7 +156,7 @@ export class Crew {
    */
   run(device, bound) {
     const { loaded, table, steps, gang } = bound;
-    if (!gang) {
+    if (!gang || gang.room * this.helpers.length > (this.scratch?.size ?? 0)) {
       device.walk(bound, 0, steps);
       return;
     }
@@ -186,6 +187,7 @@ export class Crew {
     const shares = words[Word.SHARES];
     words[Word.STEP] = step;
     Atomics.store(words, Word.DONE, 0);
+    Atomics.store(words, Word.FAILED, 0);
     Atomics.store(words, Word.LEFT, shares);
     this.#call();
     let others = shares;
@@ -199,7 +201,7 @@ export class Crew {
       throw error;
     }
     this.#wait(others);
-    if (Atomics.exchange(words, Word.FAILED, 0)) throw new Error(`a thread trapped in step ${step} of the WASM module`);
+    if (Atomics.load(words, Word.FAILED)) throw new Error(`a thread trapped in step ${step} of the WASM module`);
   }
 
   /** Wakes those who sleep. */
@@ -264,6 +266,7 @@ export class Crew {
     if (!part || !single.length || needed > this.most(device)) return { table: device.allocate(size), gang: null };
     if ((this.scratch?.size ?? 0) < needed) {
       if (this.scratch) device.release(this.scratch);
+      this.scratch = null; // should there be no memory for more
       this.scratch = device.allocate(needed);
     }
     const table = device.allocate(size * this.threads);
@@ -313,7 +316,10 @@ function privateRegions({ regions, steps }) {
   let looped = 0; // steps from here on that are in a loop
   for (const { kind, regions: bound, body } of steps) {
     if (kind === StepKind.LOOP) looped = Math.max(looped - 1, body);
-    else for (const r of bound) users[r] += looped-- > 0 ? 2 : 1;
+    else {
+      const runs = looped-- > 0 ? 2 : 1;
+      for (const r of bound) users[r] += runs;
+    }
   }
   return users.flatMap((count, r) => (count === 1 ? [r] : []));
 }

@@ -68,9 +68,9 @@ export interface LoadOptions {
   /** Milliseconds, plus ten times the usual, until a step counts as hung; 20000. */
   hangAfter?: number;
   /**
-   * How many threads a WASM program may run with; 1. "auto": one for each core, at most 8. More than one needs a page that is
-   * cross-origin isolated, and is used where it is found to be faster; the results are the same bits. A "threads" event says
-   * what was found, `device.description` why there are none.
+   * How many threads a WASM program may run with; 1. At most 16, more are not started; "auto": one for each core, at
+   * most 8. More than one needs a page that is cross-origin isolated, and is used where it is found to be faster; the results
+   * are the same bits. A "threads" event says what was found, `device.description` why there are none.
    */
   threads?: number | "auto";
   /** Instead of `navigator.gpu`; the model then runs in this thread. */

@@ -24,7 +24,7 @@ export { PythonDevice, preparedForPython, preparePython } from "./python.js";
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress]  total 0: unknown
  * @property {boolean} [worker]  false: in this thread, and not in a worker of its own
  * @property {number} [memory]  the most bytes of regions, state and WASM memory
- * @property {number | "auto"} [threads]  that WASM programs may run with; "auto": one for each core, at most 8
+ * @property {number | "auto"} [threads]  for WASM programs, at most 16; "auto": one for each core, at most 8
  * @property {number} [snapshotEvery]  milliseconds between copies of the state against device loss
  * @property {number} [hangAfter]  milliseconds until a step counts as hung
  * @property {any} [gpu]  instead of navigator.gpu; implies `worker: false`

@@ -140,7 +140,15 @@ async function openSession(model, kind, options) {
 
 /** @param {any} model @param {Choice["kind"]} kind @param {LocalOptions} options */
 async function openDevice(model, kind, { memory, gpu, hangAfter, threads, onEvent }) {
-  if (kind === "wasm") return new WasmDevice({ budget: memory, ...(await openCrew(threads, onEvent)) });
+  if (kind === "wasm") {
+    const made = await openCrew(threads, onEvent);
+    try {
+      return new WasmDevice({ budget: memory, ...made });
+    } catch (error) {
+      made.crew?.close();
+      throw error;
+    }
+  }
   const programs = model.programs.filter((/** @type {any} */ { target }) => target === Target.WGSL);
   const requires = programs.map((/** @type {any} */ program) => program.requires).filter(Boolean);
   return WebGpuDevice.open({

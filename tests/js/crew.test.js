@@ -9,6 +9,7 @@ import { readModel } from "../../js_bindings/runtime/model.js";
 import { Session } from "../../js_bindings/runtime/session.js";
 import { Trial } from "../../js_bindings/runtime/trial.js";
 import { WasmDevice } from "../../js_bindings/runtime/wasm.js";
+import { Place, StepKind } from "../../js_bindings/runtime/tables.js";
 import { openCrew, startNodeThread } from "./helpers/crew.js";
 import { trainModel } from "./helpers/models.js";
 
@@ -118,11 +119,25 @@ test("a trap in another thread is an error of the run, and the next run goes on"
     });
   assert.match(failure.message, /a thread trapped in step \d+ of the WASM module/);
   crew.scratch.address = address;
+  Atomics.store(crew.words, Word.FAILED, 1); // as a step leaves it whose share in this thread trapped too
   const alone = await open(t, null);
   const [expected, actual] = await Promise.all(
-    [alone, session].map(async (each) => (await each.run("predict", { x: batch(64, 1).x }, true)).read()),
+    [alone, session].map(async (each) => (await each.run("predict", { x: batch(200, 1).x }, true)).read()),
   );
   assert.deepEqual(actual, expected);
+});
+
+test("no more threads start than a crew may have", async (t) => {
+  const ready = () => {
+    const helper = { postMessage() {}, terminate() {} };
+    queueMicrotask(() => helper.onmessage());
+    return helper;
+  };
+  assert.equal((await Crew.open(1000, () => {}, ready)).threads, 16);
+  const usual = Object.getOwnPropertyDescriptor(globalThis, "navigator") ?? { value: undefined, configurable: true };
+  t.after(() => Object.defineProperty(globalThis, "navigator", usual));
+  Object.defineProperty(globalThis, "navigator", { value: { hardwareConcurrency: 64 }, configurable: true });
+  assert.equal((await Crew.open("auto", () => {}, ready)).threads, 8);
 });
 
 test("closing the model ends the threads", async (t) => {
@@ -178,6 +193,59 @@ test("where there can be no threads, the model runs in one and says why", async 
     return helper;
   };
   await assert.rejects(Crew.open(3, () => {}, broken), /a thread did not start: 404/);
+});
+
+test("a device that cannot be opened ends the threads", async (t) => {
+  const workers = [];
+  globalThis.Worker = class {
+    constructor() {
+      workers.push(this);
+      queueMicrotask(() => this.onmessage());
+    }
+
+    terminate() {
+      this.ended = true;
+    }
+  };
+  t.after(() => delete globalThis.Worker);
+  t.mock.method(WebAssembly, "Module", () => {
+    throw new WebAssembly.CompileError("blocked by CSP");
+  });
+  await assert.rejects(LocalEngine.open(file(), { device: "wasm", threads: 3 }), /cannot be compiled here/);
+  assert.deepEqual(workers.map(({ ended }) => ended), [true, true]);
+});
+
+// ---- workspaces -----------------------------------------------------------------------------------------------------
+
+/** What a crew gives for a program of such steps: over regions, or a loop around the next `body` of them. */
+function equipped(device, crew, steps, bytes) {
+  const { LOOP, DISPATCH } = StepKind;
+  const made = steps.map(({ body = 0, regions = [] }) => ({ kind: body ? LOOP : DISPATCH, body, regions }));
+  const count = 1 + Math.max(...made.flatMap(({ regions }) => regions));
+  const regions = Array.from({ length: count }, () => ({ place: Place.SCRATCH, parent: -1 }));
+  const layout = { spans: regions.map(() => ({ size: bytes })), launches: made.map((step) => ({ step, count: 2 })) };
+  return crew.equip(device, { part() {}, program: { steps: made, regions } }, layout, 64);
+}
+
+test("what a loop holds between its iterations is no thread's own", async (t) => {
+  const crew = await openCrew(2);
+  t.after(() => crew.close());
+  const steps = [{ body: 2 }, { regions: [0, 1] }, { regions: [2] }, { regions: [3] }];
+  assert.deepEqual(equipped(new WasmDevice({ crew }), crew, steps, 256).gang.privates, [3]);
+});
+
+test("where there was no memory for larger workspaces, nobody works in those given up", async (t) => {
+  const crew = await openCrew(2);
+  t.after(() => crew.close());
+  const device = new WasmDevice({ budget: 2 ** 20, crew });
+  const steps = [{ regions: [0] }];
+  const small = equipped(device, crew, steps, 4096);
+  device.allocate(2 ** 20 + 2 ** 18 - device.top);
+  assert.throws(() => equipped(device, crew, steps, 8192), /budget/);
+  assert.equal(crew.scratch, null);
+  const walk = t.mock.method(device, "walk", () => {});
+  crew.run(device, { ...small, loaded: {}, steps: 1 });
+  assert.equal(walk.mock.callCount(), 1);
 });
 
 // ---- what is shared -------------------------------------------------------------------------------------------------
