@@ -92,7 +92,7 @@ export class LocalEngine {
   async write(name, value) {
     const index = this.#tensor(name);
     const bytes = tensorBytes(this.model, index, value);
-    await this.session.settled();
+    while (this.session.isUnsettled) await this.session.settled();
     this.session.writeTensor(index, bytes);
   }
 

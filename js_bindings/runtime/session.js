@@ -72,6 +72,10 @@ export class Session {
     this.inFlight = new Set();
     /** @type {Promise<any> | null} a run that is not submitted whole: until then the device takes nothing else */
     this.sending = null;
+    /** @type {Promise<void>} resolves when the run that was asked for last is accepted or refused */
+    this.queue = Promise.resolve();
+    /** @type {Map<number, {bytes: Uint8Array | null, after: number}>} tensors set by the page; after: snapshots before */
+    this.set = new Map();
     this.steps = 0; // runs that changed state
     this.completed = 0;
     this.generation = 0; // counts devices
@@ -132,7 +136,8 @@ export class Session {
   // ---- running --------------------------------------------------------------------------------------------------
 
   /**
-   * Runs a signature once and returns when the step is accepted: at once, or when fewer than two are under way.
+   * Runs a signature once and returns when the step is accepted: at once, or when fewer than two are under way. Runs
+   * are accepted in the order in which they are asked for.
    * @param {string} name
    * @param {Record<string, any>} inputs
    * @param {boolean} [read]  the outputs are wanted, however large: they come back with the step
@@ -142,7 +147,24 @@ export class Session {
   async run(name, inputs = {}, read = false, onAccept = () => {}) {
     const signature = this.signature(name);
     const bound = bindInputs(this.model, signature, inputs);
-    const index = await this.#turn(signature, bound.symbols);
+    const again = async () => (await this.run(name, inputs, read)).read();
+    const accepted = this.queue.then(() => this.#accept(signature, bound, read, onAccept, again));
+    this.queue = accepted.then(() => {}).catch(() => {});
+    return accepted;
+  }
+
+  /**
+   * @param {Signature} signature
+   * @param {import("./inputs.js").BoundInputs} bound
+   * @param {boolean} read
+   * @param {(number: number) => void} onAccept
+   * @param {() => Promise<Record<string, Value>>} again  the same run on the next device
+   * @returns {Promise<Step>}
+   */
+  async #accept(signature, bound, read, onAccept, again) {
+    let index;
+    do index = await this.#turn(signature, bound.symbols);
+    while (this.isUnsettled || this.inFlight.size >= MOST_IN_FLIGHT); // from here to the start nothing is awaited
     const { program, binding, prepared } = this.placement.prepare(index, bound.symbols, bound.sizes);
     const feeds = this.#feeds(signature, program, prepared, binding, bound.data);
     const { generation } = this;
@@ -152,7 +174,7 @@ export class Session {
     step.values = step.values.catch(async (error) => {
       // a step under way on a device that was lost runs again on the new one
       if (!(error instanceof DeviceLostError) || this.failure || !(await this.#recovered(generation))) throw error;
-      return (await this.run(name, inputs, read)).read();
+      return again();
     });
     step.values.catch(() => {});
     return step;
@@ -190,9 +212,16 @@ export class Session {
     }
   }
 
-  /** Waits until the device takes calls: while it is being replaced, or a run is being submitted, it does not. */
+  /**
+   * Waits until the device takes calls: while it is being replaced, or a run is being submitted, it does not. Others
+   * wait too and may go first: look at `isUnsettled` again.
+   */
   async settled() {
-    while (this.restoring || this.sending) await (this.restoring ?? this.sending);
+    while (this.isUnsettled) await (this.restoring ?? this.sending);
+  }
+
+  get isUnsettled() {
+    return Boolean(this.restoring || this.sending);
   }
 
   #checkOpen() {
@@ -282,11 +311,11 @@ export class Session {
     const after = snapshot ? snapshot.copies : [];
     const run = this.device.run(binding.bound, binding.hostWords, feeds, { after, reads: small ? spans : [] });
     const { done, sent = null } = /** @type {{done: Promise<Uint8Array[]>, sent?: Promise<any> | null}} */ (run);
-    if (sent) this.#send(sent);
+    if (sent) this.#send(sent, changesState(signature));
     advance(this.model, this.host, signature, binding.sizes);
     if (changesState(signature)) this.steps++;
     const number = this.steps;
-    snapshot?.sent(number, this.host, sent);
+    snapshot?.sent(number, this.host, sent).then(() => this.#forget());
     this.inFlight.add(done);
     done.then(
       () => {
@@ -305,11 +334,15 @@ export class Session {
     );
   }
 
-  /** A run that waits for its kernels. One without them leaves the state between two steps. @param {Promise<any>} sent */
-  #send(sent) {
+  /**
+   * A run that waits for its kernels.
+   * @param {Promise<any>} sent
+   * @param {boolean} changes  one that fails leaves the state between two steps
+   */
+  #send(sent, changes) {
     this.sending = sent
       .catch((error) => {
-        if (!(error instanceof DeviceLostError)) this.failure = error;
+        if (changes && !(error instanceof DeviceLostError)) this.failure = error;
       })
       .finally(() => {
         this.sending = null;
@@ -331,12 +364,13 @@ export class Session {
       begin = resolve;
     });
     const values = asked.then(async () => {
+      while (this.isUnsettled) await this.settled();
+      this.#checkOpen();
       if (binding.serial !== serial) {
         throw new InvalidArgumentError(
           `the outputs of "${signature.name}" were overwritten by a later run: read them before it.`,
         );
       }
-      await this.settled();
       const parts = spans.map(({ buffer, offset, size }) => this.device.download(buffer, offset, size));
       return valuesOf(this.model, outcome, await Promise.all(parts));
     });
@@ -352,17 +386,15 @@ export class Session {
 
   /** @param {number} tensor @returns {Promise<Uint8Array>} its bytes in its own dtype */
   async readTensor(tensor) {
-    await this.settled();
+    while (this.isUnsettled) await this.settled();
+    this.#checkOpen();
     const { name, dtype, data } = this.model.tensors[tensor];
     const host = this.host.get(tensor);
     if (host) return bytesOf(host.slice());
     const place = this.placement.state.get(tensor);
     if (place) {
-      const {
-        span: { buffer, offset, size },
-        storage,
-      } = place;
-      return convertBytes(await this.device.download(buffer, offset, size), storage, dtype);
+      const { buffer, offset, size } = place.span;
+      return convertBytes(await this.device.download(buffer, offset, size), place.storage, dtype);
     }
     if (data) return data.slice();
     throw new InvalidArgumentError(`tensor "${name}" is no state of this model.`);
@@ -370,6 +402,14 @@ export class Session {
 
   /** @param {number} tensor @param {Uint8Array} bytes  in its own dtype */
   writeTensor(tensor, bytes) {
+    this.#checkOpen();
+    this.#put(tensor, bytes);
+    const { snapshots } = this; // without them no device is restored
+    this.set.set(tensor, { bytes: snapshots && bytes.slice(), after: snapshots?.begun ?? 0 });
+  }
+
+  /** @param {number} tensor @param {Uint8Array} bytes */
+  #put(tensor, bytes) {
     const { name } = this.model.tensors[tensor];
     const host = this.host.get(tensor);
     if (host && bytes.length === host.byteLength) host.set(new Uint32Array(bytes.slice().buffer));
@@ -380,22 +420,32 @@ export class Session {
       );
   }
 
-  /** The tensors that some signature writes or advances: what `save` has to read back. @returns {number[]} */
+  /** Whether the last snapshot has what a tensor was set to. @param {number} tensor @param {number} after */
+  #hasSaved(tensor, after) {
+    const saved = this.snapshots?.latest;
+    return Boolean(saved && saved.number > after && (this.host.has(tensor) || this.written.includes(tensor)));
+  }
+
+  /** Forgets what the last snapshot has, of what `changing` gives anyway. */
+  #forget() {
+    for (const [tensor, { after }] of this.set)
+      if (!this.host.has(tensor) && this.#hasSaved(tensor, after)) this.set.delete(tensor);
+  }
+
+  /** The tensors that some signature writes or advances, or that were set: what `save` reads. @returns {number[]} */
   changing() {
-    return [
-      ...new Set(
-        this.model.signatures.flatMap(({ writes, advance }) => [
-          ...Array.from(writes),
-          ...advance.map(({ tensor }) => tensor),
-        ]),
-      ),
-    ].filter((tensor) => this.host.has(tensor) || this.placement.state.has(tensor));
+    const { signatures } = this.model;
+    const named = signatures.flatMap(({ writes, advance }) => [...Array.from(writes), ...advance.map((a) => a.tensor)]);
+    return [...new Set([...named, ...this.set.keys()])].filter(
+      (tensor) => this.host.has(tensor) || this.placement.state.has(tensor),
+    );
   }
 
   /** Copies the written state to the host now, as is done every two seconds. */
   async snapshot() {
-    await this.settled();
-    if (this.snapshots) await this.snapshots.take(this.steps, this.host);
+    while (this.isUnsettled) await this.settled();
+    await this.snapshots?.take(this.steps, this.host);
+    this.#forget();
   }
 
   /** @param {Error} error */
@@ -418,7 +468,7 @@ export class Session {
       });
   }
 
-  /** A new device, everything rebuilt, the last snapshot uploaded. @param {Error} error */
+  /** A new device, everything rebuilt, the last snapshot uploaded, and what was set since. @param {Error} error */
   async #restore(error) {
     const reached = this.completed; // steps that were under way run again
     this.onEvent({ type: "lost", step: reached, message: error.message });
@@ -434,6 +484,8 @@ export class Session {
     } else {
       this.host = readHostTensors(this.model);
     }
+    for (const [tensor, { bytes, after }] of this.set)
+      if (bytes && !this.#hasSaved(tensor, after)) this.#put(tensor, bytes);
     this.steps = this.completed = saved ? saved.step : 0;
     this.generation++;
     this.onEvent({ type: "restored", step: this.steps, lost: Math.max(0, reached - this.steps) });

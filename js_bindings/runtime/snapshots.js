@@ -7,7 +7,10 @@ import { copyHostTensors } from "./host.js";
 
 /** @typedef {import("./layout.js").Span} Span */
 /** @typedef {import("./layout.js").Copy} Copy */
-/** @typedef {{step: number, host: Map<number, Uint32Array>, parts: Uint8Array[]}} Snapshot */
+/**
+ * Number: counts the snapshots begun, from 1
+ * @typedef {{number: number, step: number, host: Map<number, Uint32Array>, parts: Uint8Array[]}} Snapshot
+ */
 
 const MOST_TIME = 0.02; // of training may go into snapshots: the interval is stretched for that
 
@@ -26,6 +29,7 @@ export class Snapshots {
     this.spans = [];
     /** @type {Snapshot | null} */
     this.latest = null;
+    this.begun = 0;
     /** @type {any[]} staging buffers not in use; at most two exist */
     this.staging = [];
     this.made = 0;
@@ -58,6 +62,7 @@ export class Snapshots {
       this.made++;
     }
     const buffer = this.staging.pop();
+    const number = ++this.begun;
     let offset = 0;
     const copies = this.spans.map((source) => {
       const target = { buffer, offset, size: source.size };
@@ -66,17 +71,18 @@ export class Snapshots {
     });
     return {
       copies,
-      sent: (step, host, when = null) => this.arrive(buffer, step, copyHostTensors(host), when),
+      sent: (step, host, when = null) => this.arrive(buffer, number, step, copyHostTensors(host), when),
     };
   }
 
   /**
    * @param {any} buffer
+   * @param {number} number
    * @param {number} step
    * @param {Map<number, Uint32Array>} host
    * @param {Promise<any> | null} when
    */
-  async arrive(buffer, step, host, when) {
+  async arrive(buffer, number, step, host, when) {
     const { spans } = this;
     try {
       if (when) await when;
@@ -85,7 +91,7 @@ export class Snapshots {
       let offset = 0;
       const parts = spans.map(({ size }) => bytes.slice(offset, (offset += size)));
       buffer.unmap();
-      this.latest = { step, host, parts };
+      this.latest = { number, step, host, parts };
       if (spans === this.spans) this.staging.push(buffer);
       else this.device.release(buffer);
       this.every = Math.max(this.every, (this.now() - start) / MOST_TIME);

@@ -70,6 +70,16 @@ for (const [name, value, message] of [
   });
 }
 
+test("weights that are set are saved, also those that nothing else writes", async () => {
+  const model = await load(file(), { device: "wasm" });
+  const { engine } = model;
+  engine.model.signatures = engine.model.signatures.filter(({ name }) => name === "peek");
+  assert.deepEqual(await model.save(), file());
+  await model.writeTensor("w", [5, 6, 7, 8]);
+  const again = await load(await model.save(), { device: "wasm" });
+  assert.deepEqual([...new Float32Array((await again.readTensor("w")).buffer)], [5, 6, 7, 8]);
+});
+
 test("an untouched model saves to the same bytes", async () => {
   assert.deepEqual(await (await load(file(), { device: "wasm" })).save(), file());
 });

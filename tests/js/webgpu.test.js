@@ -118,7 +118,7 @@ test("a lost device is replaced, state comes from the snapshot, steps under way 
   await (await session.run("train_step", { x })).read();
   session.writeTensor(2, new Uint8Array(Float32Array.of(42).buffer));
   await session.snapshot();
-  session.writeTensor(2, new Uint8Array(Float32Array.of(99).buffer));
+  session.placement.write(2, new Uint8Array(Float32Array.of(99).buffer)); // as a step would
   for (let i = 0; i < 2; i++) await (await session.run("train_step", { x })).read();
   fake.devices[0].destroy();
   const step = await session.run("train_step", { x });
@@ -193,6 +193,21 @@ test("a kernel that does not compile is named, with the compiler's messages", as
   const named = { name: "ModelError", message: /kernel "scale": invalid shader; 1:2 bad/ };
   await assert.rejects(async () => (await session.run("train_step", { x })).read(), named);
   await assert.rejects(session.run("train_step", { x }), named, "its state may lie between two steps");
+  await assert.rejects(session.readTensor(2), named);
+  assert.throws(() => session.writeTensor(2, new Uint8Array(4)), named);
+});
+
+test("a kernel that does not compile stops no signature but its own where it changes no state", async () => {
+  const model = trainModel();
+  const [scale, count] = model.programs[1].kernels;
+  const broken = { ...scale, code: new TextEncoder().encode("broken") };
+  model.programs.push({ ...model.programs[1], kernels: [broken, count] });
+  model.signatures.push({ ...model.signatures[0], name: "predict", programs: [2], writes: [], advance: [] });
+  const session = await open(fakeGpu(), { model });
+  for (let round = 0; round < 2; round++)
+    await assert.rejects(async () => (await session.run("predict", { x })).read(), /kernel "scale": invalid shader/);
+  assert.equal((await (await session.run("train_step", { x })).read()).y.data.length, 3);
+  assert.equal((await session.readTensor(2)).length, 4);
 });
 
 test("the first run starts with the kernels that are compiled; nothing overtakes it", async () => {
@@ -219,6 +234,96 @@ test("the first run starts with the kernels that are compiled; nothing overtakes
   await state;
   assert.equal(fake.calls.submit, submit + 4, "the first run's rest, the second run, the read");
   assert.equal(session.steps, 2);
+});
+
+test("runs asked for at once start one after another, in order, also behind a compilation", async () => {
+  const fake = fakeGpu();
+  const session = await open(fake);
+  const make = session.device.gpu.createComputePipelineAsync;
+  session.device.gpu.createComputePipelineAsync = async (pipeline) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    return make(pipeline);
+  };
+  const seen = [];
+  const { run } = session.device;
+  session.device.run = (...given) => {
+    seen.push([new Float32Array(given[1].buffer)[0], Boolean(session.sending), session.inFlight.size < 2]);
+    return run.apply(session.device, given);
+  };
+  const rates = [1, 2, 3, 4, 5];
+  const steps = await Promise.all(
+    rates.map((rate) => session.run("train_step", { x: x.slice(0, 1 + (rate % 2)), learning_rate: rate })),
+  );
+  assert.deepEqual(
+    seen,
+    rates.map((rate) => [rate, false, true]),
+  );
+  assert.deepEqual(
+    steps.map(({ number }) => number),
+    rates,
+  );
+  assert.equal(session.steps, 5);
+});
+
+test("runs that wait for one device after a loss take turns too", async () => {
+  const fake = fakeGpu();
+  const session = await open(fake);
+  await (await session.run("train_step", { x })).read();
+  fake.devices[0].destroy();
+  let most = 0;
+  const { run } = session.device;
+  session.device.run = (...given) => {
+    most = Math.max(most, session.inFlight.size + 1);
+    assert.equal(session.sending, null);
+    return run.apply(session.device, given);
+  };
+  const steps = await Promise.all([1, 2, 3, 4].map(() => session.run("train_step", { x })));
+  await Promise.all(steps.map((step) => step.read()));
+  assert.deepEqual([most, fake.devices.length, session.steps], [2, 2, 4]);
+});
+
+test("a run that is refused lets the next one pass", async () => {
+  const session = await open(fakeGpu());
+  session.placement.choose = () => {
+    delete session.placement.choose;
+    throw new Error("refused");
+  };
+  const [first, second] = [session.run("train_step", { x }), session.run("train_step", { x })];
+  await assert.rejects(first, /refused/);
+  assert.equal((await (await second).read()).y.data.length, 3);
+});
+
+test("what the page sets outlives the device: weights that no step writes, and what no snapshot has", async () => {
+  const fake = fakeGpu();
+  const model = trainModel();
+  const [, , w] = model.tensors;
+  model.tensors.push({ ...w, name: "frozen" }); // 6
+  const program = model.programs[1];
+  program.regions = [...program.regions, make.region({ place: 1, bytes: 4, tensor: 6 })];
+  const session = await open(fake, { model });
+  const bytes = (value) => new Uint8Array(Float32Array.of(value).buffer);
+  const values = async () =>
+    Promise.all([2, 6].map(async (tensor) => new Float32Array((await session.readTensor(tensor)).buffer)[0]));
+  const lose = async () => {
+    const { generation } = session;
+    fake.devices.at(-1).destroy();
+    while (session.generation === generation) await new Promise((resolve) => setTimeout(resolve, 1));
+  };
+  session.writeTensor(2, bytes(3));
+  session.writeTensor(6, bytes(4));
+  session.writeTensor(4, new Uint8Array(BigUint64Array.of(7n).buffer));
+  await lose();
+  assert.deepEqual(await values(), [3, 4], "there was no snapshot");
+  assert.deepEqual(await session.readTensor(4), new Uint8Array(BigUint64Array.of(7n).buffer));
+  await session.snapshot();
+  assert.deepEqual([...session.set.keys()], [6, 4], "the snapshot has the other one");
+  await (await session.run("train_step", { x })).read();
+  await lose();
+  assert.deepEqual(await values(), [3, 4]);
+  assert.deepEqual(await session.readTensor(4), new Uint8Array(BigUint64Array.of(7n).buffer));
+  session.writeTensor(2, bytes(5));
+  await lose();
+  assert.deepEqual(await values(), [5, 4], "set after the snapshot");
 });
 
 test("a device lost while kernels are compiled: the run starts again on the next one", async () => {
