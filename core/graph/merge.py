@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .ir import Graph, Rewriter, Value
 
 __all__ = ["merge_equal"]
@@ -18,7 +20,7 @@ def merge_equal(graph: Graph) -> Graph:
         key = (
             node.op.name,
             tuple(_identity(v) for v in inputs),
-            tuple(sorted(node.attrs.items(), key=lambda item: item[0])),
+            tuple((name, _exact(node.attrs[name])) for name in sorted(node.attrs)),
         )
         found = None if node.op.stateful else seen.get(key)
         if found is not None:
@@ -27,6 +29,13 @@ def merge_equal(graph: Graph) -> Graph:
         rewriter.keep(node)
         seen[key] = rewriter.nodes[-1].outputs
     return rewriter.finish(graph)
+
+
+def _exact(attr: Any) -> Any:
+    """What two attributes share only if they are the same: 0.0 == -0.0 and 1 == 1.0 == True are not."""
+    if isinstance(attr, tuple):
+        return type(attr), tuple(map(_exact, attr))
+    return type(attr), repr(attr) if isinstance(attr, float | np.inexact) else attr
 
 
 def _identity(value: Value | None) -> Any:

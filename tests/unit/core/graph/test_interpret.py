@@ -8,6 +8,7 @@ import pytest
 import tideflow as tf
 from tideflow.function.function import run_on_host
 from tideflow.graph.interpret import interpret
+from tideflow.graph.merge import _exact
 
 
 def graph_of(function, *specs):
@@ -111,3 +112,19 @@ def test_composites_without_a_kernel_are_expanded_and_equal_nodes_run_once():
     assert again.tobytes() == doubled.tobytes() and as_well.tobytes() == exact.tobytes()
     names = [node.op.name for node in graph.__dict__["_plain"]._nodes]
     assert names.count("gelu") == 3 and "tanh" not in names
+
+
+@pytest.mark.parametrize("values", [(0.0, -0.0), (-0.0, 0.0)], ids=str)
+def test_attributes_that_differ_in_sign_alone_stay_apart(values):
+    spec = tf.TensorSpec([2])
+    graph = graph_of(lambda x: [1.0 / tf.pad(x, [[1, 1]], constant_values=v) for v in values], spec)
+    found, _ = interpret(graph, [np.ones(2, np.float32)])
+    for value, array in zip(values, found, strict=True):
+        assert array[0] == np.copysign(np.inf, value)
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (0.0, -0.0), (1, 1.0), (1, True), ((1, 2), (1.0, 2)), (((0.0,),), ((-0.0,),)), (np.float32(0), np.float32(-0.0)),
+], ids=str)
+def test_equal_attributes_that_are_not_the_same_have_different_keys(one, other):
+    assert _exact(one) != _exact(other) and _exact(one) == _exact(one)
