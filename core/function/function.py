@@ -13,7 +13,7 @@ from ..eager.context import function_device
 from ..eager.tensor import EagerTensor, convert_to_tensor, wrap
 from ..eager.variable import current_trace
 from ..errors import UnimplementedError
-from ..graph.interpret import interpret
+from ..graph.interpret import interpret, separate
 from ..ops.dispatch import Value as AnyValue
 from ..ops.dispatch import interpreters
 from ..ops.operators import Tensor
@@ -185,11 +185,9 @@ def _StateReader(state: Any) -> Any:
 def run_on_host(graph: Any, arrays: Sequence[Any]) -> list[Any]:
     """The outputs of a graph, run by numpy; its states have their new values then."""
     keep_freed_memory()
-    outputs, writes = interpret(graph, arrays)
-    seen = {id(a) for a in (*arrays, *outputs)}
+    outputs, writes = separate(arrays, *interpret(graph, arrays))
     for state, array in writes:
-        alone = isinstance(array, np.ndarray) and array.base is None and id(array) not in seen
-        state.write(array if alone else np.array(array))  # others may change what they can see
+        state.write(array)
     advance(graph, arrays)
     return outputs
 

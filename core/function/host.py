@@ -18,7 +18,7 @@ from ..compiler.graphs import load_graph
 from ..device import Device, Stats
 from ..dtypes import as_dtype
 from ..errors import InvalidArgumentError, NoExecutorError
-from ..graph.interpret import interpret
+from ..graph.interpret import interpret, separate
 from ..graph.ir import Graph, State
 from ..program import format as fmt
 from ..program.sizes import evaluate
@@ -107,7 +107,7 @@ class HostModel:
             array if array is not None else np.full(shape, port.fill, numpy_dtype(self._dtype(port)))
             for port, shape, array in zip(signature.inputs, ports.check(given, dims), given, strict=True)
         ]
-        outputs, writes = interpret(self._graphs[name], arrays)
+        outputs, writes = separate(arrays, *interpret(self._graphs[name], arrays))
         for state, value in writes:
             state.write(value)
         for advance in signature.advance:

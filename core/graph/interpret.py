@@ -61,6 +61,27 @@ def interpret(
     return found.run(arrays)
 
 
+def separate(
+    arrays: Sequence[Any], outputs: Sequence[Any], writes: Sequence[tuple[State, Any]]
+) -> tuple[list[Any], list[tuple[State, Any]]]:
+    """Outputs and new values of states such that who changes one of them changes no other, nor the inputs by a state.
+
+    Nodes that compute the same are one, so several of them may be the very same array.
+    """
+    seen: set[int] = set()
+    found = []
+    for array in outputs:
+        found.append(np.array(array) if id(array) in seen else array)
+        seen.add(id(array))
+    seen.update(map(id, arrays))
+    kept = []
+    for state, array in writes:
+        alone = isinstance(array, np.ndarray) and array.base is None and id(array) not in seen
+        kept.append((state, array if alone else np.array(array)))
+        seen.add(id(array))
+    return found, kept
+
+
 class Prepared:
     """A graph as a list of calls on numbered cells, to be run many times. Composites without a kernel of their
     own are expanded, equal nodes are one, nodes that nobody needs are left out.

@@ -81,3 +81,21 @@ def test_errors_are_those_of_every_device():
         opened.run("predict", {"x": np.zeros((2, 3), np.float32)})
     with pytest.raises(InvalidArgumentError, match="not part of the model's state"):
         opened.read(opened.model.signatures[1].inputs[0].tensor)
+
+
+def test_equal_new_values_are_states_of_their_own():
+    v, w = (tf.Variable(np.zeros(3, np.float32), name=name) for name in "vw")
+
+    def assign(x):
+        v.assign(tf.exp(x))
+        w.assign(tf.exp(x))
+        return tf.exp(x)
+
+    graph = tf.function(assign).get_concrete_function(tf.TensorSpec([3])).graph
+    model = compile_model([Source("assign", graph, [PortSpec("x")], ["y"])], [], graphs=True).model
+    opened = open_model(read_model(write_model(model)), "cpu")
+    made = opened.run("assign", {"x": np.zeros(3, np.float32)})["y"]
+    first, second = opened._states.values()
+    first.array[0] = 99.0
+    np.testing.assert_array_equal(second.array, [1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(made.numpy(), [1.0, 1.0, 1.0])

@@ -128,3 +128,22 @@ def test_attributes_that_differ_in_sign_alone_stay_apart(values):
 ], ids=str)
 def test_equal_attributes_that_are_not_the_same_have_different_keys(one, other):
     assert _exact(one) != _exact(other) and _exact(one) == _exact(one)
+
+
+def test_equal_nodes_give_outputs_and_states_of_their_own():
+    v, w = (tf.Variable(np.zeros(3, np.float32)) for _ in range(2))
+
+    @tf.function
+    def function(x):
+        v.assign(tf.exp(x))
+        w.assign(tf.exp(x))
+        return tf.tanh(x), tf.tanh(x), tf.exp(x)
+
+    for _ in range(2):
+        p, q, r = function(tf.zeros(3))
+        p.numpy()[0] = 99.0
+        r.numpy()[0] = 99.0
+        v.state.array[1] = 99.0
+        np.testing.assert_array_equal(q.numpy(), [0.0, 0.0, 0.0])
+        np.testing.assert_array_equal(v.numpy(), [1.0, 99.0, 1.0])
+        np.testing.assert_array_equal(w.numpy(), [1.0, 1.0, 1.0])
