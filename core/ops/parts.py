@@ -95,10 +95,10 @@ def threads() -> int:
     if not _count:
         asked = [os.environ.get(name, "") for name in ENVIRONMENT]
         numbers = [int(text) for text in asked if text.isdigit() and int(text)]
-        if numbers:
-            _count = numbers[0]
-        elif sys.platform == "emscripten":
+        if sys.platform == "emscripten":            # no threads, whatever the environment says
             _count = 1
+        elif numbers:
+            _count = numbers[0]
         else:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             _count = min(cores, MOST)
@@ -111,22 +111,37 @@ def _is_crowded() -> bool:
     now = monotonic()
     if now >= _look_again:
         _look_again = now + LOOK
-        _crowded = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+        try:
+            _crowded = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+        except OSError:                             # the system does not say
+            _crowded = False
     return _crowded
 
 
 def run_parts(parts: Sequence[Part]) -> None:
     """Runs every part, a function and its arguments, in any order and on any thread; returns when all are done.
 
-    Raises what a part raised.
+    No part warns of infinities and NaN. Raises what a part raised.
     """
-    if len(parts) < 2 or threads() == 1 or _is_crowded():
-        for function, *arguments in parts:
-            function(*arguments)
-        return
+    token = enter(IGNORE)                           # as on the other threads
+    try:
+        if len(parts) < 2 or threads() == 1 or _is_crowded():
+            for function, *arguments in parts:
+                function(*arguments)
+        else:
+            _share(parts)
+    finally:
+        leave(token)
+
+
+def _share(parts: Sequence[Part]) -> None:
+    """Runs the parts on this thread and on those that sleep."""
     wanted = min(threads(), len(parts)) - 1
     while len(_workers) < wanted:
-        _workers.append(_Worker())
+        try:
+            _workers.append(_Worker())
+        except RuntimeError:                        # the system gives no more threads
+            break
     job = _Job(list(reversed(parts)))               # they are taken from the end
     for worker in _workers[:wanted]:
         worker.job = job
@@ -136,8 +151,12 @@ def run_parts(parts: Sequence[Part]) -> None:
             pass
     job.work()
     job.ended.acquire()
-    if job.error is not None:
-        raise job.error
+    error, job.error = job.error, None
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error, job                              # else the error, which knows this frame, would keep all arrays
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:

@@ -1,7 +1,11 @@
 """Kernels in parts: the same results whatever the number of threads, errors handed on, BLAS left as it was."""
 
+import gc
 import os
+import sys
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -213,3 +217,66 @@ def test_a_crowded_machine_gets_no_more_threads(monkeypatch):
         on = set()
         parts.run_parts([(lambda on=on: on.add(threading.get_ident()),) for _ in range(4)])
         assert not crowded or on == {threading.get_ident()}
+
+
+def test_machine_that_does_not_say_how_busy_it_is_counts_as_free(monkeypatch):
+    monkeypatch.undo()
+
+    def fail():
+        raise OSError("unobtainable")
+
+    monkeypatch.setattr(parts, "_look_again", 0.0)
+    monkeypatch.setattr(parts, "_crowded", True)
+    monkeypatch.setattr(os, "getloadavg", fail, raising=False)
+    assert parts._is_crowded() is False
+
+
+def test_pyodide_has_one_thread_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 0)
+    monkeypatch.setattr(sys, "platform", "emscripten")
+    monkeypatch.setenv("TIDEFLOW_THREADS", "4")
+    assert parts.threads() == 1
+
+
+def test_parts_run_where_no_thread_can_be_started(monkeypatch):
+    def refuse():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(parts, "_count", 3)
+    monkeypatch.setattr(parts, "_workers", [])
+    monkeypatch.setattr(parts, "_Worker", refuse)
+    seen = []
+    parts.run_parts([(seen.append, i) for i in range(8)])
+    assert sorted(seen) == list(range(8))
+
+
+def test_error_of_a_part_keeps_no_arrays(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 2)
+
+    class Held:
+        pass
+
+    def fail(held):
+        raise ValueError("part")
+
+    def attempt():
+        held = Held()
+        with pytest.raises(ValueError, match="part"):
+            parts.run_parts([(fail, held)] * 4)
+        return weakref.ref(held)
+
+    gc.collect()
+    gc.disable()
+    try:
+        held, until = attempt(), time.monotonic() + 10
+        while held() is not None and time.monotonic() < until:    # the other thread may still be on its way to sleep
+            time.sleep(0.01)
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_parts_are_silent_on_every_thread(threads):
+    ones = np.full(8, 1e38, np.float32)
+    with np.errstate(all="raise"):
+        parts.run_parts([(np.multiply, ones, ones)] * 8)
