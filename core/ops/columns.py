@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .parts import run_parts
+from .parts import blocks, run_parts
 from .products import alone
 from .windows import Window
 
-__all__ = ["chunks", "each_part", "transposed"]
+__all__ = ["chunks", "each_part", "transposed", "waves"]
 
 CHUNK = 1 << 18  # elements of the copy made at a time: about what a second-level cache holds
+WAVE = 8  # parts whose results are kept at a time, or more of them,
+KEPT = 1 << 21  # as long as these have fewer elements together
 FEW_CHANNELS = 4  # up to here tap after tap is faster
 
 Array = Any
@@ -29,8 +31,8 @@ def each_part(x: Array, geometry: Sequence[Window], use: Callable[[int, slice, A
     """Calls `use(number, rows, matrix)` for parts of the batch, each with the matrix of its windows: one row per
     window, its taps and channels as columns. In any order, on several threads. Returns how many there are.
     """
-    kernel, out, channels = [g.kernel for g in geometry], [g.out for g in geometry], x.shape[-1]
-    if prod(kernel) == 1 and not any(g.padded or g.stride > 1 for g in geometry):
+    out, channels = [g.out for g in geometry], x.shape[-1]
+    if _is_plain(geometry):
         use(0, slice(0, len(x)), x[(slice(None), *(slice(0, n) for n in out))].reshape(-1, channels))
         return 1
     make = _by_taps if channels <= FEW_CHANNELS else _by_windows
@@ -38,10 +40,29 @@ def each_part(x: Array, geometry: Sequence[Window], use: Callable[[int, slice, A
     def one(number: int, rows: slice) -> None:
         use(number, rows, make(_padded(x[rows], geometry), geometry))
 
-    parts = [(one, i, rows) for i, rows in enumerate(chunks(len(x), prod(out) * prod(kernel) * channels))]
+    parts = [(one, i, rows) for i, rows in enumerate(chunks(len(x), _row(geometry, channels)))]
     with alone:
         run_parts(parts)
     return len(parts)
+
+
+def waves(batch: int, geometry: Sequence[Window], channels: int, size: int) -> Iterator[slice]:
+    """Slices of the batch that `each_part` divides as it does the whole batch, for what keeps `size` elements of each
+    part: few parts each, but enough for all threads.
+    """
+    if _is_plain(geometry):
+        return blocks(batch, max(1, batch))
+    return blocks(batch, _step(_row(geometry, channels)) * max(WAVE, KEPT // max(1, size)))
+
+
+def _is_plain(geometry: Sequence[Window]) -> bool:
+    """Whether the windows are single positions, one beside the other: the input is their matrix."""
+    return not any(g.kernel > 1 or g.padded or g.stride > 1 for g in geometry)
+
+
+def _row(geometry: Sequence[Window], channels: int) -> int:
+    """How many elements the windows of one member of the batch have."""
+    return prod(g.out * g.kernel for g in geometry) * channels
 
 
 def _by_windows(part: Array, geometry: Sequence[Window]) -> Array:
@@ -93,5 +114,8 @@ def transposed(geometry: Sequence[Window]) -> tuple[Window, ...] | None:
 
 def chunks(batch: int, row: int) -> Iterator[slice]:
     """Slices of the batch such that `row` elements for each of its members stay below CHUNK, if one member does."""
-    step = max(1, CHUNK // max(1, row))
-    return (slice(start, min(batch, start + step)) for start in range(0, batch, step))
+    return blocks(batch, _step(row))
+
+
+def _step(row: int) -> int:
+    return max(1, CHUNK // max(1, row))

@@ -8,6 +8,7 @@ Their lowering is one sum of products of two guarded reads: an implicit matrix p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product as pairs
 from math import prod
 from typing import Any, ClassVar
 
@@ -16,11 +17,12 @@ import numpy as np
 from ..dtypes import FLOATING
 from ..errors import InvalidArgumentError
 from ..kernel.ir import Builder, Expr, View
-from .columns import chunks, each_part, transposed
+from .columns import chunks, each_part, transposed, waves
 from .depthwise import depthwise
 from .dispatch import apply
 from .op import Case, Pattern, Spec, case
 from .products import product
+from .silence import silent
 from .windows import Padding, Window, both, normal_padding, windows
 
 __all__ = ["conv", "conv2d", "conv_filter_grad", "conv_input_grad", "each_tap", "per_axis", "reads"]
@@ -151,6 +153,7 @@ class _Forward(_Conv, abstract=True):
         geometry = self.geometry(x.shape, w.shape, **attrs)
         return Spec((x.shape[0], *(g.out for g in geometry), w.shape[-1]), x.dtype)
 
+    @silent
     def numpy(self, x: Array, w: Array, *, groups: int, **attrs: Any) -> Array:
         geometry = self.geometry(x.shape, w.shape, groups=groups, **attrs)
         out = (x.shape[0], *(g.out for g in geometry), w.shape[-1])
@@ -191,6 +194,7 @@ class _InputGrad(_Conv, abstract=True):
         self.check(dy.shape, input_shape, w.shape, **attrs)
         return Spec(input_shape, dy.dtype)
 
+    @silent
     def numpy(self, dy: Array, w: Array, *, input_shape: tuple[int, ...], groups: int, **attrs: Any) -> Array:
         geometry = self.geometry(input_shape, w.shape, groups=groups, **attrs)
         dx = np.zeros(input_shape, dy.dtype)
@@ -274,6 +278,7 @@ class _FilterGrad(_Conv, abstract=True):
         self.check(dy.shape, x.shape, filter_shape, **attrs)
         return Spec(filter_shape, x.dtype)
 
+    @silent
     def numpy(self, x: Array, dy: Array, *, filter_shape: tuple[int, ...], groups: int, **attrs: Any) -> Array:
         geometry = self.geometry(x.shape, filter_shape, groups=groups, **attrs)
         dw = np.zeros(filter_shape, x.dtype)
@@ -285,13 +290,14 @@ class _FilterGrad(_Conv, abstract=True):
                     "ng,ngo->go", x[i].reshape(-1, groups), split[o].reshape(-1, groups, outside)
                 ).reshape(1, -1)
             return dw
-        for g in range(groups):
-            flat, found = dy[..., g * outside : (g + 1) * outside], {}
+        size = prod(filter_shape[:-1]) * outside    # of the product that each part of the batch adds
+        for g, wave in pairs(range(groups), list(waves(len(x), geometry, inside, size))):
+            flat, found = dy[wave, ..., g * outside : (g + 1) * outside], {}
 
             def multiply(number: int, rows: slice, patches: Array, flat: Array = flat, found: Any = found) -> None:
                 found[number] = product(patches.T, flat[rows].reshape(-1, outside))
 
-            for number in range(each_part(x[..., g * inside : (g + 1) * inside], geometry, multiply)):
+            for number in range(each_part(x[wave, ..., g * inside : (g + 1) * inside], geometry, multiply)):
                 dw[..., g * outside : (g + 1) * outside] += found[number].reshape(*filter_shape[:-1], outside)
         return dw
 

@@ -2,6 +2,7 @@
 
 `np.errstate` costs more than the arithmetic on a small array. numpy keeps the same setting in a ContextVar; where this
 numpy shows it, `enter(IGNORE)` and `leave(token)` set and reset that directly, else they are `np.errstate`.
+`@silent` does so for a whole function.
 `silently(function, *arrays)` is quicker still, for a single call that runs no Python: it raises RuntimeError where such
 a call is under way already (in another thread).
 WebAssembly has no floating point flags: arithmetic on arrays cannot warn there.
@@ -12,11 +13,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-__all__ = ["FLAGS", "IGNORE", "enter", "leave", "silently"]
+__all__ = ["FLAGS", "IGNORE", "enter", "leave", "silent", "silently"]
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 FLAGS = sys.platform != "emscripten"  # whether arithmetic on arrays can warn at all
 
@@ -65,3 +70,17 @@ def _silently() -> Callable[..., Any]:
 
 IGNORE, enter, leave = _direct()
 silently = _silently()
+
+
+def silent(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function, in which numpy does not warn."""
+
+    @wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        token = enter(IGNORE)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            leave(token)
+
+    return run

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -276,7 +277,37 @@ def test_error_of_a_part_keeps_no_arrays(monkeypatch):
         gc.enable()
 
 
+@pytest.mark.parametrize("kernel", [(3, 3, 4, 5), (1, 1, 4, 5), (3, 3, 1, 4)], ids=["conv", "1x1", "depthwise"])
+def test_convolutions_are_silent_on_every_thread(kernel, threads):
+    groups = 4 if kernel[2] == 1 else 1
+    attrs = {"strides": (1, 1), "padding": "VALID", "dilations": (1, 1), "groups": groups}
+    x, w = np.full((64, 16, 16, 4), 1e38, np.float32), np.full(kernel, 1e38, np.float32)
+    with np.errstate(all="raise"):
+        y = find_op("conv2d").numpy(x, w, **attrs)
+        dx = find_op("conv2d_input_grad").numpy(y, w, input_shape=x.shape, **attrs)
+        dw = find_op("conv2d_filter_grad").numpy(x, y, filter_shape=kernel, **attrs)
+    assert np.isinf(y).all() and np.isinf(dx).all() and np.isinf(dw).all()
+
+
 def test_parts_are_silent_on_every_thread(threads):
     ones = np.full(8, 1e38, np.float32)
     with np.errstate(all="raise"):
         parts.run_parts([(np.multiply, ones, ones)] * 8)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 64, 96), (1, 1, 64, 96)], ids=str)
+def test_gradient_of_filters_keeps_the_products_of_a_wave(kernel, threads, monkeypatch):
+    attrs = {"strides": (1, 1), "padding": "SAME", "dilations": (1, 1), "groups": 1}
+    rng = np.random.default_rng(5)
+    x, dy = (rng.standard_normal((30, 9, 9, n)).astype(np.float32) for n in kernel[2:])
+    monkeypatch.setattr(columns, "CHUNK", 1 << 16)           # one member of the batch a part
+    made, most = [], []
+    for wave, kept in ((100, 0), (8, 0), (4, 0), (1, 4 * 9 * 64 * 96)):
+        monkeypatch.setattr(columns, "WAVE", wave)
+        monkeypatch.setattr(columns, "KEPT", kept)
+        tracemalloc.start()
+        made.append(find_op("conv2d_filter_grad").numpy(x, dy, filter_shape=kernel, **attrs))
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert all(np.array_equal(dw, made[0]) for dw in made)
+    assert kernel[0] == 1 or most[1] < most[0] / 2
