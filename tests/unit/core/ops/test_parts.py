@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from tideflow.ops import parts, products
+from tideflow.ops import columns, parts, products
 from tideflow.ops.op import find_op
 
 
@@ -311,3 +311,70 @@ def test_gradient_of_filters_keeps_the_products_of_a_wave(kernel, threads, monke
         tracemalloc.stop()
     assert all(np.array_equal(dw, made[0]) for dw in made)
     assert kernel[0] == 1 or most[1] < most[0] / 2
+
+
+@pytest.mark.parametrize(("left", "right"), [
+    ((1, 300, 310), (1, 310, 320)), ((1, 5, 60, 70), (1, 5, 70, 80)), ((1, 1, 310, 300), (300, 320)),
+    ((5, 90, 70), (70, 80)), ((90, 70), (5, 70, 80)), ((2, 1, 90, 70), (3, 70, 80)),
+], ids=str)
+def test_large_products_are_divided_whatever_their_leading_axes(left, right, monkeypatch):
+    shared = []
+    monkeypatch.setattr(products, "run_parts", lambda given: (shared.append(len(given)), parts.run_parts(given)))
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal(left), rng.standard_normal(right)
+    made = products.product(a, b)
+    expected = np.matmul(a, b)
+    assert made.shape == expected.shape
+    np.testing.assert_allclose(made, expected, rtol=1e-10, atol=1e-9)
+    with products.alone:
+        assert not products.alone.works or shared[0] > 1
+
+
+@pytest.fixture
+def blas(monkeypatch):
+    """A BLAS of 4 threads, as the list of the numbers that it was told."""
+    told = [4]
+    monkeypatch.setattr(products, "_control", lambda: (lambda: told[-1], told.append))
+    monkeypatch.setattr(products, "alone", products._Alone())
+    return told
+
+
+def test_interrupt_on_entry_leaves_blas_its_threads(blas, monkeypatch):
+    def interrupted(number):
+        blas.append(number)
+        if number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(products, "_control", lambda: (lambda: blas[-1], interrupted))
+    with pytest.raises(KeyboardInterrupt), products.alone:
+        pass
+    assert blas == [4, 1, 4] and products.alone._depth == 0
+
+
+def test_child_of_a_fork_inside_a_block_has_the_threads_of_blas(blas):
+    with products.alone:
+        products.alone.forget()
+        assert blas[-1] == 4
+    assert products.alone._depth == 0
+    with products.alone:
+        assert blas[-1] == 1
+    assert blas[-1] == 4
+
+
+def test_products_are_not_divided_where_blas_keeps_its_threads(monkeypatch):
+    monkeypatch.setattr(products, "alone", products._Alone())
+    monkeypatch.setattr(products, "_control", lambda: None)
+    monkeypatch.setattr(products, "run_parts", lambda given: pytest.fail("divided"))
+    a = np.ones((300, 300))
+    assert np.array_equal(products.product(a, a), a @ a)
+
+
+def test_windows_finds_blas_beside_numpy(monkeypatch, tmp_path):
+    (tmp_path / "numpy.libs").mkdir()
+    dll = tmp_path / "numpy.libs" / "libscipy_openblas64_-0.dll"
+    dll.touch()
+    asked = []
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(np, "__file__", str(tmp_path / "numpy" / "__init__.py"))
+    monkeypatch.setattr(products.ctypes, "CDLL", lambda path: asked.append(path))
+    assert len(list(products._libraries())) == 2 and asked[1] == str(dll)
