@@ -34,12 +34,14 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 def _along(name: str, x: Any, axis: int) -> Any:
     rank = len(x.sizes)
     _check_axis(name, x.sizes, axis)
-    axis %= rank
+    axis = int(axis) % rank
     return apply(name, x) if axis == rank - 1 else apply(name, x, axis=axis)
 
 
 def _check_axis(name: str, sizes: Sequence[Any], axis: int) -> None:
     rank = len(sizes)
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise InvalidArgumentError(f"{name}: axis must be an int, received {axis!r}.")
     if not -rank <= axis < rank:
         raise InvalidArgumentError(
             f"{name}: axis must be in [{-rank}, {rank}) for an input of shape {tuple(sizes)}, received {axis}."

@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-import tideflow.ops  # noqa: F401
+import tideflow as tf
 from tideflow.dtypes import as_dtype, float32, int32
 from tideflow.errors import InvalidArgumentError
 from tideflow.kernel.interpret import run_kernel
 from tideflow.kernel.ir import Axis, Buffer, Builder, Kernel, Store, View
 from tideflow.ops.common import ravel
 from tideflow.ops.op import Spec, find_op, registered_ops
+from tideflow.ops.softmax import log_softmax, softmax
 from tideflow.shapes import Dim, evaluate, symbol
 
 FAMILIES = ("conv", "pool", "pool_places", "softmax", "losses", "optimizer", "random", "sort")
@@ -185,3 +186,12 @@ def test_dropout_keeps_its_mask_and_its_mean():
     assert set(np.unique(made).tolist()) == {0.0, np.float32(1 / 0.75)}
     assert abs(made.mean() - 1.0) < 0.02
     np.testing.assert_array_equal(find_op("dropout").numpy(x * 2.0, key, **attrs), made * 2.0)
+
+
+@pytest.mark.parametrize("axis", [None, True, 1.0, "1", (0,)], ids=repr)
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+def test_softmax_refuses_an_axis_that_is_no_int(function, axis):
+    x = tf.zeros((2, 3))
+    with pytest.raises(InvalidArgumentError, match="axis must be an int"):
+        function(x, axis)
+    assert np.array_equal(function(x, np.int64(0)).numpy(), function(x, 0).numpy())
