@@ -21,14 +21,15 @@ from .conv import each_tap, per_axis, reads
 from .dispatch import apply
 from .masks import words
 from .op import Case, Pattern, Spec, case, find_op
+from .parts import blocks
 from .windows import Window, both, normal_padding, windows
 
 __all__ = [
-    "PART",
     "Pool",
     "avg_pool",
     "first_hits",
     "first_tap",
+    "in_cache",
     "max_pool",
     "pool_samples",
     "sum_of_covering",
@@ -136,9 +137,7 @@ class MaxPoolGrad(Pool):
         geometry, dy = self.geometry(x.shape, **attrs), np.ascontiguousarray(dy)
         dx = np.zeros_like(x)
         alone = all(g.overlap == 1 for g in geometry)  # no position is read by two windows
-        step = max(1, PART // max(1, prod(y.shape[1:])))
-        for start in range(0, len(x), step):
-            part = slice(start, start + step)
+        for part in in_cache(y):
             target, incoming = dx[part], words(dy[part])
             for o, i, hit in first_hits(x[part], y[part], geometry):
                 mask = hit.view(np.int8).astype(incoming.dtype)
@@ -300,6 +299,11 @@ def first_hits(x: Array, y: Array, geometry: Sequence[Window]) -> Iterator[tuple
         np.logical_not(hit, out=hit)
         found[o] |= hit
         yield o, i, hit
+
+
+def in_cache(y: Array) -> Iterator[slice]:
+    """Parts of a batch of windows that stay in the cache."""
+    return blocks(len(y), max(1, PART // max(1, prod(y.shape[1:]))))
 
 
 def first_tap(ir: Builder, x: View, y: View, geometry: Sequence[Window], at: Sequence[Expr], exists: Expr) -> Expr:

@@ -7,7 +7,6 @@ number of its first maximum; the gradient and its own gradient only compare numb
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from .conv import each_tap, reads
 from .dispatch import apply
 from .masks import words
 from .op import Case, Spec, case, find_op, no_gradient
-from .pool import PART, Pool, first_hits, first_tap, pool_samples, sum_of_covering, tap_number
+from .pool import Pool, first_hits, first_tap, in_cache, pool_samples, sum_of_covering, tap_number
 from .windows import both
 
 __all__: list[str] = []
@@ -40,7 +39,7 @@ class MaxPoolPlaces(Pool):
     def numpy(self, x: Array, y: Array, **attrs: Any) -> Array:
         geometry = self.geometry(x.shape, **attrs)
         places = np.zeros(y.shape, np.int32)
-        for part in _parts(y):
+        for part in in_cache(y):
             for (k, _, _), (o, _, hit) in zip(each_tap(geometry), first_hits(x[part], y[part], geometry), strict=True):
                 target = places[part][o]
                 target += np.multiply(hit, np.int32(tap_number(k, geometry)))
@@ -66,7 +65,7 @@ class MaxPoolSpread(Pool):
     def numpy(self, dy: Array, places: Array, *, input_shape: tuple[int, ...], **attrs: Any) -> Array:
         geometry = self.geometry(input_shape, **attrs)
         dx, dy = np.zeros(input_shape, dy.dtype), np.ascontiguousarray(dy)
-        for part in _parts(dy):
+        for part in in_cache(dy):
             here, incoming, target = places[part], words(dy[part]), dx[part]
             for k, o, i in each_tap(geometry):
                 mask = np.equal(here[o], tap_number(k, geometry)).view(np.int8).astype(incoming.dtype)
@@ -134,12 +133,6 @@ class MaxPoolGather(Pool):
     def cases(self) -> Iterator[Case]:
         for x, _, places, attrs in _samples():
             yield case(np.cos(np.arange(x.size)).reshape(x.shape), places, **attrs)
-
-
-def _parts(y: Array) -> Iterator[slice]:
-    """Parts of a batch of windows that stay in the cache."""
-    step = max(1, PART // max(1, prod(y.shape[1:])))
-    return (slice(start, start + step) for start in range(0, len(y), step))
 
 
 def _samples() -> Iterator[tuple[Array, Array, Array, dict[str, Any]]]:
