@@ -87,6 +87,7 @@ def fit_loop(
     model.history = history.history or History()  # a CallbackList of the caller's may have none
     return model.history
 
+
 def evaluate_loop(model: Any, data: Any, callbacks: Any) -> Iterator[dict[str, float] | None]:
     """Gives way after each batch with None; at the end, the logs."""
     model.reset_metrics()

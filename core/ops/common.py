@@ -31,6 +31,7 @@ __all__ = [
     "unravel",
 ]
 
+
 def contiguous(array: Any) -> np.ndarray[Any, Any]:
     """The array in row-major memory. (np.ascontiguousarray would turn rank 0 into rank 1.)"""
     return np.asarray(array, order="C")
