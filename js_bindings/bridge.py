@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from .. import errors
 
-__all__ = ["can_wait", "raise_from", "runtime", "wait"]
+__all__ = ["can_wait", "ffi", "raise_from", "runtime", "wait"]
 
 MODULE = "tideflow_runtime"         # what the page registers: pyodide.registerJsModule("tideflow_runtime", runtime)
 
@@ -31,11 +32,15 @@ def runtime() -> Any:
             f'pyodide.registerJsModule("{MODULE}", await import("./runtime/index.js")).') from None
 
 
+@cache
+def ffi() -> Any:
+    """`pyodide.ffi`, resolved once: an import inside a function costs a tab 11 us for each call."""
+    return importlib.import_module("pyodide.ffi")
+
+
 def can_wait() -> bool:
     """Whether Python was entered in a way that lets it wait for a promise (and the browser has JSPI)."""
-    from pyodide.ffi import can_run_sync
-
-    return bool(can_run_sync())
+    return bool(ffi().can_run_sync())
 
 
 def wait(make_promise: Callable[[], Any], what: str) -> Any:
@@ -44,16 +49,14 @@ def wait(make_promise: Callable[[], Any], what: str) -> Any:
     Raises:
         FailedPreconditionError: if Python cannot wait here.
     """
-    from pyodide.ffi import JsException, run_sync
-
     if not can_wait():
         raise errors.FailedPreconditionError(
             f"{what} has to wait for the GPU, and Python was entered by a call that cannot. Enter it with "
             "runPythonAsync or fn.callPromising(...) in a browser with JSPI (Chromium 137 or later), or use "
             "device='cpu', which never waits.")
     try:
-        return run_sync(make_promise())
-    except JsException as error:
+        return ffi().run_sync(make_promise())
+    except ffi().JsException as error:
         raise_from(error)
 
 

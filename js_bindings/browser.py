@@ -70,11 +70,9 @@ class BrowserGpu:
         return self._stats
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        from pyodide.ffi import JsException
-
         try:
             return getattr(self._device, method)(*arguments)
-        except JsException as error:
+        except bridge.ffi().JsException as error:
             bridge.raise_from(error)
 
     def _wait(self, method: str, *arguments: Any, what: str) -> Any:

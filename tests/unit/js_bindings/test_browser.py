@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tideflow.device import Copy, Launch, Layout, Span
 from tideflow.errors import DeviceLostError, FailedPreconditionError, InternalError, ModelError, NoExecutorError
+from tideflow.js_bindings import bridge
 from tideflow.program.format import Kernel, Place, Program, Region, Step, Target
 
 
@@ -67,7 +68,9 @@ def tab(monkeypatch):
                          "pyodide_js": types.SimpleNamespace(_module="module")}.items():
         monkeypatch.setitem(sys.modules, name, module)
     tab.runtime = runtime
-    return tab
+    bridge.ffi.cache_clear()
+    yield tab
+    bridge.ffi.cache_clear()
 
 
 @pytest.fixture
