@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 WARM_UP, REPEATS = 30, 400
+ROUNDS = 5              # of the calls that take turns: a core can be slow for a fifth of a second
 CHAIN = 100             # eager additions timed together
 
 
@@ -45,9 +46,9 @@ def _measure(tf: Any, repeats: int, on_gpu: bool = False) -> dict[str, dict[str,
         t = operand
         for _ in range(CHAIN):
             t = tf.add(t, one)
-    return made | {"train_on_batch": _timed(lambda: model.train_on_batch(x, y), repeats),
-                   "function": _timed(lambda: function(operand), repeats),
-                   "add": _timed(plus, repeats // 4, CHAIN), "tf.add": _timed(add, repeats // 4, CHAIN)}
+    return made | _in_turn({"train_on_batch": (lambda: model.train_on_batch(x, y), repeats, 1),
+                            "function": (lambda: function(operand), repeats, 1),
+                            "add": (plus, repeats // 4, CHAIN), "tf.add": (add, repeats // 4, CHAIN)})
 
 
 def _small_model(keras: Any) -> Any:
@@ -57,15 +58,19 @@ def _small_model(keras: Any) -> Any:
     return model
 
 
-def _timed(action: Callable[[], Any], repeats: int, parts: int = 1) -> dict[str, float]:
-    """Microseconds of single calls, or of each of the `parts` of a call."""
-    times = []
-    for i in range(WARM_UP + repeats):
-        begun = time.perf_counter()
-        action()
-        if i >= WARM_UP:
-            times.append((time.perf_counter() - begun) / parts)
-    return _summary(times)
+def _in_turn(calls: dict[str, tuple[Callable[[], Any], int, int]]) -> dict[str, dict[str, float]]:
+    """Microseconds of single calls: by name the call, how often, and how many parts it has that are asked for."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for action, _, _ in calls.values():
+        for _ in range(WARM_UP):
+            action()
+    for _ in range(ROUNDS):
+        for name, (action, repeats, parts) in calls.items():
+            for _ in range(repeats // ROUNDS):
+                begun = time.perf_counter()
+                action()
+                times[name].append((time.perf_counter() - begun) / parts)
+    return {name: _summary(found) for name, found in times.items()}
 
 
 def _summary(times: list[float]) -> dict[str, float]:
