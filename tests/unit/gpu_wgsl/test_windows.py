@@ -4,6 +4,8 @@ import re
 
 import wgsl_samples as samples
 from tideflow.gpu_wgsl.emit import Options, emit
+from tideflow.gpu_wgsl.unfold import MAX_TRIPS
+from tideflow.gpu_wgsl.windows import by_windows
 from tideflow.kernel.ir import F32
 from wgsl_samples import kernel
 
@@ -34,7 +36,10 @@ def test_only_axes_of_the_kernel_are_divided():
 
 
 def test_long_sums_are_left_alone():
-    def blur(ir, y, x):
-        return [(1, y * 64 + x, ir.sum([64], lambda k: ir.load(0, F32, (y // 2) * 64 + k)))]
+    def blur(trips):
+        def body(ir, y, x):
+            return [(1, y * 64 + x, ir.sum([trips], lambda k: ir.load(0, F32, (y // 2) * 64 + k)))]
+        return by_windows(kernel("k", [1 << 14, 64], "ff", body), 4, 384)
 
-    assert stores(emit(kernel("k", [1 << 14, 64], "ff", blur), Options(max_tile=1)).code) == 1
+    assert [a.extent for a in blur(MAX_TRIPS + 1).axes] == [1 << 14, 64]
+    assert [a.extent for a in blur(2).axes] == [1 << 13, 64]
