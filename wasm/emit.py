@@ -20,6 +20,7 @@ from ..kernel.ir import F32, Axis, Builder, Expr, Kernel, Store, rewrite, store_
 from ..kernel.structure import structure
 from ..shapes import Size, larger
 from . import encode, gemm
+from .columns import Part, down_columns
 from .encode import Code
 from .functions import expand
 from .lanes import Lanes, choose_lane, known_extent, loop_lane
@@ -133,7 +134,7 @@ def _emit_loops(f: Nests, kernel: Kernel, share: Share | None) -> None:
     for whole, made in nests(kernel.axes, unroll_folds(kernel.stores)):
         for axes, stores in cut_ranges(*unroll_remainders(whole, made)):
             early, stores = reuse(stores)
-            emit_stores(f, axes, stores, early=early, share=share)
+            emit_nest(f, axes, stores, early, share)
 
 
 def _load_words(f: Nests, kernel: Kernel, pointer: int) -> None:
@@ -206,6 +207,34 @@ def _mixed(groups: list[list[Store]]) -> bool:
     return any(loads[i] & stored[j] for i in range(len(groups)) for j in range(len(groups)) if i != j)
 
 
+def emit_nest(
+    f: Nests, axes: tuple[Axis, ...], stores: Sequence[Store], early: Sequence[Store] = (), share: Share | None = None
+) -> None:
+    """Loops over the axes and makes the stores, sums of columns row by row (see columns.py)."""
+    found = None if early else down_columns(axes, stores)
+    if found is None:
+        emit_stores(f, axes, stores, early=early, share=share)
+        return
+    lane, passes = found
+    bounds = {} if share is None else share.bounds([*(a for a in axes if a is not lane), lane], lane)
+    for one in passes:
+        rows = {} if one.part is None else {one.part.axis: _range(f, one.part)}
+        emit_stores(f, one.axes, one.stores, bounds=bounds | rows, lane=lane)
+
+
+def _range(f: Nests, part: Part) -> Range:
+    """How many groups of rows there are, or which rows are left over."""
+    extent = f.extent(part.axis)
+
+    def groups() -> None:
+        f.push(extent)
+        f.code.i32(part.rows).op("i32.div_u")
+
+    if not part.rest:
+        return 0, groups
+    return lambda: (groups(), f.code.i32(part.rows).op("i32.mul")), extent
+
+
 def emit_stores(
     f: Nests,
     axes: Sequence[Axis],
@@ -215,21 +244,24 @@ def emit_stores(
     bounds: dict[Axis, Range] | None = None,
     early: Sequence[Store] = (),
     share: Share | None = None,
+    lane: Axis | None = None,
 ) -> None:
     """Loops over the axes and makes the stores.
 
     `fixed` axes have a local already and are not looped over; `swap` replaces expressions by loads (buffer, index);
     `bounds` are ranges of axes that are not run over as a whole; `share`: the stores are divided among threads. At each
-    point `early` stores come first: the others read what they have written.
+    point `early` stores come first: the others read what they have written. `lane`: the axis that vectors run along,
+    where it is not chosen here; the others are then looped over in their order.
     """
     stores = [*early, *stores]
+    in_order = lane is not None
     roots = store_roots(stores)
     originals = nodes_of(roots, swap or ())  # what is swapped for a load is not computed here
     sequential = sequential_axes(originals) + [a for s in stores for a in s.loops]
-    lane = choose_lane(axes, stores, originals, frozenset(sequential))
+    lane = lane or choose_lane(axes, stores, originals, frozenset(sequential))
     order = [a for a in axes if a is not lane] + ([lane] if lane is not None else [])
-    turned = not bounds and _gathers(order, lane, originals)
-    across = turned or (not bounds and _keeps_vectors(order, lane, originals))
+    turned = not (bounds or in_order) and _gathers(order, lane, originals)
+    across = turned or (not (bounds or in_order) and _keeps_vectors(order, lane, originals))
     if across:
         order[-2:] = reversed(order[-2:])
     depth = {a: i for i, a in enumerate([*fixed, *order, *sequential])}

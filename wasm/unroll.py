@@ -10,7 +10,7 @@ from math import prod
 from ..kernel.ir import F32, Expr, FoldSpec, Store, rebuild, rewrite, store_roots
 from .lower import nodes_of
 
-__all__ = ["ROUNDS", "unroll_folds"]
+__all__ = ["ROUNDS", "combined", "unroll_folds"]
 
 ROUNDS = 9  # folds of more rounds stay loops
 _NODES = 320  # and those whose rounds together would have more nodes than this
@@ -62,13 +62,13 @@ def _write_out(fold: Expr) -> list[Expr]:
         totals = (
             here
             if totals is None
-            else [_combined(a.combine, t, v) for a, t, v in zip(spec.accumulators, totals, here, strict=True)]
+            else [combined(a.combine, t, v) for a, t, v in zip(spec.accumulators, totals, here, strict=True)]
         )
     assert totals is not None
     return totals
 
 
-def _combined(combine: str, total: Expr, value: Expr) -> Expr:
+def combined(combine: str, total: Expr, value: Expr) -> Expr:
     """One round more; a product and its sum may become one instruction (see fuse.py)."""
     if combine == "sum" and value.op == "mul" and value.dtype == F32:
         return value.ir.call("fma", *value.args, total)
