@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..device import Copy, Feed, Layout, Stats
+from ..device import Copy, Feed, Layout, Span, Stats
 from ..errors import NoExecutorError
 from ..program.format import Program, Target
 from . import bridge
+from .run_table import RunTable, row
 
 __all__ = ["BrowserGpu", "open_device"]
 
@@ -35,11 +36,11 @@ class Buffer:
 
 @dataclass(eq=False)
 class Bound:
-    """A binding by the runtime's number, with its table: grown when a run needs more room."""
+    """A binding by the runtime's number, where its regions lie, and the table of its runs, made by the first."""
 
     id: int
-    table: np.ndarray
-    pointer: int
+    spans: list[Span]
+    table: RunTable | None = None
 
 
 class BrowserGpu:
@@ -52,6 +53,7 @@ class BrowserGpu:
         import pyodide_js
 
         self._device = device
+        self._launch = device.run           # looked up once: each look makes a proxy
         device.attach(pyodide_js._module)
         about = json.loads(device.about())
         self.description: str = about["description"]
@@ -69,9 +71,9 @@ class BrowserGpu:
         self._stats.dispatches = int(self._device.dispatches)
         return self._stats
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: Any, *arguments: Any) -> Any:
         try:
-            return getattr(self._device, method)(*arguments)
+            return method(*arguments)
         except bridge.ffi().JsException as error:
             bridge.raise_from(error)
 
@@ -102,20 +104,20 @@ class BrowserGpu:
 
     def allocate(self, size: int) -> Buffer:
         size = max(4, -(-size // 4) * 4)
-        buffer = Buffer(self._call("allocate", size), size)
+        buffer = Buffer(self._call(self._device.allocate, size), size)
         self._stats.live_buffers += 1
         self._stats.live_bytes += size
         return buffer
 
     def release(self, buffer: Buffer) -> None:
-        self._call("release", buffer.id)
+        self._call(self._device.release, buffer.id)
         self._stats.live_buffers -= 1
         self._stats.live_bytes -= buffer.size
 
     def upload(self, buffer: Buffer, offset: int, array: np.ndarray) -> None:
         if array.nbytes:
             array = np.ascontiguousarray(array)
-            self._call("upload", buffer.id, offset, array.ctypes.data, array.nbytes)
+            self._call(self._device.upload, buffer.id, offset, array.ctypes.data, array.nbytes)
             self._stats.uploaded += array.nbytes
 
     def download(self, buffer: Buffer, offset: int, size: int) -> np.ndarray:
@@ -126,9 +128,9 @@ class BrowserGpu:
         return data
 
     def copy(self, copies: Sequence[Copy]) -> None:
-        rows = np.array([word for copy in copies for word in _row(copy)], np.uint32)
+        rows = np.array([word for copy in copies for word in row(copy)], np.uint32)
         if copies:
-            self._call("copy", rows.ctypes.data, len(copies))
+            self._call(self._device.copy, rows.ctypes.data, len(copies))
 
     # programs
 
@@ -143,10 +145,10 @@ class BrowserGpu:
         self._stats.programs += 1
         if bridge.can_wait():
             return int(self._wait("load", text, what="compiling"))
-        return int(self._call("loadNow", text))
+        return int(self._call(self._device.loadNow, text))
 
     def unload(self, loaded: int) -> None:
-        self._call("unload", loaded)
+        self._call(self._device.unload, loaded)
         self._stats.programs -= 1
 
     def bind(self, loaded: int, layout: Layout) -> Bound:
@@ -157,38 +159,25 @@ class BrowserGpu:
                           "scalars": [int(i) for i in launch.scalars], "count": int(launch.count)}
                          for launch in layout.launches],
         })
-        return Bound(int(self._call("bind", loaded, text)), *_table(64))
+        return Bound(int(self._call(self._device.bind, loaded, text)), layout.spans)
 
     def unbind(self, bound: Bound) -> None:
-        self._call("unbind", bound.id)
+        self._call(self._device.unbind, bound.id)
 
     def run(self, bound: Bound, host_words: np.ndarray, feeds: Sequence[Feed], copies: Sequence[Copy]) -> None:
-        arrays = [np.ascontiguousarray(feed.array) for feed in feeds]       # alive until the call has copied them
-        words = [bound.id, len(host_words), *host_words.tolist(), len(feeds)]
-        for feed, array in zip(feeds, arrays, strict=True):
-            words += (feed.region, array.ctypes.data, array.nbytes)
-            self._stats.uploaded += array.nbytes
-        words.append(len(copies))
-        for copy in copies:
-            words += _row(copy)
-        if len(words) > len(bound.table):
-            bound.table, bound.pointer = _table(2 * len(words))
-        bound.table[: len(words)] = words
-        if self._call("run", bound.pointer) >= MOST_IN_FLIGHT and bridge.can_wait():
+        table = bound.table
+        if table is None or not table.fits(host_words, feeds):
+            table = bound.table = RunTable(bound.id, bound.spans, len(host_words), feeds)
+        held = table.write(host_words, feeds, copies)
+        self._stats.uploaded += table.uploaded
+        under_way = self._call(self._launch, table.pointer)
+        del held                            # the call has copied them
+        if under_way >= MOST_IN_FLIGHT and bridge.can_wait():
             self._wait("ready", what="training")
 
     def close(self) -> None:
         self._device.close()
         self._stats = Stats()
-
-
-def _table(words: int) -> tuple[np.ndarray, int]:
-    table = np.zeros(words, np.uint32)
-    return table, table.ctypes.data
-
-
-def _row(copy: Copy) -> tuple[int, int, int, int, int]:
-    return copy.source.buffer.id, copy.source.offset, copy.target.buffer.id, copy.target.offset, copy.source.size
 
 
 def open_device(limits: Mapping[str, int] | None = None, features: frozenset[str] = frozenset()) -> BrowserGpu:

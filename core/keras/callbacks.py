@@ -203,10 +203,11 @@ class CallbackList:
         if not name.startswith("on_"):
             raise AttributeError(name)
 
+        told = [getattr(c, name) for c in self.callbacks if _listens(c, name)]
+
         def call(*args: Any) -> None:
-            for c in self.callbacks:
-                if _listens(c, name):
-                    getattr(c, name)(*args)
+            for tell in told:
+                tell(*args)
 
         self.__dict__[name] = call  # found without this function from now on
         return call

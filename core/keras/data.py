@@ -85,6 +85,7 @@ class ArrayData:
                 f"{sizes}"
             )
         self.count: int = counts.pop()  # type: ignore[assignment]
+        self._plain = all(p is None or isinstance(p, np.ndarray) for p in self.parts)  # no structures of arrays
         if not self.count:
             raise ValueError("The data is empty: it has 0 samples. Expected at least one.")
         self.steps = steps
@@ -105,12 +106,15 @@ class ArrayData:
             for start in range(0, self.count, self.batch_size)[:left]:
                 end = start + self.batch_size
                 pick: Any = slice(start, end) if order is None else order[start:end]
-                again = functools.partial(self._take, operator.itemgetter(pick))
+                again = functools.partial(self._take, pick)
                 yield Batch(again(), again)
                 left -= 1
 
-    def _take(self, pick: Callable[[Any], Any]) -> tuple[Any, ...]:
-        return tuple(None if p is None else map_structure(pick, p) for p in self.parts)
+    def _take(self, pick: Any) -> tuple[Any, ...]:
+        if self._plain:
+            return tuple([None if p is None else p[pick] for p in self.parts])
+        take = operator.itemgetter(pick)
+        return tuple(None if p is None else map_structure(take, p) for p in self.parts)
 
     def specs(self) -> tuple[Any, ...]:
         """Structures of TensorSpec, the batch axis free."""

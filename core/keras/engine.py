@@ -84,7 +84,7 @@ class Engine:
         self.usual: dict[str, Any] = {}  # the kind of arrays that each signature was prepared for last
         self._keys: dict[str, Any] = {}
         self._files: dict[tuple[str, ...], tuple[list[Source], Compiled]] = {}
-        self._devices: dict[str, tuple[list[Source], DeviceModel | None]] = {}
+        self._devices: dict[str, tuple[dict[str, Source], DeviceModel | None]] = {}
 
     def reset(self) -> None:
         """Forgets all traces: after `compile`, or when layers, trainability or metrics changed."""
@@ -119,11 +119,11 @@ class Engine:
         source = self.sources[name]
         device = function_device()
         compiled = None if device == "cpu" else self._on(device, name)
-        dtypes = [v.dtype for v in source.graph.outputs]
         if compiled is None:
             return self._on_host(source, inputs)
         outputs = compiled.run(name, inputs, again)
-        return {n: lazy(outputs[n], d, compiled) for n, d in zip(source.outputs, dtypes, strict=True)}
+        made = zip(source.outputs, source.graph.outputs, strict=True)
+        return {n: lazy(outputs[n], v.dtype, compiled) for n, v in made}
 
     def finish(self) -> None:
         """Said at the end of `fit`: devices that may be lost then let go of its data."""
@@ -134,7 +134,7 @@ class Engine:
     def _on(self, device: str, name: str) -> DeviceModel | None:
         """The compiled model on a device that has this signature as it is traced now."""
         held = self._devices.get(device)
-        if held is None or not any(self.sources[name] is s for s in held[0]):
+        if held is None or held[0].get(name) is not self.sources[name]:
             if held is not None and held[1] is not None:
                 held[1].close()
             try:
@@ -144,7 +144,7 @@ class Engine:
             except UnimplementedError as error:
                 note_fallback(f"model {self.model.name!r} runs on the host instead of {device}: {error}")
                 made = None
-            held = self._devices[device] = (list(self.sources.values()), made)
+            held = self._devices[device] = (dict(self.sources), made)
         return held[1]
 
     def compiled(

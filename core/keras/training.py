@@ -191,14 +191,12 @@ class Trainer:
         """One step on a batch."""
         if self.run_eagerly:
             return self._run_eagerly(name, batch.parts)
+        inputs, again = StepSpec.inputs(batch.parts), batch.again
         settings = {}
         if name == "train_step" and not self.optimizer.scheduled:
-            settings["learning_rate"] = self.optimizer.learning_rate_variable.host()
-        again = batch.again
-        if again is None:
-            return self.engine.run(name, {**StepSpec.inputs(batch.parts), **settings})
+            settings["learning_rate"] = inputs["learning_rate"] = self.optimizer.learning_rate_variable.host()
         return self.engine.run(
-            name, {**StepSpec.inputs(batch.parts), **settings}, lambda: {**StepSpec.inputs(again()), **settings}
+            name, inputs, None if again is None else lambda: {**StepSpec.inputs(again()), **settings}
         )
 
     def _run_eagerly(self, name: str, parts: tuple[Any, ...]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..errors import DeviceLimitError, InternalError, InvalidArgumentError
 from ..program.format import DimOp, DType, Model, Place, Port, Program, Role, Signature, StepKind
 from ..program.plan import Plan, Scratch, place, plan_scratch
 from ..program.sizes import evaluate
-from .values import Output, as_input, numpy_dtype
+from .values import Output, as_input, in_range, numpy_dtype
 
 __all__ = ["HostSlots", "MemoryPlan", "Ports", "known_size", "lay_out", "plan_memory", "suits"]
 
@@ -28,9 +28,16 @@ class Ports:
         self.model, self.name, self.ports = model, signature.name, signature.inputs
         self.names = {port.name for port in signature.inputs}
         self.shapes = [model.tensors[port.tensor].shape for port in signature.inputs]
+        self._plain = [self._as_is(port) for port in signature.inputs]
         self.symbols: list[list[tuple[int, int]]] = [       # per port: (axis, symbol)
             [(axis, model.dims[dim].a) for axis, dim in enumerate(shape) if model.dims[dim].op == DimOp.SYMBOL]
             for shape in self.shapes]
+
+    def _as_is(self, port: Port) -> tuple[str, Any, tuple[int, int] | None]:
+        """What needs no conversion: the input's name, numpy's dtype (None: there is none), the range of its values."""
+        dtype = self.model.tensors[port.tensor].dtype
+        wanted = None if dtype == DType.STRING else numpy_dtype(dtype)
+        return port.name, wanted, (port.min, port.max) if port.bounded and dtype != DType.BOOL else None
 
     def where(self, port: Port) -> str:
         """How errors name an input."""
@@ -46,15 +53,24 @@ class Ports:
             raise InvalidArgumentError(f"{self.name}: unknown inputs {sorted(inputs.keys() - self.names)}; "
                                        f"it takes {[port.name for port in self.ports]}.")
         arrays: list[np.ndarray | None] = []
-        for port in self.ports:
-            value = inputs.get(port.name)
-            if value is None and not port.optional:
-                raise InvalidArgumentError(f"{self.where(port)} is missing; given were {sorted(inputs)}.")
-            if isinstance(value, Output):
-                value = value.numpy()
-            dtype = self.model.tensors[port.tensor].dtype
-            arrays.append(None if value is None else as_input(value, dtype, port, self.where(port)))
+        for name, wanted, allowed in self._plain:
+            value = inputs.get(name)
+            if value.__class__ is np.ndarray and value.dtype is wanted and (    # type: ignore[union-attr]
+                    allowed is None or in_range(value, *allowed)):              # type: ignore[arg-type]
+                arrays.append(value)
+            else:
+                arrays.append(self._converted(self.ports[len(arrays)], value, inputs))
         return arrays
+
+    def _converted(self, port: Port, value: Any, inputs: Mapping[str, Any]) -> np.ndarray | None:
+        """A value that may need a conversion, or is not as it should be."""
+        if value is None:
+            if not port.optional:
+                raise InvalidArgumentError(f"{self.where(port)} is missing; given were {sorted(inputs)}.")
+            return None
+        if isinstance(value, Output):
+            value = value.numpy()
+        return as_input(value, self.model.tensors[port.tensor].dtype, port, self.where(port))
 
     def bind(self, arrays: Sequence[np.ndarray | None]) -> dict[int, int]:
         """The value of every symbol that occurs bare in the shape of a given input; None is an absent optional one.

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import Copy, Device, Feed, Layout, Span, Stats
+from ..device import Device, Feed, Layout, Span, Stats
 from ..errors import DeviceLimitError, FailedPreconditionError, InternalError, InvalidArgumentError, NoExecutorError
 from ..kernel.bindings import check_bindings, check_bound
 from ..program.format import DType, Model, Place, Port, Program, Signature, Target
@@ -27,6 +27,7 @@ from ..program.sizes import evaluate
 from .arena import StateArena
 from .binding import HostSlots, Ports, constant_sizes, is_host_owned, lay_out, plan_memory, suits
 from .discover import device_name, open_device
+from .outputs import Unread
 from .state import ModelState
 from .values import Output, numpy_dtype, to_storage
 
@@ -35,9 +36,6 @@ __all__ = ["Executor", "Inputs", "load"]
 Inputs = Mapping[str, Any] | None
 
 KEPT_SIZES = 4
-SPARE_BUFFERS = 8
-SPARE_BYTES = 1 << 20
-NEAR = 1 << 14                  # bytes between outputs that are read back together
 
 
 @dataclass(eq=False)
@@ -62,21 +60,24 @@ class Bound:
     dims: list[int]
     shapes: list[tuple[int, ...]]
     buffers: list[Any]
-    feeds: list[tuple[int, int, DType]]                         # (port, region, storage)
+    feeds: list[tuple[int, int, DType, str]]                    # (port, region, storage, how errors name it)
     results: list[Result]
-    advance: list[tuple[int, int | None]]                       # (tensor, by), None: back to the start
+    advance: list[tuple[Hashable, int | None, bool]]            # see `ModelState.advance`
     fills: list[tuple[float, Any]]                              # per port: the default and its dtype
     words: np.ndarray                                           # the host words of a run
-    slots: list[tuple[np.ndarray, int, int]]                    # (where in them, tensor, its port or -1)
+    slots: list[tuple[np.ndarray, int, Hashable]]               # (where in them, a port or -1, else the key of a state)
     key: tuple[tuple[int, int], ...] = ()                       # the sizes
-    filled: dict[int, np.ndarray] = field(default_factory=dict)
+    defaults: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def fill(self, port: int) -> np.ndarray:
-        """The array of an optional input that was not given."""
-        if port not in self.filled:
+    def filled(self, given: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """The inputs with the default in place of each that was not given."""
+        return [self._default(port) if array is None else array for port, array in enumerate(given)]
+
+    def _default(self, port: int) -> np.ndarray:
+        if port not in self.defaults:
             value, dtype = self.fills[port]
-            self.filled[port] = np.full(self.shapes[port], value, dtype)
-        return self.filled[port]
+            self.defaults[port] = np.full(self.shapes[port], value, dtype)
+        return self.defaults[port]
 
 
 class Result(NamedTuple):
@@ -92,12 +93,11 @@ class Result(NamedTuple):
 
 
 class Entry:
-    """One signature: its ports, the programs that may run it, and outputs of the last run that nobody has read."""
+    """One signature: its ports, the programs that may run it, and what is bound for the shapes it met."""
 
     def __init__(self, model: Model, signature: Signature, programs: list[int]) -> None:
         self.signature, self.programs = signature, programs
         self.ports = Ports(model, signature)
-        self.unread: list[weakref.ref[Output]] = []
         self.recent: dict[tuple[Any, ...], Bound] = {}          # by the shapes of the inputs
 
 
@@ -115,10 +115,7 @@ class Executor:
         self._state = ModelState(model, device, arena, state_keys or {}, used, self._constants)
         self._loaded: dict[int, Loaded] = {}
         self._pool: dict[tuple[Hashable, ...], Any] = {}            # grow-only buffers for scratch, inputs and outputs
-        self._garbage: list[Any] = []                               # buffers of outputs dropped since the last run
-        self._spare: list[Any] = []
-        self._lent: set[Any] = set()        # buffers of unread outputs: a collector must not finalize them with these
-        self._moved: weakref.WeakSet[Output] = weakref.WeakSet()        # outputs with buffers of their own
+        self._unread = Unread(device, self._entries)
         self._closed = False
 
     def __enter__(self) -> Executor:
@@ -153,16 +150,16 @@ class Executor:
         entry = self._entry(name)
         given = entry.ports.arrays(inputs or {})
         bound = self._bound(entry, given)
-        arrays = [array if array is not None else bound.fill(port)
-                  for port, array in enumerate(given)]
-        feeds = [Feed(region, to_storage(arrays[port], storage, entry.ports.where(entry.signature.inputs[port])))
-                 for port, region, storage in bound.feeds]
-        self._collect_garbage()
-        copies = self._preserve(entry)
-        self.device.run(bound.handle, self._host_vector(bound, arrays), feeds, copies)
+        arrays = bound.filled(given)
+        for view, port, key in bound.slots:
+            view[...] = arrays[port] if port >= 0 else self._state.arena.host[key]
+        feeds = [Feed(region, to_storage(arrays[port], storage, where)) for port, region, storage, where in bound.feeds]
+        unread = self._unread
+        if unread.garbage:
+            unread.collect()
+        self.device.run(bound.handle, bound.words, feeds, unread.preserve(name))
         outputs = self._outputs(entry, bound, arrays)
-        for tensor, by in bound.advance:
-            self._state.advance(tensor, by)
+        self._state.advance(bound.advance)
         return outputs
 
     def prepare(self, name: str, inputs: Inputs = None) -> None:
@@ -241,15 +238,18 @@ class Executor:
                    Place.OUTPUT: [self._pool["out", loaded.index, i] for i in range(len(plan.outputs.chunks))]}
         layout = lay_out(loaded.program, dims, plan, buffers, loaded.fixed, loaded.slots)
         handle = self.device.bind(loaded.handle, layout)
-        feeds = [(port, region, storage) for port, entry_port in enumerate(entry.signature.inputs)
-                 for region, storage in regions_of(loaded.program, entry_port.tensor, Place.INPUT)]
+        feeds = [(number, region, storage, entry.ports.where(port))
+                 for number, port in enumerate(entry.signature.inputs)
+                 for region, storage in regions_of(loaded.program, port.tensor, Place.INPUT)]
         results = [self._result(entry, loaded.program, layout, dims, port) for port in entry.signature.outputs]
         fills = [(port.fill, numpy_dtype(self.model.tensors[port.tensor].dtype)) for port in entry.signature.inputs]
         words = np.zeros(loaded.slots.length, np.uint32)
         ports = {port.tensor: number for number, port in enumerate(entry.signature.inputs)}
-        slots = [(view, tensor, ports.get(tensor, -1)) for tensor, view in loaded.slots.views(words)]
-        return Bound(loaded, handle, layout, dims, shapes, [self._pool[key] for key in needs], feeds, results,
-                     [(a.tensor, dims[a.by] if a.by else None) for a in entry.signature.advance], fills, words, slots)
+        slots = [(view, ports[tensor], None) if tensor in ports else (view, -1, self._state.host_key(tensor))
+                 for tensor, view in loaded.slots.views(words)]
+        advance = [self._state.advancing(a.tensor, dims[a.by] if a.by else None) for a in entry.signature.advance]
+        return Bound(loaded, handle, layout, dims, shapes, [self._pool[key] for key in needs], feeds, results, advance,
+                     fills, words, slots)
 
     def _result(self, entry: Entry, program: Program, layout: Layout, dims: list[int], port: Port) -> Result:
         tensor = self.model.tensors[port.tensor]
@@ -267,7 +267,7 @@ class Executor:
         small = [key for key, size in needs.items() if key in self._pool and self._pool[key].size < size]
         stale = [self._pool.pop(key) for key in small]
         if stale:
-            if copies := [copy for other in self._entries.values() for copy in self._preserve(other)]:
+            if copies := self._unread.preserve_all():
                 self.device.copy(copies)
             for loaded in self._loaded.values():
                 for sizes, bound in list(loaded.bounds.items()):
@@ -279,12 +279,6 @@ class Executor:
             if key not in self._pool:
                 self._pool[key] = self.device.allocate(size)
 
-    def _host_vector(self, bound: Bound, arrays: list[np.ndarray]) -> np.ndarray:
-        """The words of every host-owned tensor that the program reads, in the order of its slots."""
-        for view, tensor, port in bound.slots:
-            view[...] = arrays[port] if port >= 0 else self._state.host(tensor)
-        return bound.words
-
     # outputs
 
     def _outputs(self, entry: Entry, bound: Bound, arrays: list[np.ndarray]) -> dict[str, Output]:
@@ -295,10 +289,10 @@ class Executor:
                 continue
             output = outputs[name] = Output(name, shape, dtype, storage, span, self._download)
             if copied:
-                self.device.copy(self._move([output]))          # later runs may overwrite state
+                self.device.copy(self._unread.move([output]))       # later runs may overwrite state
             else:
                 unread.append(weakref.ref(output))
-        entry.unread = unread
+        self._unread.last[entry.signature.name] = unread
         return outputs
 
     def _host_result(self, entry: Entry, tensor: int, arrays: list[np.ndarray]) -> np.ndarray:
@@ -308,40 +302,9 @@ class Executor:
                 return array.copy()
         return self._state.host(tensor).copy()
 
-    def _preserve(self, entry: Entry) -> list[Copy]:
-        """Gives unread outputs of the last run buffers of their own; the copies go with the next submit."""
-        alive = [output for ref in entry.unread if (output := ref()) is not None and output.span is not None]
-        entry.unread = []
-        return self._move(alive)
-
-    def _move(self, outputs: list[Output]) -> list[Copy]:
-        copies = []
-        for output in outputs:
-            source = output.span
-            if source is None:
-                continue
-            size = max(4, source.size)
-            target = Span(self._spare_buffer(size), 0, source.size)
-            self._lent.add(target.buffer)
-            output.move(target, self._garbage)
-            self._moved.add(output)
-            if source.size:
-                copies.append(Copy(source, target))
-        return copies
-
-    def _unread(self) -> list[Output]:
-        """Every output that somebody holds and that has not been read."""
-        unread = [ref() for entry in self._entries.values() for ref in entry.unread]
-        return [output for output in [*unread, *self._moved] if output is not None]
-
     def exchange(self, name: str, made: Output, held: Output) -> None:
         """`held` takes the place of an output that the last run of a signature has `made`."""
-        entry = self._entry(name)
-        entry.unread = [weakref.ref(held) if ref() is made else ref for ref in entry.unread]
-        if made in self._moved:
-            self._moved.discard(made)
-            self._moved.add(held)
-        held.become(made)
+        self._unread.exchange(name, made, held)
 
     def _download(self, output: Output) -> np.ndarray:
         (_, data), *others = self._fetch(output)
@@ -351,46 +314,7 @@ class Executor:
 
     def _fetch(self, output: Output) -> list[tuple[Output, np.ndarray]]:
         """The bytes of an output, and of others that came with them."""
-        span = output.span
-        if span is None:
-            raise InternalError(f"output {output.name!r} has no place on the device")
-        near = self._near(output, span)
-        if len(near) == 1:
-            return [(output, self.device.download(span.buffer, span.offset, span.size))]
-        first = min(place.offset for _, place in near)
-        data = self.device.download(span.buffer, first, max(place.offset + place.size for _, place in near) - first)
-        return [(other, data[place.offset - first : place.offset - first + place.size].copy()) for other, place in near]
-
-    def _near(self, output: Output, span: Span) -> list[tuple[Output, Span]]:
-        """The output and those of the same run that lie beside it: one wait for the device brings all."""
-        found = [(output, span)]
-        if span.size <= NEAR:
-            for entry in self._entries.values():
-                unread = [other for ref in entry.unread if (other := ref()) is not None and not other.is_read]
-                if any(other is output for other in unread):
-                    found += [(other, place) for other in unread if other is not output
-                              and (place := other.span) is not None and place.buffer is span.buffer
-                              and abs(place.offset - span.offset) <= NEAR and place.size <= NEAR]
-        return found
-
-    def _spare_buffer(self, size: int) -> Any:
-        """A buffer for an unread output: one that a dropped output left behind, or a new one."""
-        for index, buffer in enumerate(self._spare):
-            if buffer.size >= size:
-                return self._spare.pop(index)
-        return self.device.allocate(size)
-
-    def _collect_garbage(self, spare: int = SPARE_BUFFERS) -> None:
-        """Keeps a few buffers of dropped outputs for the next ones, so that a training loop allocates nothing."""
-        while self._garbage:
-            buffer = self._garbage.pop()
-            self._lent.discard(buffer)
-            if buffer.size <= SPARE_BYTES:
-                self._spare.append(buffer)
-            else:
-                self.device.release(buffer)
-        while len(self._spare) > spare:
-            self.device.release(self._spare.pop(0))
+        return self._unread.fetch(output)
 
     # state
 
@@ -414,7 +338,7 @@ class Executor:
         if self._closed:
             return
         self._closed = True
-        for output in self._unread():
+        for output in self._unread.all():
             output.discard()
         for loaded in self._loaded.values():
             for bound in loaded.bounds.values():
@@ -425,7 +349,7 @@ class Executor:
             self.device.release(buffer)
         self._pool.clear()
         self._state.close()
-        self._collect_garbage(spare=0)
+        self._unread.collect(spare=0)
 
 
 def regions_of(program: Program, tensor: int, *places: Place) -> list[tuple[int, DType]]:

@@ -13,7 +13,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +34,7 @@ MOST_LOSSES = 3                 # without a copy in between: then the program it
 Result = TypeVar("Result")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Write:
     """A state that the host has set."""
 
@@ -42,7 +42,7 @@ class Write:
     value: Any
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Run:
     """One run and what came of it. `again` makes its inputs anew; None: they are gone."""
 
@@ -50,12 +50,11 @@ class Run:
     again: Callable[[], Inputs] | None
     writes: bool
     lasting: bool                                   # `again` works at any time, not just until the next run
-    outputs: dict[str, weakref.ref[Output]] = field(default_factory=dict)
+    outputs: list[weakref.ref[Output]]
 
-    def unread(self) -> dict[str, Output]:
+    def unread(self) -> list[Output]:
         """The outputs that somebody holds and has not read."""
-        alive = {name: ref() for name, ref in self.outputs.items()}
-        return {name: output for name, output in alive.items() if output is not None and not output.is_read}
+        return [output for ref in self.outputs if (output := ref()) is not None and not output.is_read]
 
 
 class GuardedExecutor(Executor):
@@ -79,10 +78,13 @@ class GuardedExecutor(Executor):
     def run(self, name: str, inputs: Inputs = None, again: Callable[[], Inputs] | None = None) -> dict[str, Output]:
         if self._dirty and time.monotonic() > self._due:
             self._copy_state()
-        run = Run(name, again or (lambda: inputs), name in self._writing, again is not None or not inputs)
-        outputs = self._attempt(lambda: super(GuardedExecutor, self).run(name, inputs))
-        run.outputs = {key: weakref.ref(output) for key, output in outputs.items()}
-        self._append(run)
+        try:
+            outputs = super().run(name, inputs)
+        except DeviceLostError as error:
+            self._survive(error)
+            outputs = self._attempt(lambda: super(GuardedExecutor, self).run(name, inputs))
+        self._append(Run(name, again or (lambda: inputs), name in self._writing, again is not None or not inputs,
+                         [*map(weakref.ref, outputs.values())]))
         return outputs
 
     def finish(self) -> None:
@@ -120,9 +122,13 @@ class GuardedExecutor(Executor):
             try:
                 return action()
             except DeviceLostError as error:
-                if self._closed or isinstance(error, DeviceHungError):
-                    raise
-                self._recover(str(error))
+                self._survive(error)
+
+    def _survive(self, error: DeviceLostError) -> None:
+        """A new device in place of one that was lost; raises the error if that cannot help."""
+        if self._closed or isinstance(error, DeviceHungError):
+            raise error
+        self._recover(str(error))
 
     # the copy and the journal
 
@@ -135,7 +141,8 @@ class GuardedExecutor(Executor):
                 break
             journal.pop()
         journal.append(item)
-        self._dirty = self._dirty or (isinstance(item, Run) and item.writes)
+        if not self._dirty:
+            self._dirty = isinstance(item, Run) and item.writes
         if len(journal) > MOST_ENTRIES:
             dropped = journal.pop(0)
             if isinstance(dropped, Write):
@@ -188,7 +195,7 @@ class GuardedExecutor(Executor):
         old, name = self.device, self.device.name
         limits = {limit.name: limit.value for program in self.model.programs if program.target == old.target
                   for limit in program.requires.limits if not program.requires.features}
-        for output in self._unread():
+        for output in self._unread.all():
             output.lose(DeviceLostError(f"output {output.name!r} was not read before {name} was lost."))
         self.close()
         device: Any = open_device(name, limits) if getattr(old, "lost", False) else old
@@ -208,8 +215,8 @@ class GuardedExecutor(Executor):
                 item.writes = False                 # counted once, should this device be lost as well
                 continue
             made = super().run(item.name, item.again())
-            for name, output in item.unread().items():
-                self.exchange(item.name, made[name], output)
+            for output in item.unread():
+                self.exchange(item.name, made[output.name], output)
             repeated += item.writes
         return repeated, lost
 

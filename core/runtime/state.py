@@ -174,10 +174,20 @@ class ModelState:
                                 f"neither an input nor a counter or RNG state")
         return self.arena.host[key]
 
-    def advance(self, tensor: int, by: int | None) -> None:
-        """Adds to a host-owned tensor after a run; None takes it back to its start."""
-        is_rng = self.model.tensors[tensor].role == Role.RNG
-        self.arena.host[self.key(tensor)] = advance_counter(self.host(tensor), by, is_rng)
+    def host_key(self, tensor: int) -> Hashable:
+        """The key of a host-owned tensor in `arena.host`."""
+        self.host(tensor)
+        return self.key(tensor)
+
+    def advancing(self, tensor: int, by: int | None) -> tuple[Hashable, int | None, bool]:
+        """A step for `advance`: how a host-owned tensor changes after a run; None takes it back to its start."""
+        return self.host_key(tensor), by, self.model.tensors[tensor].role == Role.RNG
+
+    def advance(self, steps: Iterable[tuple[Hashable, int | None, bool]]) -> None:
+        """Changes host-owned tensors after a run: (key, by, whether it is RNG state)."""
+        host = self.arena.host
+        for key, by, is_rng in steps:
+            host[key] = advance_counter(host[key], by, is_rng)
 
     def _check(self, tensor: int) -> None:
         if tensor not in self._state_tensors and tensor not in self._used_host:

@@ -80,11 +80,11 @@ def test_a_step_that_failed_is_prepared_again(rows):
 
 
 def test_fit_copies_no_output_aside(model, rows, monkeypatch):
-    from tideflow.runtime.execute import Executor
+    from tideflow.runtime.outputs import Unread
 
     moved = []
-    original = Executor._move
-    monkeypatch.setattr(Executor, "_move", lambda self, outputs: moved.extend(outputs) or original(self, outputs))
+    original = Unread.move
+    monkeypatch.setattr(Unread, "move", lambda self, outputs: moved.extend(outputs) or original(self, outputs))
     with tf.device("wasm"):
         model.fit(*rows, batch_size=8, epochs=2, validation_data=rows, verbose=0)
     assert moved == []

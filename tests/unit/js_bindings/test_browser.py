@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from tideflow.device import Copy, Launch, Layout, Span
+from tideflow.device import Copy, Feed, Launch, Layout, Span
 from tideflow.errors import DeviceLostError, FailedPreconditionError, InternalError, ModelError, NoExecutorError
 from tideflow.js_bindings import bridge
 from tideflow.program.format import Kernel, Place, Program, Region, Step, Target
@@ -25,7 +25,7 @@ class JsError(Exception):
 class Recorder:
     """Stands for runtime/python.js: records calls; `pointer` arguments of `run` are read like the real one does."""
 
-    dispatches = 7
+    dispatches, word = 7, ctypes.c_uint32
 
     def __init__(self):
         self.calls, self.failure, self.lost = [], None, False
@@ -50,12 +50,17 @@ class Recorder:
                 error, self.failure = self.failure, None
                 raise error
             if method == "run":
-                self.table = np.array((ctypes.c_uint32 * 32).from_address(arguments[0]))
+                self.table = np.array((self.word * 32).from_address(arguments[0]))
             if method == "download":
                 ctypes.memset(arguments[3], 5, arguments[2])
             return len(self.calls)
 
         return call
+
+
+def read(pointer, size, dtype=np.float32):
+    """A copy of what lies at an address."""
+    return np.frombuffer(ctypes.string_at(pointer, size), dtype)
 
 
 @pytest.fixture
@@ -78,6 +83,14 @@ def gpu(tab):
     from tideflow.js_bindings import browser
 
     return browser.open_device()
+
+
+@pytest.fixture
+def wide(gpu, tab, monkeypatch):
+    """`gpu` with tables of words that hold the addresses of this machine."""
+    monkeypatch.setattr("tideflow.js_bindings.run_table.WORD", np.uint64)
+    monkeypatch.setattr(Recorder, "word", ctypes.c_uint64)
+    return gpu
 
 
 def test_a_device_tells_what_the_runtime_says(gpu):
@@ -108,6 +121,60 @@ def test_the_table_grows_with_the_run(gpu, tab):
     bound = gpu.bind(5, Layout([], []))
     gpu.run(bound, np.arange(300, dtype=np.uint32), [], [])
     assert tab.device.table[:4].tolist() == [bound.id, 300, 0, 1]
+
+
+def test_small_inputs_that_are_neighbours_cross_as_one(wide, tab):
+    inputs, other = wide.allocate(2048), wide.allocate(64)
+    spans = [Span(inputs, 512, 8), Span(other, 0, 4), Span(inputs, 256, 12), Span(inputs, 1280, 4), Span(inputs, 0, 0)]
+    bound = wide.bind(5, Layout(spans, []))
+    for start in (1, 10):               # the second run finds the table as the first has left it
+        arrays = [np.arange(start, start + n, dtype=np.float32) for n in (2, 1, 3, 1, 0)]
+        wide.run(bound, np.empty(0, np.uint32), [Feed(i, array) for i, array in enumerate(arrays)], [])
+        count, rows = tab.device.table[2], tab.device.table[3:12].reshape(3, 3).tolist()
+        assert count == 3 and sorted((row[0], row[2]) for row in rows) == [(1, 4), (2, 264), (3, 4)]
+        data = {region: read(pointer, size) for region, pointer, size in rows}
+        np.testing.assert_array_equal(data[2][:3], arrays[2])
+        np.testing.assert_array_equal(data[2][64:], arrays[0])          # 256 bytes further on, as on the device
+        np.testing.assert_array_equal(data[1], arrays[1])
+        np.testing.assert_array_equal(data[3], arrays[3])
+    assert wide.stats().uploaded == 2 * 4 * (2 + 1 + 3 + 1)
+    assert tab.device.table[12] == 0
+
+
+def test_large_inputs_are_read_where_they_lie(wide, tab):
+    buffer = wide.allocate(1 << 20)
+    bound = wide.bind(5, Layout([Span(buffer, 0, 80_000), Span(buffer, 80_128, 8)], []))
+    label = np.array([3, 4], np.int32)
+    for array in (np.ones((100, 200), np.float32), np.full((200, 200), 2, np.float32)[::2]):
+        wide.run(bound, np.array([7], np.uint32), [Feed(0, array), Feed(1, label)], [])
+        count, *rows = tab.device.table[3:10].tolist()
+        assert count == 2 and rows[0] == 1 and rows[3] == 0 and rows[5] == 80_000
+        assert read(rows[1], rows[2], np.int32).tolist() == [3, 4]
+        if array.flags.c_contiguous:
+            assert rows[4] == array.ctypes.data
+
+
+def test_inputs_of_another_kind_get_a_table_of_their_own(wide, tab):
+    bound = wide.bind(5, Layout([Span(wide.allocate(64), 0, 64)], []))
+    for array in (np.float32([1.5, 2.5]), np.int32([3, 4]), np.int32([[5], [6], [7]])):
+        wide.run(bound, np.empty(0, np.uint32), [Feed(0, array)], [])
+        pointer, size = tab.device.table[4:6].tolist()
+        assert read(pointer, size, array.dtype).tolist() == array.reshape(-1).tolist()
+    wide.run(bound, np.empty(0, np.uint32), [], [])
+    assert tab.device.table[1:4].tolist() == [0, 0, 0]
+
+
+def test_copies_come_and_go(wide, tab):
+    bound = wide.bind(5, Layout([Span(wide.allocate(64), 0, 8)], []))
+    copy = Copy(Span(wide.allocate(64), 4, 8), Span(wide.allocate(64), 0, 8))
+    row = [copy.source.buffer.id, 4, copy.target.buffer.id, 0, 8]
+    for count in (1, 0, 4, 9, 0):                       # there is room for 8 at first
+        value = np.float32([count, 1])
+        wide.run(bound, np.uint32([count]), [Feed(0, value)], [copy] * count)
+        table = tab.device.table
+        assert table[:5].tolist() == [bound.id, 1, count, 1, 0] and table[7] == count
+        assert table[8 : 8 + 5 * min(count, 4)].tolist() == row * min(count, 4)
+        assert read(int(table[5]), 8).tolist() == [count, 1]
 
 
 def test_two_runs_under_way_are_waited_for(gpu, tab):

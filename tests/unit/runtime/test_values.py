@@ -5,7 +5,7 @@ import pytest
 from tideflow.errors import InternalError, InvalidArgumentError, UnimplementedError
 from tideflow.program.format import DimExpr, DimOp, DType, Model, Port, Program, Step, Target, Tensor
 from tideflow.runtime.binding import HostSlots
-from tideflow.runtime.values import advance_counter, as_input, decode, from_storage, numpy_dtype, to_storage
+from tideflow.runtime.values import FEW, advance_counter, as_input, decode, from_storage, numpy_dtype, to_storage
 
 LABELS = Port("y", 0, min=0, max=9, bounded=True)
 FREE = Port("x", 0)
@@ -46,6 +46,17 @@ def test_label_errors_name_value_position_and_range():
     with pytest.raises(InvalidArgumentError, match=r"y holds -1 at position \(0,\)"):
         as_input([-1], DType.I32, LABELS, "y")
     as_input(np.empty(0, np.int64), DType.I64, LABELS, "y")
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64, np.float32])
+def test_few_numbers_are_checked_as_many_are(count, dtype):
+    for wrong, position in ((10, 0), (12, count - 1)):
+        labels = np.zeros((count, 1), dtype)
+        assert as_input(labels, DType.I64 if dtype != np.float32 else DType.F32, LABELS, "y").shape == (count, 1)
+        labels[position] = wrong
+        with pytest.raises(InvalidArgumentError, match=rf"y holds {wrong}(\.0)? at position \({position}, 0\)"):
+            as_input(labels, DType.I64 if dtype != np.float32 else DType.F32, LABELS, "y")
 
 
 def test_integers_that_do_not_fit_are_refused():
