@@ -123,10 +123,20 @@ def emit_kernel(kernel: Kernel, contraction: bool, sharing: bool) -> tuple[int, 
     words = len(kernel.buffers) + (contract is not None)
     _load_words(f, kernel, words)
     for part, found in [(kernel, None)] if contract is None else phases(kernel, contract):
-        if found is not None and gemm.pays(found):
-            gemm.emit(f, found, words - 1, words + 1, emit_stores, nests, share)
-        else:
+        if found is None or not gemm.pays(found):
             _emit_loops(f, part, share)
+            continue
+        few = gemm.few_rows(found)
+        if few is not None:
+            f.push(f.extent(few))
+            f.code.i32(gemm.FEW).op("i32.le_s").if_()
+            mark = f.enter()
+            _emit_loops(f, part, Share(f, params - 2, params - 1) if sharing else None)
+            f.leave(mark)
+            f.code.else_()
+        gemm.emit(f, found, words - 1, words + 1, emit_stores, nests, share)
+        if few is not None:
+            f.code.end()
     return params, f.code.body()
 
 

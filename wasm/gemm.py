@@ -29,13 +29,15 @@ from .share import LINES, Share
 from .tile import COLUMNS, PAIR, REST, ROWS, TILE
 from .unroll import ROUNDS
 
-__all__ = ["Blocks", "blocks", "emit", "keeps_b", "pays", "workspace"]
+__all__ = ["FEW", "Blocks", "blocks", "emit", "few_rows", "keeps_b", "pays", "workspace"]
 
 _K, _M, _N = 384, 100, 1024  # block sizes aimed at: panels of A and B in the first cache, a block of A in the second
 _SUMS, _AHEAD = -1, -2  # buffers in the workspace: a row of C, and what is computed for columns before there are rows
 _WHOLE_B = 8 << 20  # bytes of packed B up to which it is packed at once
 _BATCHES = 4  # products side by side from which threads take whole ones, not rows of each
 _MIN_WORK = 4096  # multiplications below which the plain loops win
+FEW = 4  # rows up to which B is read where it lies: packing it costs more than multiplying,
+_LARGE_B = 1 << 14  # if B has so many elements
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ def _split(contract: Contract) -> tuple[list[Store], list[Store]]:
     outs = set(contract.outs)
     main = [s for s in contract.kernel.stores if not outs.isdisjoint(nodes_of(store_roots([s])))]
     return main, [s for s in contract.kernel.stores if s not in main]
+
+
+def few_rows(contract: Contract) -> Axis | None:
+    """The axis of the rows, if there may be as few as FEW only when the program runs, and B is large."""
+    m, n, k = _real(contract.m), _real(contract.n), _real(contract.k)
+    if len(m) != 1 or isinstance(m[0].extent, int) or _real(contract.batch):
+        return None
+    size = total((*n, *k))
+    return m[0] if isinstance(size, int) and size >= _LARGE_B else None
 
 
 def blocks(contract: Contract) -> Blocks:

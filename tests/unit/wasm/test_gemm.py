@@ -12,7 +12,7 @@ from tideflow.shapes import symbol
 from tideflow.wasm import gemm
 from tideflow.wasm.emit import workspace
 from tideflow.wasm.percolumn import per_column
-from wasm_runner import check, run_wasm
+from wasm_runner import Instance, check, run_wasm
 
 BATCH = symbol("batch")
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -171,3 +171,28 @@ def test_what_a_store_overwrites_is_not_computed_before():
     kernel = samples.normalized_matmul(33, 20, 12, stored=True)
     found = per_column(find_contract(kernel), kernel.stores)
     assert [x.attr for x in found] == ["exp"]
+
+
+@pytest.mark.parametrize("columns", ["rows of b", "columns of b", "normalized"])
+@pytest.mark.parametrize("rows", [0, 1, 3, gemm.FEW, gemm.FEW + 1, 11])
+def test_few_rows_read_b_where_it_lies(rows, columns):
+    transposed = columns == "columns of b"
+    kernel, (k, n) = samples.matmul(BATCH, 150, 130, transpose_b=transposed), (150, 130)
+    assert gemm.few_rows(find_contract(kernel)) is kernel.axes[0]
+    arrays = [normal(rows, k), normal(n, k) if transposed else normal(k, n), full(rows, n)]
+    if columns == "normalized":
+        kernel = samples.normalized_matmul(BATCH, k, n)
+        arrays[2:] = [normal(2, n), normal(n) ** 2, full(rows, n)]
+    program = Instance([kernel], [arrays], {"batch": rows})
+    start, size = program.places[0][-1]
+    program.memory.write(program.store, b"\x2a" * size, start)
+    program.run()
+    program.check_guards()
+    untouched = bytes(program.memory.read(program.store, start, start + size)) == b"\x2a" * size
+    assert untouched == (rows <= gemm.FEW)
+    check(kernel, arrays, {"batch": rows}, **TOLERANCE)
+
+
+def test_products_of_known_or_small_size_have_one_form():
+    for kernel in (samples.matmul(64, 150, 130), samples.matmul(BATCH, 20, 30), samples.matmul(20, BATCH, 900)):
+        assert gemm.few_rows(find_contract(kernel)) is None

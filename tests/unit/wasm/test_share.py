@@ -40,6 +40,7 @@ CASES = {
     "columns": (samples.column_sums(BATCH, 133), [normal(23, 133), normal(133), normal(133)]),
     "argmax": (samples.argmax(6, 140, True), [normal(6, 140), np.zeros(140, np.int32), normal(140)]),
     "matmul": (samples.matmul(BATCH, 70, 33), [normal(23, 70), normal(70, 33), normal(23, 33)]),
+    "matmul of few rows": (samples.matmul(symbol("few"), 150, 133), [normal(3, 150), normal(150, 133), normal(3, 133)]),
     "matmul of many columns": (samples.matmul(23, 17, 1100), [normal(23, 17), normal(17, 1100), normal(23, 1100)]),
     "transposed, with a side": (
         samples.matmul(37, BATCH, 20, True, side=True), [normal(23, 37), normal(23, 20), normal(37, 20), normal(20)]
@@ -69,7 +70,7 @@ def test_shares_make_the_bits_of_the_whole(case, shares, monkeypatch):
     monkeypatch.setattr(share, "_LEAST", 0)
     monkeypatch.setattr(share, "_LEAST_PRODUCTS", 0)
     kernel, arrays = CASES[case]
-    whole, shared = (Instance([kernel], [arrays], {"batch": 23}, SCALARS) for _ in range(2))
+    whole, shared = (Instance([kernel], [arrays], {"batch": 23, "few": 3}, SCALARS) for _ in range(2))
     assert whole.run() == 1
     part = shared.instance.exports(shared.store)["part"]
     for number in reversed(range(shares)):
