@@ -6,7 +6,8 @@ barriers, like those of BLAS, are ten times slower there than one. What the part
 of a result do not depend on the number of threads.
 
 Parts must not run much Python: they share the interpreter's lock, which numpy lets go of while it computes.
-Where more threads want to run than there are cores, the caller works alone: what it shares it may have to wait for.
+Nobody asks how busy the machine is: beside other work two threads get more of the cores than one, which outweighs the
+wait for a part that another thread has begun.
 TIDEFLOW_THREADS (or OMP_NUM_THREADS, OPENBLAS_NUM_THREADS) says how many threads to use; 1: none but the caller's.
 """
 
@@ -18,7 +19,6 @@ import threading
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ __all__ = ["ENVIRONMENT", "blocks", "by_rows", "quiet", "run_parts", "spread", "
 
 ENVIRONMENT = ("TIDEFLOW_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 MOST = 8                    # threads: more wait for the interpreter's lock
-LOOK = 0.5                  # seconds between two looks at what else the machine does
 PARTS = 8                   # of an elementwise kernel at most
 SPREAD = 1 << 18            # elements from which a dear elementwise kernel is done in parts: about a third of a ms
 CHEAP = 4                   # times as many, for what an instruction does
@@ -86,7 +85,6 @@ class _Worker:
 
 _workers: list[_Worker] = []
 _count = 0
-_crowded, _look_again = False, 0.0
 
 
 def threads() -> int:
@@ -105,19 +103,6 @@ def threads() -> int:
     return _count
 
 
-def _is_crowded() -> bool:
-    """Whether others keep the cores busy: the average of a minute, which counts this process too."""
-    global _crowded, _look_again
-    now = monotonic()
-    if now >= _look_again:
-        _look_again = now + LOOK
-        try:
-            _crowded = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1) + 1
-        except OSError:                             # the system does not say
-            _crowded = False
-    return _crowded
-
-
 def run_parts(parts: Sequence[Part]) -> None:
     """Runs every part, a function and its arguments, in any order and on any thread; returns when all are done.
 
@@ -125,7 +110,7 @@ def run_parts(parts: Sequence[Part]) -> None:
     """
     token = enter(IGNORE)                           # as on the other threads
     try:
-        if len(parts) < 2 or threads() == 1 or _is_crowded():
+        if len(parts) < 2 or threads() == 1:
             for function, *arguments in parts:
                 function(*arguments)
         else:

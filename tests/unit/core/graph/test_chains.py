@@ -14,7 +14,6 @@ def small(monkeypatch):
     monkeypatch.setattr(interpret, "LEAST", 8)
     monkeypatch.setattr(chains, "PART", 6)
     monkeypatch.setattr(chains, "SHARED", 8)
-    monkeypatch.setattr(parts, "_is_crowded", lambda: False)
 
 
 @pytest.fixture(params=[1, 3])

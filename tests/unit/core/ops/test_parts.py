@@ -15,8 +15,7 @@ from tideflow.ops.op import find_op
 
 
 @pytest.fixture(autouse=True)
-def quiet_machine(monkeypatch):
-    monkeypatch.setattr(parts, "_is_crowded", lambda: False)
+def small_products_in_parts(monkeypatch):
     monkeypatch.setattr(products, "LARGE", 1 << 20)
 
 
@@ -208,28 +207,28 @@ def test_environment_says_how_many_threads(environment, expected, monkeypatch):
     assert parts.threads() == expected
 
 
-def test_a_crowded_machine_gets_no_more_threads(monkeypatch):
-    monkeypatch.undo()
+def test_load_of_the_last_minute_turns_no_threads_off(monkeypatch):
+    monkeypatch.setattr(parts, "_count", 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (1e6, 1e6, 1e6), raising=False)
+    meeting = threading.Barrier(2, timeout=30)              # passes only if two threads are inside at once
+    parts.run_parts([(meeting.wait,) for _ in range(2)])
+
+
+def test_nobody_waits_for_a_thread_that_gets_no_core(monkeypatch):
+    class Starved:
+        """Is told of jobs, and never takes a part."""
+
+        def __init__(self):
+            self.job, self.wake = None, threading.Lock()
+            self.wake.acquire()
+
     monkeypatch.setattr(parts, "_count", 3)
-    for load, crowded in ((0.5, False), (1e6, True)):
-        monkeypatch.setattr(parts, "_look_again", 0.0)
-        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
-        assert parts._is_crowded() is crowded
-        on = set()
-        parts.run_parts([(lambda on=on: on.add(threading.get_ident()),) for _ in range(4)])
-        assert not crowded or on == {threading.get_ident()}
-
-
-def test_machine_that_does_not_say_how_busy_it_is_counts_as_free(monkeypatch):
-    monkeypatch.undo()
-
-    def fail():
-        raise OSError("unobtainable")
-
-    monkeypatch.setattr(parts, "_look_again", 0.0)
-    monkeypatch.setattr(parts, "_crowded", True)
-    monkeypatch.setattr(os, "getloadavg", fail, raising=False)
-    assert parts._is_crowded() is False
+    monkeypatch.setattr(parts, "_workers", [])
+    monkeypatch.setattr(parts, "_Worker", Starved)
+    on = []
+    for _ in range(3):
+        parts.run_parts([(lambda: on.append(threading.get_ident()),) for _ in range(8)])
+    assert on == [threading.get_ident()] * 24 and len(parts._workers) == 2
 
 
 def test_pyodide_has_one_thread_whatever_the_environment_says(monkeypatch):
