@@ -166,9 +166,10 @@ class BrowserGpu:
 
     def run(self, bound: Bound, host_words: np.ndarray, feeds: Sequence[Feed], copies: Sequence[Copy]) -> None:
         table = bound.table
-        if table is None or not table.fits(host_words, feeds):
+        held = table.write(host_words, feeds, copies) if table is not None else None
+        if table is None or held is None:
             table = bound.table = RunTable(bound.id, bound.spans, len(host_words), feeds)
-        held = table.write(host_words, feeds, copies)
+            held = table.write(host_words, feeds, copies)
         self._stats.uploaded += table.uploaded
         under_way = self._call(self._launch, table.pointer)
         del held                            # the call has copied them

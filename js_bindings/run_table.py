@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Copy, Feed, Span
-from ..program.plan import ALIGNMENT
+from ..program.plan import ALIGNMENT, align
 
 __all__ = ["RunTable", "row"]
 
@@ -28,10 +28,9 @@ class RunTable:
 
     def __init__(self, binding: int, spans: Sequence[Span], host_words: int, feeds: Sequence[Feed]) -> None:
         self.uploaded = sum(feed.array.nbytes for feed in feeds)
-        self._views: list[np.ndarray | None] = []           # per feed: its place beside the table, if it has one
-        self._kinds = [(feed.array.nbytes, feed.array.dtype) for feed in feeds]
-        blocks = self._place(spans, feeds)
-        large = [number for number, view in enumerate(self._views) if view is None and feeds[number].array.nbytes]
+        blocks, views = place(spans, feeds)
+        self._places = [(feed.array.nbytes, feed.array.dtype, view) for feed, view in zip(feeds, views, strict=True)]
+        large = [number for number, (size, _, view) in enumerate(self._places) if size and view is None]
         rows = [*blocks, *((feeds[number].region, 0, feeds[number].array.nbytes) for number in large)]
         start = 3 + host_words
         self._large = [(number, start + 3 * (len(blocks) + i) + 1) for i, number in enumerate(large)]
@@ -45,49 +44,20 @@ class RunTable:
         self.pointer: int = self._words.ctypes.data
         self._host = self._words[2 : 2 + host_words]
 
-    def _place(self, spans: Sequence[Span], feeds: Sequence[Feed]) -> list[tuple[int, int, int]]:
-        """Gives small inputs their places; returns (region, address, bytes) of each block of neighbours."""
-        small = sorted((n for n, feed in enumerate(feeds) if 0 < feed.array.nbytes <= SMALL),
-                       key=lambda n: (spans[feeds[n].region].buffer.id, spans[feeds[n].region].offset))
-        self._views = [None] * len(feeds)
-        blocks: list[tuple[int, Span, int, int]] = []       # (region, its span, where it begins in the memory, bytes)
-        places: list[tuple[int, int]] = []
-        for number in small:
-            region, array = feeds[number]
-            span = spans[region]
-            if blocks and span.buffer is blocks[-1][1].buffer:
-                first, begun, start, size = blocks[-1]
-                ahead = span.offset - begun.offset
-                if ahead < size + ALIGNMENT:                # nothing but padding in between
-                    blocks[-1] = first, begun, start, max(size, ahead + array.nbytes)
-                    places.append((number, start + ahead))
-                    continue
-            start = 0 if not blocks else -(-(blocks[-1][2] + blocks[-1][3]) // ALIGNMENT) * ALIGNMENT
-            blocks.append((region, span, start, array.nbytes))
-            places.append((number, start))
-        memory = np.zeros(blocks[-1][2] + blocks[-1][3] if blocks else 0, np.uint8)
-        for number, start in places:
-            array = feeds[number].array
-            self._views[number] = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-        address = memory.ctypes.data
-        return [(region, address + start, size) for region, _, start, size in blocks]
+    def write(self, host_words: np.ndarray, feeds: Sequence[Feed], copies: Sequence[Copy]) -> list[Any] | None:
+        """Writes what a run brings. Returns arrays that must live until the table was read.
 
-    def fits(self, host_words: np.ndarray, feeds: Sequence[Feed]) -> bool:
-        """Whether a run is like those that the table was made for."""
-        if len(feeds) != len(self._kinds) or len(host_words) != len(self._host):
-            return False
-        for (_, array), (size, dtype) in zip(feeds, self._kinds, strict=True):
-            if array.nbytes != size or array.dtype is not dtype:
-                return False
-        return True
-
-    def write(self, host_words: np.ndarray, feeds: Sequence[Feed], copies: Sequence[Copy]) -> list[Any]:
-        """Writes what a run brings. Returns arrays that must live until the table was read."""
-        if len(host_words):
-            self._host[...] = host_words
-        for (_, array), view in zip(feeds, self._views, strict=True):
+        None: the run is not like those that the table was made for.
+        """
+        if len(feeds) != len(self._places) or len(host_words) != len(self._host):
+            return None
+        for (_, array), (size, dtype, view) in zip(feeds, self._places, strict=True):
+            if array.nbytes != size or (array.dtype is not dtype and array.dtype != dtype):
+                return None
             if view is not None:
                 view[...] = array
+        if len(host_words):
+            self._host[...] = host_words
         held = []
         for number, at in self._large:
             array = np.ascontiguousarray(feeds[number].array)
@@ -107,6 +77,36 @@ class RunTable:
             self._locate(len(self._host))
         self._words[self._end : needed] = [len(copies), *rows]
         self._copies = len(copies)
+
+
+def place(spans: Sequence[Span], feeds: Sequence[Feed]) -> tuple[list[tuple[int, int, int]], list[np.ndarray | None]]:
+    """Gives small inputs places beside the table.
+
+    Returns (region, address, bytes) of each block of neighbours, and per feed its place, None if it has none.
+    """
+    small = sorted((n for n, feed in enumerate(feeds) if 0 < feed.array.nbytes <= SMALL),
+                   key=lambda n: (spans[feeds[n].region].buffer.id, spans[feeds[n].region].offset))
+    blocks: list[tuple[int, Span, int, int]] = []           # (region, its span, where it begins in the memory, bytes)
+    starts: dict[int, int] = {}
+    for number in small:
+        region, array = feeds[number]
+        span, end = spans[region], 0
+        if blocks:
+            first, begun, start, size = blocks[-1]
+            ahead, end = span.offset - begun.offset, start + size
+            if span.buffer is begun.buffer and ahead < size + ALIGNMENT:        # nothing but padding in between
+                blocks[-1] = first, begun, start, max(size, ahead + array.nbytes)
+                starts[number] = start + ahead
+                continue
+        starts[number] = align(end)
+        blocks.append((region, span, align(end), array.nbytes))
+    memory = np.zeros(blocks[-1][2] + blocks[-1][3] if blocks else 0, np.uint8)
+    views: list[np.ndarray | None] = [None] * len(feeds)
+    for number, start in starts.items():
+        array = feeds[number].array
+        views[number] = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    address = memory.ctypes.data
+    return [(region, address + start, size) for region, _, start, size in blocks], views
 
 
 def row(copy: Copy) -> tuple[int, int, int, int, int]:

@@ -47,18 +47,26 @@ class DeviceModel:
             s.name: [compiled.states[i] for i in sorted({*s.reads, *s.writes})] for s in compiled.model.signatures
         }
         self._known = {s: s.version for s in self.states}
+        self._settled: dict[str, int] = {}  # by signature: `State.changes` when its states were as it leaves them
 
     def run(self, signature: str, inputs: dict[str, Any], again: Callable[[], Any] | None = None) -> dict[str, Any]:
         """One run; the outputs stay on the device until they are read. `again`: see `Executor.run`."""
         if _dropped:
             close_dropped()
-        for state in self.used[signature]:
-            if state.owner is not self and (state.owner is not None or state.version != self._known[state]):
-                self.executor.write(self.states[state], state.read())
-                self._known[state] = state.version
+        settled = self._settled.get(signature) == State.changes
+        if not settled:
+            for state in self.used[signature]:
+                if state.owner is not self and (state.owner is not None or state.version != self._known[state]):
+                    self.executor.write(self.states[state], state.read())
+                    self._known[state] = state.version
+        before = State.changes
         outputs = self.executor.run(signature, inputs, again)
-        for state in self.moved[signature]:
-            state.owner = self
+        alone = State.changes == before     # a run may wait, and let others in
+        if not (settled and alone):
+            for state in self.moved[signature]:
+                state.give(self)
+            if alone:
+                self._settled[signature] = State.changes
         return outputs  # type: ignore[no-any-return]
 
     def finish(self) -> None:

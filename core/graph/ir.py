@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class State:
     array: np.ndarray[Any, Any] | None = None
     owner: Any = None
     version: int = 0  # counts the writes made on the host, so that executors know when to upload
+    changes: ClassVar[int] = 0  # counts the writes and the changes of owner of all states
 
     @property
     def host_owned(self) -> bool:
@@ -57,6 +58,13 @@ class State:
         self.array = array
         self.owner = None
         self.version += 1
+        State.changes += 1
+
+    def give(self, owner: Any) -> None:
+        """From now on the newest value is on a device."""
+        if self.owner is not owner:
+            self.owner = owner
+            State.changes += 1
 
 
 class Value(Tensor):

@@ -108,6 +108,8 @@ class Unread:
         found = [(output, span)]
         if span.size <= NEAR:
             for refs in self.last.values():
+                if len(refs) < 2:
+                    continue
                 unread = [other for ref in refs if (other := ref()) is not None and not other.is_read]
                 if any(other is output for other in unread):
                     found += [(other, place) for other in unread if other is not output

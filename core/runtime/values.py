@@ -70,7 +70,7 @@ def as_input(value: Any, dtype: DType, port: Port, where: str) -> np.ndarray:
 def in_range(array: np.ndarray, low: int, high: int) -> bool:
     """Whether every element is a number from `low` to `high`, both included."""
     if array.size <= FEW and array.dtype.kind in "iu":      # Python is faster: in a tab numpy's reductions cost 20 us
-        numbers = array.ravel().tolist()
+        numbers = (array if array.ndim == 1 else array.ravel()).tolist()
         return not numbers or (min(numbers) >= low and max(numbers) <= high)
     return not array.size or bool(array.min() >= low and array.max() <= high)       # False for NaN
 

@@ -206,3 +206,59 @@ def test_batches_of_any_size_use_the_same_programs(images):
             np.testing.assert_allclose(model.predict(x, batch_size=size, verbose=0), host, atol=1e-6)
         model.fit(x[:1], y[:1], verbose=0)
         assert executor(model).stats().programs == programs
+
+
+@pytest.fixture
+def two():
+    """Two functions that change a variable, each on the device as a model of its own, and one that only reads it."""
+    v = tf.Variable([1.0, 2.0])
+    changes = (lambda: v.assign_add([1.0, 1.0])), (lambda: v.assign(v * 2.0)), (lambda: v + 0.0)
+    return v, *map(tf.function, changes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_states_are_the_newest_whoever_wrote_them(two, seed):
+    v, add, double, look = two
+    value, rng = np.array([1.0, 2.0], np.float32), np.random.default_rng(seed)
+    with tf.device("wasm"):
+        for turn in range(60):
+            which = rng.integers(6)
+            if which == 0:
+                value = np.float32([turn, -turn])
+                v.assign(value)
+            elif which in (1, 2):
+                add()
+                value = value + 1
+            elif which == 3:
+                double()
+                value = value * 2
+            elif which == 4:
+                np.testing.assert_array_equal(look(), value)
+            else:
+                np.testing.assert_array_equal(v, value)
+            if np.abs(value).max() > 1e6:
+                value = np.zeros(2, np.float32)
+                v.assign(value)
+    np.testing.assert_array_equal(v, value)
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_what_others_do_while_a_run_waits_is_seen(two, write, monkeypatch):
+    v, add, _, look = two
+    with tf.device("wasm"):
+        for _ in range(3):
+            add()
+        held = v.state.owner
+        run = held.executor.run
+
+        def waiting(*arguments):
+            v.assign([9.0, 9.0]) if write else v.numpy()        # an event handler in a tab, while Python is suspended
+            return run(*arguments)
+
+        monkeypatch.setattr(held.executor, "run", waiting)
+        add()
+        monkeypatch.undo()
+        np.testing.assert_array_equal(look(), [5.0, 6.0])
+        np.testing.assert_array_equal(v, [5.0, 6.0])
+        add()
+        np.testing.assert_array_equal(v, [6.0, 7.0])
