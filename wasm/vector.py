@@ -288,7 +288,7 @@ class Vectors(Values):
                 self.scalar(address)
                 code.memory("v128.load", offset + 16 * part)
             else:
-                self._gather(self._lane_addresses(address, part, step), offset)
+                self._gather_apart(address, part, step, offset)
         elif lane.stride(valid) == 0 and step == 4:
             at = self.scalar_local(address)
             self.scalar(valid)
@@ -302,10 +302,9 @@ class Vectors(Values):
             code.op("i32x4.ne")
 
     def _guarded(self, buffer: int, address: Expr, valid: Expr, part: int, step: int | None) -> None:
-        """A load whose condition differs by lane: one load where all lanes are valid, else lane by lane and masked."""
+        """A load whose condition differs by lane: plain where all lanes are valid, else lane by lane and masked."""
         code = self.code
         mask = self.vector_local(valid, part)
-        at = self.scalar_local(address) if step is not None else -1
         push = self._lane_addresses(address, part, step)
 
         def guarded(i: int) -> None:
@@ -314,24 +313,35 @@ class Vectors(Values):
             code.get(mask).lane("i32x4.extract_lane", i)
             code.op("select")
 
-        if step == 4:
+        if step is not None:
             code.get(mask).op("i32x4.all_true")
             code.if_(encode.V128)
-            code.get(at).memory("v128.load", 16 * part)
+            if step == 4:
+                code.get(self.scalar_local(address)).memory("v128.load", 16 * part)
+            else:
+                self._gather_apart(address, part, step, 0)
             code.else_()
         inside = self.enter()
         self._gather(guarded, 0)
         code.get(mask).op("v128.and")
         self.leave(inside)
-        if step == 4:
+        if step is not None:
             code.end()
 
-    def _gather(self, push: Callable[[int], object], offset: int) -> None:
+    def _gather_apart(self, address: Expr, part: int, step: int | None, offset: int) -> None:
+        """Loads four lanes that lie `step` bytes apart, or anywhere. What lies behind the first needs no sum."""
+        if step is None or step < 0:
+            self._gather(self._lane_addresses(address, part, step), offset)
+            return
+        at = self.scalar_local(address)
+        self._gather(lambda _: self.code.get(at), offset + 4 * step * part, step)
+
+    def _gather(self, push: Callable[[int], object], offset: int, step: int = 0) -> None:
         for i in (3, 2, 1, 0):
             push(i)
         self.code.memory("v128.load32_zero", offset)
         for i in (1, 2, 3):
-            self.code.memory("v128.load32_lane", offset, i)
+            self.code.memory("v128.load32_lane", offset + i * step, i)
 
     def _lane_addresses(self, address: Expr, part: int, step: int | None) -> Callable[[int], object]:
         """A function that pushes the address of one lane; what it needs is computed now."""

@@ -174,6 +174,17 @@ def test_guards_that_differ_by_lane_keep_inside(n):
     check(kernel, [normal(n - 4), zeros(n)])
 
 
+@pytest.mark.parametrize("step", [2, 3, -1, -2])
+@pytest.mark.parametrize("n", [9, 50])
+def test_guards_that_differ_by_lane_keep_inside_from_step_to_step(n, step):
+    ir = Builder()
+    axes, (i,) = axes_of(ir, n)
+    with ir.guard((i >= 3) & (i < n - 1)):
+        x = ir.load(0, F32, (i - 3) * step if step > 0 else (i - (n - 2)) * step)
+    kernel = close("apart", axes, [Store(1, i, x + 1.0)], [Buffer("x", F32), Buffer("o", F32, True)])
+    check(kernel, [normal((n - 5) * abs(step) + 1), zeros(n)])
+
+
 def test_gather_and_scatter():
     ir = Builder()
     axes, (i,) = axes_of(ir, 50)
