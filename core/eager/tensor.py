@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType, as_dtype, bool_, float32, int32, string
+from ..dtypes import ALL, DType, as_dtype, bool_, float32, int32, string
 from ..ops.common import quiet
 from ..ops.dispatch import Value, _stack, apply
 from ..ops.operators import Tensor
@@ -26,32 +26,41 @@ def _operator(name: str, function: Callable[..., Any], kinds: str, *, reflected:
     dtype whose kind is in `kinds`, or (`plain`) the other a Python number that fits. All else, and every failure, goes
     through `apply`, which explains it.
     """
-    quick = not FLAGS or compares                       # numpy has nothing to warn of
+    quick = not FLAGS or compares                           # numpy has nothing to warn of
+    codes = frozenset({d.code for d in ALL if d.numpy.kind in kinds})
+    usual = float32 if "f" in kinds else bool_              # `is` is quicker than a look into a set
 
     def operator(self: EagerTensor, other: Any) -> Any:
-        a = self._array
-        if a is not None and not _stack() and a.dtype.kind in kinds:
-            dtype = self.dtype
+        dtype, made = self.dtype, None
+        if (dtype is usual or dtype.code in codes) and not _stack():
+            a, sizes = self._array, self.sizes
             if other.__class__ is EagerTensor:
-                b, direct = other._array if other.dtype is dtype else None, quick
-            else:
+                b = other._array
+                if other.dtype is dtype and a is not None and b is not None and not reflected:
+                    try:
+                        made = function(a, b) if quick else silently(function, a, b)
+                    except (ValueError, RuntimeError):      # sizes that do not fit, another thread
+                        pass
+                    else:
+                        if other.sizes != sizes and made is not None:
+                            sizes = made.shape
+            elif plain and a is not None:
                 kind = other.__class__
-                fits = plain and ((kind is float and a.dtype.kind == "f") or (
-                    kind is int and a.dtype.kind != "b" and (not compares or 0 <= other < 128)))
-                b = other if fits else None
-                direct = quick and fits and -6e4 < other < 6e4      # numpy warns of what the dtype cannot hold
-            if b is not None:
-                if reflected:
-                    a, b = b, a
-                try:
-                    made = function(a, b) if direct else silently(function, a, b)
-                except (ValueError, OverflowError, RuntimeError):
-                    made = None                         # sizes that do not fit, a number out of range, another thread
-                if made is not None:
-                    tensor = _new(EagerTensor)
-                    tensor._array = made = made if made.__class__ is _ndarray else np.asarray(made)
-                    tensor.dtype, tensor.sizes = bool_ if compares else dtype, made.shape
-                    return tensor
+                if (kind is float and a.dtype.kind == "f") or (
+                        kind is int and a.dtype.kind != "b" and (not compares or 0 <= other < 128)):
+                    left, right = (other, a) if reflected else (a, other)
+                    try:
+                        if quick and -6e4 < other < 6e4:    # numpy warns of what the dtype cannot hold
+                            made = function(left, right)
+                        else:
+                            made = silently(function, left, right)
+                    except (ValueError, OverflowError, RuntimeError):
+                        pass                                # a number out of range
+            if made is not None:
+                tensor = _new(EagerTensor)
+                tensor._array = made if made.__class__ is _ndarray else np.asarray(made)
+                tensor.dtype, tensor.sizes = bool_ if compares else dtype, sizes
+                return tensor
         return apply(name, other, self, **attrs) if reflected else apply(name, self, other, **attrs)
 
     return operator

@@ -50,6 +50,16 @@ def test_reflected_operator_equals_op(name):
             assert same(outcome(OPERATORS[name], other, x), outcome(apply, name, other, x)), other
 
 
+@pytest.mark.parametrize(("left", "right"), [((3,), (2, 3)), ((), (2, 3)), ((2, 1), (1, 3)), ((1,), ()), ((0, 3), (3,)),
+                                             ((2, 3), (2, 3))], ids=str)
+def test_result_has_the_shape_of_its_array(left, right):
+    made = tf.ones(left) + tf.ones(right)
+    assert tuple(made.shape) == made.host().shape == np.broadcast_shapes(left, right)
+    for rows, inner, columns in ((2, 3, 4), (3, 3, 3), (0, 2, 2)):
+        made = tf.ones((rows, inner)) @ tf.ones((inner, columns))
+        assert tuple(made.shape) == made.host().shape == (rows, columns)
+
+
 def test_unary_operators_equal_ops():
     for x in (tf.constant([1.0, -0.0, float("nan")]), tf.constant([1, -(2**31)]), tf.constant([True, False]),
               tf.constant([1, 255], tf.uint8), tf.constant(-2.0)):
