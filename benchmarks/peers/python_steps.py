@@ -131,6 +131,7 @@ def _tideflow(w: Workload, kind: str) -> tuple[Step, Step]:
     if w.options.get("eager") and kind in ("tideflow wasmtime", "tideflow wgpu", "tideflow pyodide"):
         raise Missing("measured compiled")
     last: list[Any] = [None]
+    given = [a.values() for a in w.inputs]
 
     def placed(action: Callable[[], Any]) -> Step:
         def step() -> None:
@@ -150,9 +151,8 @@ def _tideflow(w: Workload, kind: str) -> tuple[Step, Step]:
             weights = {a.name: tf.Variable(a.values()) for a in w.params}
             step = programs.training_step(weights, programs.transformer_loss)
             function = step if eager else tf.function(step)
-            return placed(lambda: function(*(a.values() for a in w.inputs))), lambda: last[0].numpy()
+            return placed(lambda: function(*given)), lambda: last[0].numpy()
         model = programs.keras_model(w)
-        given = [a.values() for a in w.inputs]
         if w.kind == "infer":
             return placed(lambda: model.predict_on_batch(given[0])), lambda: np.asarray(last[0])
         if eager:
