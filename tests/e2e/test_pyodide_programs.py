@@ -26,11 +26,14 @@ executor = execute.load(hand.model(Target.WASM))
 drawn, kept = 0, []
 packed = np.zeros(13, np.float32)
 unaligned = packed[1:].reshape(3, 4)
-assert unaligned.ctypes.data %% 16
 unaligned[:] = np.arange(12).reshape(3, 4)
 aligned = executor.device.allocate(4000 * 16).array.view(np.float32).reshape(4000, 4)
 aligned[:] = 2
-for run, x in enumerate([np.ones((2, 4), np.float32), unaligned, np.asfortranarray(unaligned), aligned, unaligned]):
+far = np.zeros(16001, np.float32)[1:].reshape(4000, 4)
+far[:] = 3
+assert unaligned.ctypes.data %% 16 and far.ctypes.data %% 16
+inputs = [np.ones((2, 4), np.float32), unaligned, np.asfortranarray(unaligned), aligned, unaligned, far, aligned, far]
+for run, x in enumerate(inputs):
     uploaded = executor.stats().uploaded
     y = executor.run("step", {"x": x})["y"]
     kept.append((y, x * (hand.START + run) * 0.5 + run + drawn))
@@ -39,13 +42,13 @@ for run, x in enumerate([np.ones((2, 4), np.float32), unaligned, np.asfortranarr
         assert executor.stats().uploaded == uploaded, "an aligned input was copied"
 for y, expected in kept:
     np.testing.assert_array_equal(y, expected)
-np.testing.assert_array_equal(executor.read(hand.W), hand.START + 5)
-np.testing.assert_array_equal(executor.run("peek")["w_now"], hand.START + 5)
-assert executor.read(hand.COUNTER) == 5
+np.testing.assert_array_equal(executor.read(hand.W), hand.START + 8)
+np.testing.assert_array_equal(executor.run("peek")["w_now"], hand.START + 8)
+assert executor.read(hand.COUNTER) == 8
 
 grown = [np.zeros(64 << 20, np.uint8) for _ in range(3)]        # the heap grows: addresses stay
 y = executor.run("step", {"x": aligned})["y"].numpy()
-np.testing.assert_array_equal(y[0], 2 * (hand.START + 5) * 0.5 + 5 + drawn)
+np.testing.assert_array_equal(y[0], 2 * (hand.START + 8) * 0.5 + 8 + drawn)
 del y, kept
 executor.close()
 print("live", executor.stats().live_buffers)
