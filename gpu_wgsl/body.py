@@ -36,6 +36,7 @@ class Block:
         self.ends: list[str] = []               # of the loop of this block, beside the extent of its axis
         self.axes: dict[Axis, str] = {}
         self.folds: dict[Expr, list[str]] = {}
+        self.arrays: dict[Expr, str] = {}
         self.accumulators: dict[object, str] = {}
         self.homes: dict[frozenset[Axis], Block] = {}
         self.in_loop = parent is not None and parent.in_loop
@@ -188,6 +189,8 @@ class Body:
         """The text of one node, its operands written before."""
         if x.op == "load":
             return self.load(x, block)
+        if x.op == "pick":
+            return self._pick(x, block)
         if x.op in ("min", "max") and x.dtype == F32 and any(a.op == "const" and a.attr == a.attr for a in x.args):
             return self._bound(x, block)
         if x.op == "mod" and x.dtype == I32:
@@ -209,6 +212,19 @@ class Body:
         if x.op == "call":
             return call_text(x.attr, [text.spread(t, d, v, vector) for t, d, v in operands], vector, self.helpers)
         return text.operation(x.op, x.dtype, operands, self.helpers)
+
+    def _pick(self, x: Expr, block: Block) -> str:
+        """One of several values, by number: they are put into an array where all of them are known."""
+        *values, number = x.args
+        home = block.home(frozenset().union(*(v.axes for v in values)) - self.lanes)
+        name = home.arrays.get(x)
+        if name is None:
+            wide = self.vector(x)
+            texts = [text.spread(self.root(v, home), v.dtype, self.vector(v), wide) for v in values]
+            name = home.arrays[x] = self.fresh("t")
+            home.lines.append(f"var {name}: array<{text.type_name(x.dtype, wide)}, {len(values)}>;")
+            home.lines += [f"{name}[{i}] = {value};" for i, value in enumerate(texts)]
+        return f"{name}[{self.value(number, block)}]"
 
     def _rest(self, x: Expr, block: Block) -> str | None:
         """The remainder from the quotient, where the kernel needs that too: one division instead of two."""

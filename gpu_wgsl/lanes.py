@@ -178,6 +178,52 @@ def unroll(stores: Sequence[Store], axis: Axis, factor: int, *,
     return tuple(result), block
 
 
+def roll(stores: Sequence[Store], axis: Axis, factor: int, *,
+         lane: Axis | None = None) -> tuple[tuple[Store, ...], Axis]:
+    """As `unroll`, with a loop over the points of a block around the stores and what follows the sums.
+
+    The sums of all points, which share their loads, go to arrays that the loop picks from. Compilers take long for
+    stores and for what is around them: two dozen stores cost a software adapter as much as the loop of a contraction.
+    """
+    ir = stores[0].index.ir
+    block, turn = Axis(axis.name + "b", _blocks(axis.extent, factor)), Axis(axis.name + "t", factor)
+    exact, last = multiple_of(axis.extent, factor), ir.size(axis.extent) - 1
+
+    def swap(point: Expr) -> Substitution:
+        at = ir.axis(block) * factor + point
+        first = point.op == "const" and point.attr == 0
+        return Substitution({axis: at if exact or first else ir.binary("min", at, last)}, lane)
+
+    points = [swap(ir.const(p)) for p in range(factor)]
+    rest = swap(ir.axis(turn))
+    inside = None if exact else ir.binary("le", ir.axis(block) * factor + ir.axis(turn), last)
+    for x in sums_of(stores, axis):
+        parts = (*(point(x) for point in points), ir.axis(turn))
+        rest.done[x] = ir._make("pick", x.dtype, parts, None, None, None, frozenset().union(*(p.axes for p in parts)))
+    result = []
+    for s in map(rest.store, stores):
+        if inside is not None:
+            s = replace(s, valid=inside if s.valid is None else s.valid & inside)
+        if not _never(s):
+            result.append(replace(s, loops=(turn,)))
+    return tuple(result), block
+
+
+def sums_of(stores: Sequence[Store], axis: Axis) -> list[Expr]:
+    """The outermost results of folds that depend on an axis."""
+    found: dict[Expr, None] = {}
+    stack, seen = [s.value for s in stores], set()
+    while stack:
+        x = stack.pop()
+        if axis in x.axes and x not in seen:
+            seen.add(x)
+            if x.op == "out":
+                found[x] = None
+            else:
+                stack += x.args
+    return list(found)
+
+
 def vectorise(stores: Sequence[Store], axis: Axis) -> tuple[tuple[Store, ...], Axis, Axis]:
     """Rewrites `axis`, whose extent is a multiple of 4, as 4 * block + lane. Gives the stores, block axis and lane."""
     ir = stores[0].index.ir

@@ -16,7 +16,7 @@ from ..kernel.ir import BOOL, Axis, Expr, Kernel, Store, store_roots, walk
 from ..kernel.split import guess
 from ..shapes import Size, ceil_div, num_elements
 from .coalesce import coalesce
-from .lanes import LANES, Substitution, multiple_of, unroll, vectorise
+from .lanes import LANES, Substitution, multiple_of, roll, sums_of, unroll, vectorise
 from .unfold import MAX_TRIPS, MAX_WINDOW, unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
@@ -24,9 +24,13 @@ SIDE = 8                        # of a square workgroup
 ENOUGH = 64                     # workgroups that keep a GPU busy: invocations take more points only beyond
 FEW = 8                         # workgroups below which they are made smaller, so that a few cores share them evenly,
 NARROW = 32                     # but not below this
-LITTLE, LITTLE_TILE = 1 << 20, 16       # products of a whole kernel up to which its text counts more than its speed,
-WRITTEN_TILE = 32               # as it does where the taps of every output are written out; outputs per invocation then
+LITTLE = 1 << 20                # products of a whole kernel up to which its text counts more than its speed:
+LITTLE_TILE = 16                # outputs per invocation then,
+LITTLE_TRIPS = 4                # and iterations of a fold that is written out
+WRITTEN_TILE = 16               # outputs per invocation where all taps of each are written out
+MIDDLE = 1 << 26                # products up to which half a tile will do where the taps of a window are written out
 TAP_ROWS = 4                    # of a tile that has all taps of a filter's row besides
+ROLLED = 4                      # rows from which a loop stores them
 TEAM_POINTS = 1 << 15           # up to which a team takes one together
 
 
@@ -88,12 +92,12 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
     if taps is not None:
         kernel, each = _written(kernel, taps), guess(taps.extent)
         low = tuple(t for t in options.tiles if t <= TAP_ROWS)
-        options = replace(options, max_tile=options.max_tile // 2, tiles=low)
+        options = replace(options, max_tile=shape.window_tile() // 2, tiles=low)
         shape = _Shape(kernel, options)
     axes, stores, lane = list(kernel.axes), kernel.stores, None
     rows, columns = shape.tile()
     sliding = (shape.outer, rows) if shape.outer is not None and rows > 1 else None
-    stores = unfold(stores, rows * columns * each // (LANES if shape.vector else 1), sliding)
+    stores = unfold(stores, rows * columns * each // (LANES if shape.vector else 1), sliding, shape.trips)
     if shape.row is not None:
         stores, _, lane = vectorise(stores, shape.row)
     across = down = None
@@ -106,7 +110,9 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
             stores, axes[at] = unroll(stores, axes[at], columns, lane=lane)
     if shape.outer is not None and rows > 1:
         down = axes.index(shape.outer)
-        stores, axes[down] = unroll(stores, shape.outer, rows, lane=lane)
+        summed = rows >= ROLLED and not any(s.loops for s in stores) and sums_of(stores, shape.outer)
+        spread = roll if summed else unroll
+        stores, axes[down] = spread(stores, shape.outer, rows, lane=lane)
     kept = tuple(a for a in axes if a.extent != 1)
     points = guess(num_elements(a.extent for a in kept))
     single = bool(shape.folds) or any(s.loops for s in stores)
@@ -183,6 +189,10 @@ class _Shape:
         self.row = self._row(kernel.stores) if options.vector else None
         self.vector = self.inner is not None and options.vector and multiple_of(self.inner.extent, LANES)
         self.outer = None if self.inner is None else self._outer()
+        trips = max((prod(guess(a.extent) for a in f.attr.axes) for f in self.folds), default=0)
+        self.products = trips * prod(guess(a.extent) for a in self.axes)
+        self.trips = LITTLE_TRIPS if self.products <= LITTLE else MAX_TRIPS         # of a fold that is written out
+        self.is_short = trips <= self.trips
 
     def _inner(self, stores: tuple[Store, ...]) -> Axis | None:
         for s in stores:
@@ -222,15 +232,26 @@ class _Shape:
         else:
             columns = self.options.tiles if shared else (1,)
         points = prod(guess(a.extent) for a in self.axes)
-        tiles = [(r, c) for r in rows for c in columns if r * c <= self._largest(points)]
+        largest = self._largest()
+        tiles = [(r, c) for r in rows for c in columns if r * c <= largest]
         return max(tiles, key=lambda tile: self._worth(tile[0], tile[1], points))
 
-    def _largest(self, points: int) -> int:
+    def _largest(self) -> int:
         """Outputs per invocation: a driver compiles a large tile in the time that small kernels take in many steps."""
-        trips = max(prod(guess(a.extent) for a in f.attr.axes) for f in self.folds)
-        if points * trips <= LITTLE:
+        if self.products <= LITTLE:
             return min(LITTLE_TILE, self.options.max_tile)
-        return min(WRITTEN_TILE, self.options.max_tile) if trips <= MAX_TRIPS else self.options.max_tile
+        if self.is_short:
+            return min(WRITTEN_TILE, self.options.max_tile)
+        return self.window_tile() if self._has_window() else self.options.max_tile
+
+    def window_tile(self) -> int:
+        """Outputs of an invocation that has the taps of a window in its text: compiled in half the time, as fast."""
+        return self.options.max_tile // (2 if self.products <= MIDDLE else 1)
+
+    def _has_window(self) -> bool:
+        """Whether some fold has a short loop that, like the rows, moves what is loaded: `unfold` writes it out."""
+        short = [a for f in self.folds for a in f.attr.axes if len(f.attr.axes) > 1 and guess(a.extent) <= MAX_WINDOW]
+        return any(self.outer in x.axes and not x.axes.isdisjoint(short) for x in self.loads)
 
     def taps(self) -> Axis | None:
         """The columns of a filter whose gradient sums over the pixels of a row, two at a time: what one tap loads for a

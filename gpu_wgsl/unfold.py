@@ -30,11 +30,12 @@ COMBINE = {"sum": "add", "prod": "mul", "min": "min", "max": "max"}
 COMBINE_BOOL = {"sum": "or", "max": "or", "prod": "and", "min": "and"}
 
 
-def unfold(stores: Sequence[Store], results: int, rows: tuple[Axis, int] | None = None) -> tuple[Store, ...]:
+def unfold(stores: Sequence[Store], results: int, rows: tuple[Axis, int] | None = None,
+           trips: int = MAX_TRIPS) -> tuple[Store, ...]:
     """The stores with their folds shortened. `results`: how many an invocation computes, which multiplies the text;
-    `rows`: the axis of which it takes so many neighbours.
+    `rows`: the axis of which it takes so many neighbours; `trips`: of folds that are written out, at most.
     """
-    visit = _Unfold(max(1, results), rows)
+    visit = _Unfold(max(1, results), rows, trips)
 
     def store(s: Store) -> Store:
         valid = None if s.valid is None else visit(s.valid)
@@ -44,8 +45,8 @@ def unfold(stores: Sequence[Store], results: int, rows: tuple[Axis, int] | None 
 
 
 class _Unfold:
-    def __init__(self, results: int, rows: tuple[Axis, int] | None) -> None:
-        self.width, self.rows = results, rows
+    def __init__(self, results: int, rows: tuple[Axis, int] | None, trips: int) -> None:
+        self.width, self.rows, self.trips = results, rows, trips
         self.done: dict[Expr, Expr] = {}
         self.results: dict[Expr, list[Expr]] = {}        # folds that are written out
         self.blocks: dict[Axis, Axis] = {}                 # innermost axes that are taken several at once
@@ -87,7 +88,7 @@ class _Unfold:
     def _is_short(self, spec: FoldSpec, values: Sequence[Expr]) -> bool:
         extents = [a.extent for a in spec.axes if isinstance(a.extent, int)]
         trips = prod(extents)
-        if len(extents) < len(spec.axes) or not 0 < trips <= MAX_TRIPS:
+        if len(extents) < len(spec.axes) or not 0 < trips <= self.trips:
             return False
         order = walk(list(values))
         return trips * len(order) * self.width <= MAX_NODES and all(n.op != "fold" for n in order)

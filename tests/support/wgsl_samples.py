@@ -249,6 +249,17 @@ def matmul(m: Size, n: int, k: int) -> Kernel:
     return kernel("matmul", [m, n], "ffff", body, sizes=[m] if isinstance(m, Dim) else [])
 
 
+def residual(m: int, n: int, k: int) -> Kernel:
+    """A matrix product added to what it replaces, and a function of both: a, b, the sum in place, tanh of it."""
+
+    def body(ir, i, j):
+        at = i * n + j
+        out = ir.sum([k], lambda r: ir.load(0, F32, i * k + r) * ir.load(1, F32, r * n + j)) + ir.load(2, F32, at)
+        return [(2, at, out), (3, at, ir.call("tanh", out))]
+
+    return kernel("residual", [m, n], "ffff", body)
+
+
 def folds() -> Iterator[Sample]:
     """Reductions, contractions, row kernels and custom folds."""
     yield Sample(
@@ -325,6 +336,8 @@ def folds() -> Iterator[Sample]:
         {"batch": 13},
     )
 
+    for m in (23, 64):
+        yield Sample(f"residual_{m}", residual(m, 32, 6), [floats(m, 6), floats(6, 32), floats(m, 32), floats(m, 32)])
     for m, n, k in ((64, 64, 16), (5, 10, 8), (33, 20, 7), (128, 10, 4)):
         yield Sample(f"matmul_{m}_{n}_{k}", matmul(m, n, k), [floats(m, k), floats(k, n), floats(n), floats(m, n)])
     for m in (1, 20):

@@ -83,7 +83,8 @@ def test_a_light_loop_takes_four_iterations_at_once():
 def test_buffers_of_known_length_are_declared_with_it():
     product = samples.matmul(64, 64, 16)
     code = emit(product, lengths=[1024, 1024, None, 4096]).code
-    assert re.findall(r"array<([^;]+)>;", code) == ["vec4<f32>, 256", "vec4<f32>, 256", "vec4<f32>", "vec4<f32>, 1024"]
+    declared = re.findall(r"read_write> b\d: array<([^;]+)>;", code)
+    assert declared == ["vec4<f32>, 256", "vec4<f32>, 256", "vec4<f32>", "vec4<f32>, 1024"]
     assert "array<f32>" in emit(kernel("k", [6], "ff", double), lengths=[0, 6]).code          # no array has no elements
 
 
@@ -180,24 +181,29 @@ def test_short_folds_are_written_out_and_rows_taken_four_at_once():
 
 
 def test_neighbouring_pixels_share_what_their_windows_load():
-    def body(ir, y, x, co):
+    def body(ir, image, y, x, co):
         def tap(i, j, ci):
             row, column = y + i - 1, x + j - 1
             with ir.guard((row >= 0) & (row < 28) & (column >= 0) & (column < 28)):
-                pixel = ir.load(0, F32, (row * 28 + column) * 16 + ci)
+                pixel = ir.load(0, F32, ((image * 28 + row) * 28 + column) * 16 + ci)
             return pixel * ir.load(1, F32, ((i * 3 + j) * 16 + ci) * 32 + co)
-        return [(2, (y * 28 + x) * 32 + co, ir.sum([3, 3, 16], tap))]
-    code = emit(kernel("conv", [28, 28, 32], "fff", body)).code
-    assert code.count("for (") == 2 and "< 16i;" in code          # rows of the filter, and channels
-    assert code.count("= b0[") + code.count(", b0[") == 9         # 7 pixels, with one on either side
+        return [(2, ((image * 28 + y) * 28 + x) * 32 + co, ir.sum([3, 3, 16], tap))]
+
+    def convolution(images):
+        return emit(kernel("conv", [images, 28, 28, 32], "fff", body)).code
+
+    code = convolution(1)
+    assert code.count("for (") == 3 and "< 16i;" in code          # rows of the filter, and channels; pixels are stored
+    assert code.count("b0[") == 6                                 # 4 pixels, with one on either side
     assert code.count("= b1[") == 6                               # 3 taps of 8 channels
-    assert code.count("+=") == 14
+    assert code.count("+=") == 8
+    assert convolution(64).count("+=") == 14                      # 7 pixels where they are worth the longer text
 
 
 def test_columns_of_a_filter_share_the_pixels_that_their_gradients_sum_over():
     row = next(s for s in ALL if s.name == "filter_row").kernel
     many, few = (emit(row, Options(min_invocations=n)).code for n in (4, 256))
-    assert many.count("for (") == 2 and "< 3i;" in many           # rows of pixels, and two pixels at a time
+    assert many.count("for (") == 3 and "< 3i;" in many           # rows of pixels, two pixels at a time; storing
     assert many.count("b0[") == 4 and many.count("b1[") == 2      # 4 pixels, 2 pixels: vectors of channels
     assert many.count("+=") == 3 * 4                              # vectors: taps, rows
     assert few.count("+=") == 1                                   # of few points each takes a vector of one tap
@@ -205,9 +211,21 @@ def test_columns_of_a_filter_share_the_pixels_that_their_gradients_sum_over():
 
 def test_a_register_tile_takes_two_iterations_at_once():
     code = emit(samples.matmul(512, 128, 128)).code
-    assert code.count("for (") == 1 and "< 64i;" in code
+    assert code.count("for (") == 2 and "< 64i;" in code                 # one of them stores
     assert code.count("= b0[") == 16 and code.count("= b1[") == 4 and code.count("+=") == 16
     assert "< 65i;" in emit(samples.matmul(512, 128, 65)).code           # an odd one takes them one by one
+
+
+def test_rows_of_a_tile_are_stored_by_a_loop():
+    few, many = (emit(samples.residual(m, 32, 6), Options(min_invocations=4)).code for m in (23, 64))
+    for code in (few, many):
+        sums, rest = code.split("  var t", 1)
+        assert sums.count("for (") == rest.count("for (") == 1      # rows share what the first loop loads
+        assert rest.count("b2[") == 2 and rest.count("tanh") == 1   # loaded, stored, and its function: once
+    past_the_end = ["if (" in code.split("  var t")[-1] for code in (few, many)]
+    assert past_the_end == [True, False]
+    alone = emit(samples.residual(3, 32, 6), Options(min_invocations=4)).code
+    assert "var t" not in alone
 
 
 def test_few_points_are_shared_out_in_narrow_workgroups():
@@ -234,7 +252,10 @@ def test_parts_follow_the_sizes_in_the_uniform():
 
 def test_text_is_short_where_little_is_computed():
     def stored(m, n, k):
-        return emit(samples.matmul(m, n, k)).code.count("  b3[")
+        code = emit(samples.matmul(m, n, k)).code
+        rows = re.search(r"for \(var r1 = 0i; r1 < (\d+)i", code)
+        return code.count("  b3[") * int(rows.group(1) if rows else 1)
+
     assert stored(512, 128, 128) == 16          # vectors: 8 x 8 results
     assert stored(512, 128, 16) == 4            # 4 x 4 where all of it is little
-    assert stored(65536, 64, 4) == 8            # half as many where products are written out instead of added in a loop
+    assert stored(65536, 64, 4) == 4            # and where products are written out instead of added in a loop
