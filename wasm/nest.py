@@ -24,7 +24,7 @@ Bound = int | Callable[[], object]  # a constant, or code that pushes it
 Range = tuple[Bound, Bound] | tuple[Bound, Bound, int]  # start, stop; and what is left over is as if it were so long
 
 LIGHT = 24  # nodes of an element up to which blocks are computed one after the other
-_STAGE = 4  # operations of one block before the next has its turn
+_STAGE = 6  # operations of one block before the next has its turn
 
 class Nests(Vectors):
     """Emits loop nests over expressions."""
