@@ -72,7 +72,9 @@ class Body:
         self.stores, self.skips = skip_neutral(stores, _group_folds, lane)
         self.lanes = frozenset((lane,)) if lane else frozenset()
         self.helpers = text.Helpers()
-        self.order = walk([*store_roots(self.stores), *more])       # `more`: what is asked for beside the stores
+        roots = [*store_roots(self.stores), *more]                  # `more`: what is asked for beside the stores
+        picks = [x.args[:-1] for x in walk(roots) if x.op == "pick"]
+        self.order = walk([*(x for row in zip(*picks, strict=True) for x in row), *roots])      # sums row by row
         self.uses = _count_uses(self.order, [*store_roots(self.stores), *more])
         self.depths = _depths(self.order)
         self.groups = _group_folds(self.order)
