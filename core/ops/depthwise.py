@@ -2,7 +2,8 @@
 
 With zeros around it, an input is one long row in which every tap of a filter is a shift: windows that begin where the
 padding is are computed and thrown away, and numpy walks tens of thousands of elements at a time. The windows of a
-stride are taken from copies that hold every stride-th position.
+stride are taken from copies that hold every stride-th position. In each of them the taps' shifts are evenly spaced, so
+einsum adds all their products in one walk.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from .windows import Window
 
 __all__ = ["depthwise"]
 
-BLOCK = 1 << 15     # elements of a row at a time: input, weights and sums stay in the cache
-LARGE = 1 << 18     # elements of a result that are worth several threads
+BLOCK = 1 << 14     # elements of a row at a time: input, weights and sums stay in the cache
+LARGE = 1 << 18     # elements of a result that is made a few images at a time
+SHARED = 3 << 18    # multiplications for an image that are worth several threads; below they wait for Python's lock
+AXES = "xyz"        # letters of the axes of a window
 
 Array = Any
 
@@ -31,47 +34,62 @@ def depthwise(x: Array, w: Array, geometry: Sequence[Window], out: tuple[int, ..
     """
     y = np.empty(out, x.dtype)
     channels, window = out[-1], w.shape[:-2]
-    each, taps, reach = _plan(tuple(geometry), window)
+    each, grids, reach = _plan(tuple(geometry), window)
     row, count = prod(each) * channels, min(max(1, BLOCK // channels), prod(each))
-    weights = np.empty((len(taps), count, channels), x.dtype)
-    weights[...] = w.reshape(-1, 1, channels)
-    weights = weights.reshape(len(taps), -1)
+    weights = np.empty((*window, count, channels), x.dtype)
+    weights[...] = w
+    weights = weights.reshape(*window, -1)
+    axes = AXES[: len(window)]
+    formula = f"{axes}n,{axes}n->n"
 
     def one(rows: slice) -> None:
         phases = _phases(x[rows], geometry, each)
         total = next(iter(phases.values())).size
-        sums, product = np.empty(total, x.dtype), np.empty(count * channels, x.dtype)
-        for part in blocks(total - reach * channels, len(product)):
+        sums, term = np.empty(total, x.dtype), np.empty(count * channels if len(grids) > 1 else 0, x.dtype)
+        for part in blocks(total - reach * channels, count * channels):
             target, size = sums[part], part.stop - part.start
-            term = product[:size]
-            for number, (phase, shift) in enumerate(taps):
-                start = part.start + shift * channels
-                source = phases[phase][start : start + size]
-                np.multiply(source, weights[number, :size], out=term if number else target)
+            for number, (phase, taps, shift, steps) in enumerate(grids):
+                of_taps = weights[(*taps, slice(size))]
+                strides = (*(step * channels * x.itemsize for step in steps), x.itemsize)
+                seen = np.ndarray(of_taps.shape, x.dtype, phases[phase], (part.start + shift * channels) * x.itemsize,
+                                  strides)
+                into = term[:size] if number else target
+                if of_taps.size == size:            # a single tap
+                    np.multiply(seen.reshape(-1), of_taps.reshape(-1), out=into)
+                else:
+                    np.einsum(formula, seen, of_taps, out=into)
                 if number:
-                    np.add(target, term, out=target)
+                    np.add(target, term[:size], out=target)
         grid = sums.reshape(-1, *each, channels)
         y[rows] = grid[(slice(None), *(slice(0, g.out) for g in geometry))]
 
-    run_parts([(one, rows) for rows in blocks(out[0], max(1, LARGE // 4 // row) if y.size >= LARGE else out[0])])
+    parts = [(one, rows) for rows in blocks(out[0], max(1, LARGE // 4 // row) if y.size >= LARGE else out[0])]
+    run_parts(parts if row * prod(window) >= SHARED else [(_one_by_one, parts)])
     return y
+
+
+def _one_by_one(parts: Sequence[Any]) -> None:
+    for function, rows in parts:
+        function(rows)
 
 
 @lru_cache(256)
 def _plan(geometry: tuple[Window, ...], window: tuple[int, ...]) -> tuple[Sequence[int], Sequence[Any], int]:
-    """How many positions of each axis have the same rest of the stride; for each tap the rests of what it reads and its
-    shift in positions; the largest shift.
+    """How many positions of each axis have the same rest of the stride; for each combination of rests that taps read
+    (rests, slices of the taps, shift of the first of them in positions, steps to the next along each axis); the largest
+    shift.
     """
     each = [-(-max((g.out - 1) * g.stride + g.reach, g.before + g.size) // g.stride) for g in geometry]
-    taps = []
-    for k in np.ndindex(*window):
-        shift, rests = 0, []
-        for i, g, size in zip(k, geometry, each, strict=True):
-            step, rest = divmod(i * g.dilation, g.stride)
-            shift = shift * size + step
-            rests.append(rest)
-        taps.append((tuple(rests), shift))
-    return each, taps, max(shift for _, shift in taps)
+    lengths = [prod(each[i + 1 :]) for i in range(len(each))]
+    grids = []
+    for first in np.ndindex(*(min(k, g.step) for k, g in zip(window, geometry, strict=True))):
+        begin = [divmod(k * g.dilation, g.stride) for k, g in zip(first, geometry, strict=True)]
+        taps = tuple(slice(k, None, g.step) for k, g in zip(first, geometry, strict=True))
+        shift = sum(step * length for (step, _), length in zip(begin, lengths, strict=True))
+        steps = tuple(g.step * g.dilation // g.stride * length for g, length in zip(geometry, lengths, strict=True))
+        grids.append((tuple(rest for _, rest in begin), taps, shift, steps))
+    reach = sum((g.reach - 1) // g.stride * length for g, length in zip(geometry, lengths, strict=True))
+    return each, grids, reach
 
 
 def _phases(x: Array, geometry: Sequence[Window], each: Sequence[int]) -> dict[tuple[int, ...], Array]:

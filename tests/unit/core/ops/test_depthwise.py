@@ -24,12 +24,13 @@ def written_out(x, w, geometry, out, groups):
 
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
 @pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize(("dilation", "multiplier"), [(1, 1), (2, 1), (1, 3)])
+@pytest.mark.parametrize(("dilation", "multiplier"), [(1, 1), (2, 1), (3, 1), (1, 3)])
 @pytest.mark.parametrize("block", [8, 1 << 15])
-def test_depthwise_equals_sums_written_out(padding, stride, dilation, multiplier, block, monkeypatch):
+@pytest.mark.parametrize("window", [(2, 3), (5, 4)], ids=str)
+def test_depthwise_equals_sums_written_out(padding, stride, dilation, multiplier, block, window, monkeypatch):
     monkeypatch.setattr(depthwise, "BLOCK", block)
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((3, 7, 9, 5)), rng.standard_normal((2, 3, 1, 5 * multiplier))
+    x, w = rng.standard_normal((3, 13, 11, 5)), rng.standard_normal((*window, 1, 5 * multiplier))
     op = find_op("conv2d")
     attrs = {"strides": (stride, stride), "padding": normal_padding(padding, "conv"), "dilations": (dilation, dilation)}
     geometry = op.geometry(x.shape, w.shape, groups=5, **attrs)
@@ -45,6 +46,7 @@ def test_depthwise_of_many_images_does_not_depend_on_threads(monkeypatch):
     rng = np.random.default_rng(1)
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((9, 31, 33, 32), (3, 3, 1, 32)))
     attrs = {"strides": (1, 1), "padding": "SAME", "dilations": (1, 1), "groups": 32}
+    monkeypatch.setattr(depthwise, "SHARED", 1)
     found = []
     for count in (1, 3):
         monkeypatch.setattr(parts, "_count", count)
