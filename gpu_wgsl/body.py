@@ -15,7 +15,7 @@ from ..shapes import Size
 from . import text
 from .calls import call_text
 from .lanes import LANES, at_lane, split_constant, split_lanes
-from .quads import MARK, Load, quad_sets
+from .quads import MARK, QUAD, TURN, Load, quad_sets, turn_sets, turned
 from .skip import loop_end, skip_neutral
 
 COMPONENTS = "xyzw"
@@ -81,6 +81,7 @@ class Body:
         self.split: dict[Expr, Expr | None] = {}
         self.parts: dict[Expr, tuple[Expr, int] | None] = {}
         self.wide = self._wide_buffers()
+        self.turned = any(x.op == "turn" for x in self.order)
         self.sets = self._quad_sets(*quads) if quads else {}    # loads that a quad makes alike
         self.count = 0
 
@@ -105,7 +106,7 @@ class Body:
         for s in self.stores:
             guarded = s.valid is not None and self.vector(s.valid)
             wide[s.buffer] = wide[s.buffer] and not guarded and self.quarter(s.index) is not None
-        fours: dict[Load, set[int]] = {}
+        fours: dict[object, set[int]] = {}
         for x in self.order:
             if x.op == "load" and wide[x.attr] and not self._is_quad(x):
                 for index, valid in self._elements(x):
@@ -126,13 +127,18 @@ class Body:
         if any(axis in c.axes for conditions in self.skips.values() for c in conditions):
             return {}               # they would not all be there
         loads: list[Load] = []
+        rows: list[Load] = []
         for x in self.order:
             if x.op == "load" and self._is_quad(x) and x.attr in self.wide:
-                loads.append((x.attr, self.quarter(x.args[0]), x.args[1] if len(x.args) > 1 else None))  # type: ignore
+                valid = x.args[1] if len(x.args) > 1 else None
+                loads.append(Load(x.attr, self.quarter(x.args[0]), valid))         # type: ignore[arg-type]
             elif x.op == "load":
-                wide = x.attr in self.wide
-                loads += [(x.attr, self.part(i)[0] if wide else i, v) for i, v in self._elements(x)]     # type: ignore
-        return quad_sets(loads, axis, bound | self.lanes)
+                for index, valid in self._elements(x):
+                    load = Load(x.attr, index, valid)
+                    load = self._four(load) if x.attr in self.wide else load
+                    (rows if load.rows or turned(load.index) else loads).append(load)
+        bound |= self.lanes
+        return quad_sets(loads, axis, bound) | turn_sets(rows, axis, bound)
 
     def _elements(self, x: Expr) -> list[tuple[Expr, Expr | None]]:
         """Index and guard of each element that a load takes one by one."""
@@ -166,6 +172,8 @@ class Body:
             return text.constant(x.attr, x.dtype, self.helpers)
         if op == "axis":
             return "vec4<i32>(0i, 1i, 2i, 3i)" if x.attr is self.lane else block.find("axes", x.attr)
+        if op == "turn":
+            return f"({x.attr}i ^ {QUAD})" if x.attr else QUAD
         if op == "size":
             return self.slots[x.attr]
         if op == "scalar":
@@ -249,23 +257,32 @@ class Body:
         wide = x.attr in self.wide
         if wide and self._is_quad(x):
             valid = x.args[1] if len(x.args) > 1 else None
-            return self._load_one(x, self.quarter(x.args[0]), valid, block, wide=True)  # type: ignore[arg-type]
-        one = self._component if wide else self._load_one
-        parts = [one(x, index, valid, block) for index, valid in self._elements(x)]
+            load = Load(x.attr, self.quarter(x.args[0]), valid)                     # type: ignore[arg-type]
+            return self._load_one(x, load, block, wide=True)
+        loads = [Load(x.attr, index, valid) for index, valid in self._elements(x)]
+        parts = [self._component(x, load, block) if wide else self._load_one(x, load, block) for load in loads]
         return f"{text.type_name(x.dtype, True)}({', '.join(parts)})" if len(parts) > 1 else parts[0]
 
-    def _component(self, x: Expr, index: Expr, valid: Expr | None, block: Block) -> str:
+    def _component(self, x: Expr, one: Load, block: Block) -> str:
         """One of four neighbours, which are loaded together."""
-        quarter, number = self.part(index)  # type: ignore[misc]
-        home = block.home((quarter.axes if valid is None else quarter.axes | valid.axes) - self.lanes)
-        quad = (x.attr, quarter, valid)
-        if quad not in home.fours:
-            written = self._load_one(x, quarter, valid, home, wide=True)
-            name = home.fours[quad] = self.fresh()
+        four = self._four(one)
+        home = block.home((four.index.axes if four.valid is None else four.index.axes | four.valid.axes) - self.lanes)
+        if four not in home.fours:
+            written = self._load_one(x, four, home, wide=True)
+            name = home.fours[four] = self.fresh()
             home.lines.append(f"let {name} = {written};")
-        return f"{home.fours[quad]}.{COMPONENTS[number]}"
+        number = self.part(one.index)[1]  # type: ignore[index]
+        if four.rows and four not in self.sets:
+            return f"{home.fours[four]}[{number}i ^ {QUAD}]"
+        return f"{home.fours[four]}.{COMPONENTS[number]}"
 
-    def _load_one(self, x: Expr, index: Expr, valid: Expr | None, block: Block, wide: bool = False) -> str:
+    def _four(self, one: Load) -> Load:
+        """The load of all four neighbours of which an element is one."""
+        quarter, _ = self.part(one.index)  # type: ignore[misc]
+        return Load(one.buffer, quarter, one.valid, len(turned(one.index)) > len(turned(quarter)))
+
+    def _load_one(self, x: Expr, load: Load, block: Block, wide: bool = False) -> str:
+        valid = load.valid
         stored = self.buffers[x.attr].dtype
         stored = U32 if stored == BOOL else stored
         zero = text.type_name(x.dtype, wide) + "()"
@@ -274,27 +291,29 @@ class Body:
                 return zero
             valid = None
         ok = None if valid is None else self.value(valid, block, named=True)
-        read = self._quad_name((x.attr, index, valid), block) or self._read(x.attr, index, valid, block)
+        if valid is not load.valid:
+            load = load._replace(valid=valid)
+        read = self._quad_name(load, block) or self._read(load, block)
         if x.dtype == BOOL:
             read = f"({read} != {text.type_name(stored, wide)}())"
         else:
             read = text.bitcast(read, stored, x.dtype, wide)
         return read if ok is None else f"select({zero}, {read}, {ok})"
 
-    def _read(self, buffer: int, index: Expr, valid: Expr | None, block: Block) -> str:
+    def _read(self, load: Load, block: Block) -> str:
         """An element of a buffer; the first one where the guard is false."""
-        at = self.value(index, block)
-        return f"b{buffer}[{at if valid is None else f'select(0i, {at}, {self.value(valid, block, named=True)})'}]"
+        at, valid = self.value(load.index, block), load.valid
+        return f"b{load.buffer}[{at if valid is None else f'select(0i, {at}, {self.value(valid, block, named=True)})'}]"
 
     def _quad_name(self, load: Load, block: Block) -> str | None:
         """The name of a load that quads make alike, written with the others at the first of them."""
         if load not in self.sets:
             return None
-        _, index, valid = load
+        index, valid = load.index, load.valid
         home = block.home((index.axes if valid is None else index.axes | valid.axes) - self.lanes)
         if load not in home.quads:
-            reads = [(other, self._read(*other, home)) for other in self.sets[load]]
-            home.lines.append(f"{MARK} {len(reads)}")
+            reads = [(other, self._read(other, home)) for other in self.sets[load]]
+            home.lines.append(f"{TURN if load.rows or turned(index) else MARK} {len(reads)}")
             for other, read in reads:
                 home.quads[other] = self.fresh()
                 home.lines.append(f"let {home.quads[other]} = {read};")

@@ -17,7 +17,7 @@ from ..shapes import Dim, Size, ceil_div
 from .body import Block, Body
 from .cost import flops
 from .launch import Emitted, Slots, arguments, bindings, grid_of, group_number
-from .quads import quad_axis
+from .quads import DECLARED, may_turn, quad_axis, settled
 from .schedule import SIDE, Options, Plan, schedule
 from .shared import emit_shared
 from .windows import by_windows
@@ -47,10 +47,12 @@ def emit(kernel: Kernel, options: Options | None = None, lengths: Sequence[int |
     slots = Slots(kernel, sizes, parts)
     names, unpacked = slots.unpacked()
     team = plan.workgroup if plan.team else 0
-    body = Body(plan.stores, kernel.buffers, plan.lane, names, team=team, quads=_quads(plan))
+    quads = _quads(plan)
+    stores = plan.stores if quads and may_turn(plan.stores, quads[0]) else settled(plan.stores)
+    body = Body(stores, kernel.buffers, plan.lane, names, team=team, quads=quads)
     groups = ceil_div(ceil_div(plan.points, 1 if plan.team else plan.workgroup * plan.elements), parts)
     lines = _main(body, plan, parts)
-    written = [bindings(kernel, body.wide, lengths), slots.declared, body.helpers.text()]
+    written = [bindings(kernel, body.wide, lengths), slots.declared, DECLARED * body.turned, body.helpers.text()]
     written += [f"var<workgroup> {n}: array<{d}, {plan.workgroup}>;\n" for d, n in body.pools.items()]
     written.append(f"@compute @workgroup_size({plan.workgroup})\nfn main({arguments(groups, parts)}) {{\n")
     written += [f"  {line}\n" for line in (*unpacked, *_position(plan, groups, parts), *lines)]

@@ -80,8 +80,12 @@ def split_lanes(index: Expr, lane: Axis) -> Expr | None:
 
 
 def split_constant(index: Expr) -> tuple[Expr, int] | None:
-    """q and c if index == 4 * q + c with a constant c of 0 to 3, else None."""
+    """q and c if index == 4 * q + c with a c of 0 to 3 that is a constant or a turned one, else None."""
     terms, constant = linear(index)
+    turned = [t for t, f in terms.items() if t.op == "turn" and f == 1]
+    if turned and constant % LANES == 0:
+        del terms[turned[0]]
+        constant += turned[0].attr
     if any(not (f % LANES == 0 or is_multiple(t, LANES)) for t, f in terms.items()):
         return None
     return divide_by_lanes(from_linear(index.ir, terms, constant - constant % LANES)), constant % LANES
@@ -153,11 +157,19 @@ class Substitution:
         return replace(s, index=self(s.index), value=self(s.value), valid=None if s.valid is None else self(s.valid))
 
 
-def unroll(stores: Sequence[Store], axis: Axis, factor: int, *,
-           lane: Axis | None = None) -> tuple[tuple[Store, ...], Axis]:
+def turn(ir: Builder, number: int) -> Expr:
+    """`number`, in fours in the order of an invocation: the first of four is that of its place in a quad, the next ones
+    are those of its neighbours across, below and diagonally.
+    """
+    return ir._make("turn", I32, (), number % LANES, 0, LANES - 1, frozenset()) + (number - number % LANES)
+
+
+def unroll(stores: Sequence[Store], axis: Axis, factor: int, *, lane: Axis | None = None,
+           turned: bool = False) -> tuple[tuple[Store, ...], Axis]:
     """Rewrites `axis` as block * factor + point, with the stores of every point of a block; gives them and that axis.
 
-    Points past the end of the last block load what the last point loads, and are not stored.
+    Points past the end of the last block load what the last point loads, and are not stored. `turned`: in fours, the
+    order of which depends on the place in a quad.
     """
     ir = stores[0].index.ir
     blocks = _blocks(axis.extent, factor)
@@ -166,8 +178,8 @@ def unroll(stores: Sequence[Store], axis: Axis, factor: int, *,
     result: list[Store] = []
     last = ir.size(axis.extent) - 1
     for point in range(factor):
-        at = ir.axis(block) * factor + point
-        inside = None if exact or point == 0 else ir.binary("le", at, last)
+        at = ir.axis(block) * factor + (turn(ir, point) if turned else point)
+        inside = None if exact or (point == 0 and not turned) else ir.binary("le", at, last)
         swap = Substitution({axis: at if inside is None else ir.binary("min", at, last)}, lane)
         for s in stores:
             s = swap.store(s)
@@ -178,15 +190,15 @@ def unroll(stores: Sequence[Store], axis: Axis, factor: int, *,
     return tuple(result), block
 
 
-def roll(stores: Sequence[Store], axis: Axis, factor: int, *,
-         lane: Axis | None = None) -> tuple[tuple[Store, ...], Axis]:
+def roll(stores: Sequence[Store], axis: Axis, factor: int, *, lane: Axis | None = None,
+         turned: bool = False) -> tuple[tuple[Store, ...], Axis]:
     """As `unroll`, with a loop over the points of a block around the stores and what follows the sums.
 
     The sums of all points, which share their loads, go to arrays that the loop picks from. Compilers take long for
     stores and for what is around them: two dozen stores cost a software adapter as much as the loop of a contraction.
     """
     ir = stores[0].index.ir
-    block, turn = Axis(axis.name + "b", _blocks(axis.extent, factor)), Axis(axis.name + "t", factor)
+    block, row = Axis(axis.name + "b", _blocks(axis.extent, factor)), Axis(axis.name + "t", factor)
     exact, last = multiple_of(axis.extent, factor), ir.size(axis.extent) - 1
 
     def swap(point: Expr) -> Substitution:
@@ -194,18 +206,20 @@ def roll(stores: Sequence[Store], axis: Axis, factor: int, *,
         first = point.op == "const" and point.attr == 0
         return Substitution({axis: at if exact or first else ir.binary("min", at, last)}, lane)
 
-    points = [swap(ir.const(p)) for p in range(factor)]
-    rest = swap(ir.axis(turn))
-    inside = None if exact else ir.binary("le", ir.axis(block) * factor + ir.axis(turn), last)
+    points = [swap(turn(ir, p) if turned else ir.const(p)) for p in range(factor)]
+    rest, number = swap(ir.axis(row)), ir.axis(row)
+    if turned:
+        number = ir.binary("xor", number, turn(ir, 0))
+    inside = None if exact else ir.binary("le", ir.axis(block) * factor + ir.axis(row), last)
     for x in sums_of(stores, axis):
-        parts = (*(point(x) for point in points), ir.axis(turn))
+        parts = (*(point(x) for point in points), number)
         rest.done[x] = ir._make("pick", x.dtype, parts, None, None, None, frozenset().union(*(p.axes for p in parts)))
     result = []
     for s in map(rest.store, stores):
         if inside is not None:
             s = replace(s, valid=inside if s.valid is None else s.valid & inside)
         if not _never(s):
-            result.append(replace(s, loops=(turn,)))
+            result.append(replace(s, loops=(row,)))
     return tuple(result), block
 
 

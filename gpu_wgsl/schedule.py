@@ -20,6 +20,7 @@ from .lanes import LANES, Substitution, multiple_of, roll, sums_of, unroll, vect
 from .unfold import MAX_TRIPS, MAX_WINDOW, unfold
 
 LOAD_COST = 3.0                 # of one element, in multiply-adds; on software adapters a vec4 costs as much as four
+TURNED = 16                     # rows of a tile that a quad shares: each invocation loads a fourth of them
 SIDE = 8                        # of a square workgroup
 ENOUGH = 64                     # workgroups that keep a GPU busy: invocations take more points only beyond
 FEW = 8                         # workgroups below which they are made smaller, so that a few cores share them evenly,
@@ -112,7 +113,8 @@ def schedule(kernel: Kernel, options: Options) -> Plan:
         down = axes.index(shape.outer)
         summed = rows >= ROLLED and not any(s.loops for s in stores) and sums_of(stores, shape.outer)
         spread = roll if summed else unroll
-        stores, axes[down] = spread(stores, shape.outer, rows, lane=lane)
+        turned = shape.turns and rows % LANES == 0
+        stores, axes[down] = spread(stores, shape.outer, rows, lane=lane, turned=turned)
     kept = tuple(a for a in axes if a.extent != 1)
     points = guess(num_elements(a.extent for a in kept))
     single = bool(shape.folds) or any(s.loops for s in stores)
@@ -193,6 +195,16 @@ class _Shape:
         self.products = trips * prod(guess(a.extent) for a in self.axes)
         self.trips = LITTLE_TRIPS if self.products <= LITTLE else MAX_TRIPS         # of a fold that is written out
         self.is_short = trips <= self.trips
+        self.turns = self._turns()
+
+    def _turns(self) -> bool:
+        """Whether rows may be turned for quads (quads.py): these lie along columns, and there are no windows of pixels,
+        of which neighbouring rows share loads already.
+        """
+        if not self.vector or not multiple_of(self.inner.extent, LANES * LANES):        # type: ignore[union-attr]
+            return False
+        short = (1 < guess(a.extent) <= MAX_WINDOW for f in self.folds for a in f.attr.axes)
+        return not any(short)
 
     def _inner(self, stores: tuple[Store, ...]) -> Axis | None:
         for s in stores:
@@ -232,8 +244,11 @@ class _Shape:
         else:
             columns = self.options.tiles if shared else (1,)
         points = prod(guess(a.extent) for a in self.axes)
+        tiles = [(r, c) for r in rows for c in columns]
+        if self.outer is not None and self.turns and multiple_of(self.outer.extent, TURNED):
+            tiles.append((TURNED, LANES))
         largest = self._largest()
-        tiles = [(r, c) for r in rows for c in columns if r * c <= largest]
+        tiles = [(r, c) for r, c in tiles if r * c <= largest]
         return max(tiles, key=lambda tile: self._worth(tile[0], tile[1], points))
 
     def _largest(self) -> int:
@@ -280,7 +295,8 @@ class _Shape:
 
     def _worth(self, rows: int, columns: int, points: int) -> float:
         """Products per instruction, less when the edges are cut or few invocations remain."""
-        worth, invocations = rows * columns / (LOAD_COST * (rows + columns) + rows * columns), float(points)
+        loads = columns + (rows // LANES if rows == TURNED else rows)
+        worth, invocations = rows * columns / (LOAD_COST * loads + rows * columns), float(points)
         for axis, size in ((self.outer, rows), (self.inner, columns)):
             if axis is None or size == 1:
                 continue

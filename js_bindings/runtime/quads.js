@@ -1,15 +1,20 @@
 // Loads that four neighbouring invocations make alike, shared among them.
 //
-// A software adapter loads lane by lane, and the emitter marks up to four loads at a time which all invocations of a quad
-// make alike (gpu_wgsl/quads.py). With the feature "subgroups" each of the four makes one of them, and they exchange what
-// they got in registers: a quarter to a third off a matrix product.
+// A software adapter loads lane by lane, and the emitter marks loads that all invocations of a quad make alike, up to four
+// at a time (gpu_wgsl/quads.py). With the feature "subgroups" each of the four makes one of them, and they exchange what
+// they got in registers. Of turned rows each invocation loads its own, the first one, and gets the next three from its
+// neighbours; of other loads each is told which one to make, and which one it wants.
 
 export const FEATURE = "subgroups";
 
-const MARK = /^ *\/\/ quad ([2-4])$/;
+const MARK = /^ *\/\/ (quad|turn) ([1-4])$/;
 const LOAD = /^( *)let (\w+) = (\w+)\[(.*)\];$/;
+const MAIN = /(fn main\(.*\) \{\n)/;
 const HEAD = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 const ODD = "  let quad_odd = (local & 1u) != 0u;\n  let quad_high = (local & 2u) != 0u;\n";
+const CONSTANT = "const quad: i32 = 0i;\n";
+const PLACE = "  let quad = i32(local & 3u);\n";
+const OTHERS = ["quadSwapX", "quadSwapY", "quadSwapDiagonal"];
 
 /**
  * Rewrites marked loads.
@@ -21,13 +26,28 @@ export function withQuads(code) {
   /** @type {string[]} */
   const made = [];
   for (let at = 0; at < lines.length; at++) {
-    const count = Number(MARK.exec(lines[at])?.[1] ?? 0);
-    if (count) made.push(...shared(lines.slice(at + 1, at + 1 + count)));
+    const [, kind, number] = MARK.exec(lines[at]) ?? [];
+    const count = Number(number ?? 0);
+    const loads = lines.slice(at + 1, at + 1 + count);
+    if (kind) made.push(...(kind === "quad" ? shared(loads) : turned(loads)));
     else made.push(lines[at]);
     at += count;
   }
   const text = made.join("\n");
-  return text === code ? code : HEAD + text.replace(/(fn main\(.*\) \{\n)/, `$1${ODD}`);
+  if (text === code) return code;
+  if (!text.includes(CONSTANT)) return HEAD + text.replace(MAIN, `$1${ODD}`);
+  return HEAD + text.replace(CONSTANT, "").replace(MAIN, `$1${PLACE}${ODD}`);
+}
+
+/** @param {string[]} lines  the loads of four rows, or one of four rows side by side */
+function turned(lines) {
+  const loads = lines.map((line) => /** @type {RegExpExecArray} */ (LOAD.exec(line)));
+  const [, indent, name, buffer, index] = loads[0];
+  if (loads.length > 1) {
+    return [lines[0], ...loads.slice(1).map(([, , other], i) => `${indent}let ${other} = ${OTHERS[i]}(${name});`)];
+  }
+  const others = OTHERS.map((swap) => `${swap}(${name}q)`).join(", ");
+  return [`${indent}let ${name}q = ${buffer}[${index}][quad];`, `${indent}let ${name} = vec4(${name}q, ${others});`];
 }
 
 /** @param {string[]} lines  two to four loads of one buffer */

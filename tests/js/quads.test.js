@@ -36,6 +36,22 @@ test("two loads are shared too, and the lines after them stay", () => {
   assert.match(made, /let v5 = b1\[v9\];/);
 });
 
+test("of four turned rows each invocation loads its own and gets its neighbours'", () => {
+  const code = `const quad: i32 = 0i;\n${shader(["// turn 4", ...LOADS, "a1 += v1 * v4;"])}`;
+  const made = withQuads(code);
+  assert.equal(made.match(/b0\[/g).length, 1);
+  assert.match(made, /let v1 = b0\[v9\];\n +let v2 = quadSwapX\(v1\);\n +let v3 = quadSwapY\(v1\);\n +let v4 = quadSwapDiagonal\(v1\);/);
+  assert.ok(!made.includes("const quad") && made.startsWith("enable subgroups;"));
+  assert.match(made, /main\(.*\{\n {2}let quad = i32\(local & 3u\);/);
+});
+
+test("of a vector of turned rows each invocation loads its component", () => {
+  const code = `const quad: i32 = 0i;\n${shader(["// turn 1", LOADS[2], "a1 += v3.x;"])}`;
+  const made = withQuads(code);
+  assert.match(made, /let v3q = b0\[select\(0i, v8, v7\)\]\[quad\];/);
+  assert.match(made, /let v3 = vec4\(v3q, quadSwapX\(v3q\), quadSwapY\(v3q\), quadSwapDiagonal\(v3q\)\);/);
+});
+
 test("what is not marked stays as it is", () => {
   const code = shader(LOADS);
   assert.equal(withQuads(code), code);

@@ -212,7 +212,7 @@ def test_columns_of_a_filter_share_the_pixels_that_their_gradients_sum_over():
 def test_a_register_tile_takes_two_iterations_at_once():
     code = emit(samples.matmul(512, 128, 128)).code
     assert code.count("for (") == 2 and "< 64i;" in code                 # one of them stores
-    assert code.count("= b0[") == 16 and code.count("= b1[") == 4 and code.count("+=") == 16
+    assert code.count("= b0[") == 32 and code.count("= b1[") == 2 and code.count("+=") == 16        # 16 rows, a vector
     assert "< 65i;" in emit(samples.matmul(512, 128, 65)).code           # an odd one takes them one by one
 
 
@@ -256,6 +256,6 @@ def test_text_is_short_where_little_is_computed():
         rows = re.search(r"for \(var r1 = 0i; r1 < (\d+)i", code)
         return code.count("  b3[") * int(rows.group(1) if rows else 1)
 
-    assert stored(512, 128, 128) == 16          # vectors: 8 x 8 results
+    assert stored(512, 128, 128) == 16          # vectors: 16 x 4 results
     assert stored(512, 128, 16) == 4            # 4 x 4 where all of it is little
     assert stored(65536, 64, 4) == 4            # and where products are written out instead of added in a loop
