@@ -18,7 +18,7 @@ from .conv import each_tap, reads
 from .dispatch import apply
 from .masks import words
 from .op import Case, Spec, case, find_op, no_gradient
-from .pool import Pool, first_hits, first_tap, in_cache, pool_samples, sum_of_covering, tap_number
+from .pool import Pool, first_tap, in_cache, pool_samples, sum_of_covering, tap_number
 from .windows import both
 
 __all__: list[str] = []
@@ -38,11 +38,18 @@ class MaxPoolPlaces(Pool):
 
     def numpy(self, x: Array, y: Array, **attrs: Any) -> Array:
         geometry = self.geometry(x.shape, **attrs)
-        places = np.zeros(y.shape, np.int32)
+        taps = [(tap_number(k, geometry), o, i) for k, o, i in each_tap(geometry)]
+        narrow = np.int8 if max((number for number, _, _ in taps), default=0) < 128 else np.int32
+        places = np.empty(y.shape, np.int32)
         for part in in_cache(y):
-            for (k, _, _), (o, _, hit) in zip(each_tap(geometry), first_hits(x[part], y[part], geometry), strict=True):
-                target = places[part][o]
-                target += np.multiply(hit, np.int32(tap_number(k, geometry)))
+            found, most, seen = np.zeros(y[part].shape, narrow), y[part], x[part]
+            for number, o, i in reversed(taps):     # the first maximum is written last
+                below = np.less(seen[i], most[o]).view(np.int8)     # of a NaN too it is not
+                number, target = narrow(number), found[o]
+                target ^= number
+                target &= np.negative(below, out=below).astype(narrow, copy=False)
+                target ^= number
+            places[part] = found
         return places
 
     def lower(self, ir: Builder, at: Sequence[Expr], x: View, y: View, **attrs: Any) -> Expr:
