@@ -87,6 +87,9 @@ class Stats:
 class Device(Protocol):
     """One place where programs run. Every buffer starts as zeros and at a multiple of 256 bytes.
 
+    One on which runs may pile up has `pause()` as well: an executor calls it at the end of each run, and it may let
+    others in until fewer are under way.
+
     A GPU can be lost. Then every call raises DeviceLostError, `lost` is set, and `runtime/recovery.py` goes on with
     another one.
     """

@@ -62,6 +62,7 @@ class BrowserGpu:
         self._limits: dict[str, int] = about["limits"]
         self._kept: str = about["kept"]
         self._stats = Stats()
+        self._crowded = False
 
     def limits(self) -> Mapping[str, int]:
         return self._limits
@@ -173,7 +174,12 @@ class BrowserGpu:
         self._stats.uploaded += table.uploaded
         under_way = self._call(self._launch, table.pointer)
         del held                            # the call has copied them
-        if under_way >= MOST_IN_FLIGHT and bridge.can_wait():
+        self._crowded = under_way >= MOST_IN_FLIGHT
+
+    def pause(self) -> None:
+        """Waits while too many runs are under way. Others may run programs meanwhile."""
+        if self._crowded and bridge.can_wait():
+            self._crowded = False
             self._wait("ready", what="training")
 
     def close(self) -> None:

@@ -116,6 +116,7 @@ class Executor:
         self._loaded: dict[int, Loaded] = {}
         self._pool: dict[tuple[Hashable, ...], Any] = {}            # grow-only buffers for scratch, inputs and outputs
         self._unread = Unread(device, self._entries)
+        self._pause = getattr(device, "pause", None)
         self._closed = False
 
     def __enter__(self) -> Executor:
@@ -160,6 +161,8 @@ class Executor:
         self.device.run(bound.handle, bound.words, feeds, unread.preserve(name))
         outputs = self._outputs(entry, bound, arrays)
         self._state.advance(bound.advance)
+        if self._pause is not None:
+            self._pause()           # last: others may run this signature meanwhile, and move these outputs aside
         return outputs
 
     def prepare(self, name: str, inputs: Inputs = None) -> None:

@@ -180,7 +180,10 @@ def test_copies_come_and_go(wide, tab):
 def test_two_runs_under_way_are_waited_for(gpu, tab):
     bound = gpu.bind(5, Layout([], []))
     gpu.run(bound, np.empty(0, np.uint32), [], [])
-    assert tab.device.calls[-1] == ("ready",)           # the recorder answers with more than two
+    assert tab.device.calls[-1][0] == "run"             # the recorder answers with more than two
+    gpu.pause()
+    gpu.pause()
+    assert [call[0] for call in tab.device.calls[-2:]] == ["run", "ready"]
 
 
 def test_programs_and_layouts_cross_as_text(gpu, tab):

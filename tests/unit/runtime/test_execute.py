@@ -50,6 +50,22 @@ def test_runs_train_state_and_host_values(hand, executor):
     assert executor.read(hand.RNG).tolist() == [7, 8, 17, 0]
 
 
+def test_runs_made_while_another_waits_keep_their_own_results(hand, model, device, monkeypatch):
+    within = []
+
+    def pause():                    # as in a tab: an event handler runs the same signature, while Python is suspended
+        if not within:
+            within.append(None)
+            within[0] = executor.run("step", {"x": batch(3, 1), "learning_rate": 2.0})
+
+    monkeypatch.setattr(device, "pause", pause, raising=False)
+    with execute.load(model, device) as executor:
+        first = executor.run("step", {"x": batch(3), "learning_rate": 0.5})
+        np.testing.assert_array_equal(first["y"], expected(hand, batch(3), 0.5, 0, 0))
+        np.testing.assert_array_equal(within[0]["y"], expected(hand, batch(3, 1), 2.0, 1, 3))
+        assert executor.read(hand.COUNTER) == 2 and executor.read(hand.RNG).tolist() == [7, 8, 6, 0]
+
+
 def test_optional_input_takes_its_fill(hand, executor):
     x = batch(2)
     np.testing.assert_array_equal(executor.run("step", {"x": x})["y"], expected(hand, x, 0.5, 0, 0))
