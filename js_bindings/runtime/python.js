@@ -162,7 +162,8 @@ export class PythonDevice {
   /** @param {number} pointer  rows of 5 words: source, offset, target, offset, size @param {number} count */
   copy(pointer, count) {
     this.check();
-    this.device.copy(this.copies(this.memory.HEAPU32.slice(pointer >> 2, (pointer >> 2) + 5 * count)));
+    const at = pointer >>> 2;
+    this.device.copy(this.copies(this.memory.HEAPU32.slice(at, at + 5 * count)));
   }
 
   /** @param {Uint32Array} rows @returns {import("./layout.js").Copy[]} */
@@ -257,7 +258,7 @@ export class PythonDevice {
   run(pointer) {
     this.check();
     const { HEAPU8, HEAPU32 } = this.memory;
-    let at = pointer >> 2;
+    let at = pointer >>> 2; // unsigned: a heap may have 4 GB
     const bound = /** @type {import("./dispatches.js").Bound} */ (this.bindings.get(HEAPU32[at++]));
     const hostCount = HEAPU32[at++];
     const hostWords = HEAPU32.subarray(at, at + hostCount);

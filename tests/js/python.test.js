@@ -60,6 +60,27 @@ test("copies go before the steps", async () => {
   assert.deepEqual(await read(session, spare, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
 });
 
+test("tables may lie in the upper half of a heap of 4 GB", async () => {
+  const session = await opened();
+  const { device, memory, input } = session;
+  const words = memory.HEAPU32;
+  const base = 0xc0000000; // where the words lie, as their reader sees it
+  const far = {
+    get: (/** @type {any} */ _, /** @type {string} */ name) =>
+      name === "slice" || name === "subarray"
+        ? (/** @type {number} */ from, /** @type {number} */ to) => words[name](from - base / 4, to - base / 4)
+        : words[Number(name) - base / 4],
+  };
+  device.attach({ HEAPU8: memory.HEAPU8, HEAPU32: new Proxy({}, far) });
+  const spare = device.allocate(8);
+  memory.HEAPU8.set([1, 2, 3, 4, 5, 6, 7, 8], 2048);
+  words.set([session.binding, 1, 77, 1, 1, 2048, 8, 0], 256);
+  assert.equal(device.run(base + 1024), 1);
+  words.set([input, 0, spare, 0, 8], 512);
+  device.copy(base + 2048, 1);
+  assert.deepEqual(await read(session, spare, 8), [1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
 test("waiting leaves fewer than two runs under way", async () => {
   const session = await opened();
   assert.deepEqual([session.run(), session.run(), session.run()], [1, 2, 3]);
