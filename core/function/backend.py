@@ -53,15 +53,15 @@ class DeviceModel:
         """One run; the outputs stay on the device until they are read. `again`: see `Executor.run`."""
         if _dropped:
             close_dropped()
-        settled = self._settled.get(signature) == State.changes
+        before = State.changes
+        settled = self._settled.get(signature) == before
         if not settled:
             for state in self.used[signature]:
                 if state.owner is not self and (state.owner is not None or state.version != self._known[state]):
                     self.executor.write(self.states[state], state.read())
                     self._known[state] = state.version
-        before = State.changes
         outputs = self.executor.run(signature, inputs, again)
-        alone = State.changes == before     # a run may wait, and let others in
+        alone = State.changes == before     # fetching a state and running may wait, and let others in
         if not (settled and alone):
             for state in self.moved[signature]:
                 state.give(self)

@@ -262,3 +262,24 @@ def test_what_others_do_while_a_run_waits_is_seen(two, write, monkeypatch):
         np.testing.assert_array_equal(v, [5.0, 6.0])
         add()
         np.testing.assert_array_equal(v, [6.0, 7.0])
+
+
+def test_what_others_write_while_a_run_fetches_a_state_is_seen(monkeypatch):
+    first, second = tf.Variable([1.0]), tf.Variable([2.0])
+    look = tf.function(lambda: first + second)
+    grow = tf.function(lambda: second.assign_add([1.0]))
+    with tf.device("wasm"):
+        look()
+        grow()
+        owner = second.state.owner
+        fetch = owner.fetch
+
+        def waiting(state):
+            monkeypatch.undo()
+            first.assign([10.0])            # an event handler in a tab, while Python waits for the value
+            return fetch(state)
+
+        first.assign([5.0])
+        monkeypatch.setattr(owner, "fetch", waiting)
+        look()
+        np.testing.assert_array_equal(look(), [13.0])
