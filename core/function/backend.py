@@ -47,6 +47,7 @@ class DeviceModel:
             s.name: [compiled.states[i] for i in sorted({*s.reads, *s.writes})] for s in compiled.model.signatures
         }
         self._known = {s: s.version for s in self.states}
+        self.runs = 0  # that are done: a value fetched before is an older one after
         self._settled: dict[str, int] = {}  # by signature: `State.changes` when its states were as it leaves them
 
     def run(self, signature: str, inputs: dict[str, Any], again: Callable[[], Any] | None = None) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class DeviceModel:
                     self.executor.write(self.states[state], state.read())
                     self._known[state] = state.version
         outputs = self.executor.run(signature, inputs, again)
+        self.runs += 1
         alone = State.changes == before     # fetching a state and running may wait, and let others in
         if not (settled and alone):
             for state in self.moved[signature]:
@@ -84,7 +86,7 @@ class DeviceModel:
     def close(self) -> None:
         """Brings every owned state to the host and releases the device's memory."""
         for state in self.states:
-            if state.owner is self:
+            while state.owner is self:
                 state.read()
         self._finalizer.detach()
         self.executor.close()

@@ -25,7 +25,8 @@ class State:
 
     `role` is a name of `program.format.Role`. COUNTER and RNG cells are host-owned: no kernel writes them; a run
     advances them. The value is `array`, unless `owner` is set: then the newest value is on a device,
-    `owner.fetch(self)` brings it here and `owner.clean(self)` tells the owner so.
+    `owner.fetch(self)` brings it here and `owner.clean(self)` tells the owner so; `owner.runs` grows with
+    every run that may change it.
     """
 
     name: str
@@ -45,9 +46,15 @@ class State:
 
     def read(self) -> np.ndarray[Any, Any]:
         """The newest value, as a host array that must not be changed."""
-        if self.owner is not None:
-            owner = self.owner
-            self.write(owner.fetch(self))
+        owner = self.owner
+        if owner is not None:
+            runs = owner.runs
+            array: np.ndarray[Any, Any] = owner.fetch(self)     # may wait, and let others in
+            if self.owner is not owner:
+                return self.read()
+            if owner.runs != runs:
+                return array        # what it was when it was asked for; the device has a newer value by now
+            self.write(array)
             owner.clean(self)
         if self.array is None:
             raise ValueError(f"state {self.name!r} has no value yet")

@@ -283,3 +283,24 @@ def test_what_others_write_while_a_run_fetches_a_state_is_seen(monkeypatch):
         monkeypatch.setattr(owner, "fetch", waiting)
         look()
         np.testing.assert_array_equal(look(), [13.0])
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_what_others_do_while_a_value_is_fetched_stays(two, write, monkeypatch):
+    v, add, _, look = two
+    with tf.device("wasm"):
+        add()
+        owner = v.state.owner
+        fetch = owner.fetch
+
+        def waiting(state):
+            monkeypatch.undo()
+            value = fetch(state)
+            v.assign([7.0, 7.0]) if write else add()        # an event handler in a tab, while Python is suspended
+            return value
+
+        monkeypatch.setattr(owner, "fetch", waiting)
+        np.testing.assert_array_equal(v, [7.0, 7.0] if write else [2.0, 3.0])
+        np.testing.assert_array_equal(v, [7.0, 7.0] if write else [3.0, 4.0])
+        add()
+        np.testing.assert_array_equal(look(), [8.0, 8.0] if write else [4.0, 5.0])
