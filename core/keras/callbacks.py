@@ -203,11 +203,11 @@ class CallbackList:
         if not name.startswith("on_"):
             raise AttributeError(name)
 
-        told = [getattr(c, name) for c in self.callbacks if _listens(c, name)]
+        told = [c for c in self.callbacks if _listens(c, name)]
 
         def call(*args: Any) -> None:
-            for tell in told:
-                tell(*args)
+            for c in told:
+                getattr(c, name)(*args)  # looked up each time: a callback may exchange its methods
 
         self.__dict__[name] = call  # found without this function from now on
         return call

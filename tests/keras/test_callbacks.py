@@ -119,3 +119,15 @@ def test_moments_come_in_order(rows):
         callbacks=[K.callbacks.LambdaCallback(**functions)],
     )
     assert seen == moments
+
+
+def test_a_callback_may_exchange_its_methods(rows):
+    told = []
+    watch = K.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: told.append("first"))
+
+    def exchange(epoch, logs):
+        watch.on_train_batch_end = lambda batch, logs: told.append("second")
+
+    line().fit(*rows, batch_size=len(rows[0]), epochs=2, verbose=0,
+               callbacks=[watch, K.callbacks.LambdaCallback(on_epoch_end=exchange)])
+    assert told == ["first", "second"]
