@@ -14,7 +14,7 @@ from typing import Any
 from ..graph.ir import State, Value
 from ..kernel.ir import U32, Axis, Buffer, Builder, Expr, Kernel, Scalar, Store, rewrite, store_roots, walk
 from ..kernel.levels import relevel
-from ..shapes import Dim, num_elements
+from ..shapes import Dim, Size, num_elements
 from .fuse import splits
 from .lower import Lowering, kernel_dtype
 from .phases import contraction_in, guarded, split_axes, strides_of
@@ -356,7 +356,9 @@ def _share_loops(group: Group, root: Root, ir: Builder) -> Root:
 
 
 def _beside_contraction(group: Group, root: Root, ir: Builder) -> Root | None:
-    """A sum over the elements that the contraction multiplies anyway: stored by the points whose other axes are 0."""
+    """A sum over the elements that the contraction multiplies anyway: stored by the points whose other axes are 0. Such
+    points must exist: an axis that may be empty when the program runs has none.
+    """
     if root.loops or any(r.valid is not None for r in group.roots):
         return None
     side = [x for x in walk([root.expr]) if x.op == "fold"]
@@ -372,18 +374,23 @@ def _beside_contraction(group: Group, root: Root, ir: Builder) -> Root | None:
         return None
     for start in range(len(group.axes) - len(root.axes) + 1):
         axes = group.axes[start : start + len(root.axes)]
-        if [a.extent for a in axes] != [a.extent for a in root.axes]:
+        others = [a for a in group.axes if a not in axes]
+        if [a.extent for a in axes] != [a.extent for a in root.axes] or any(not _has_some(a.extent) for a in others):
             continue
         moved = root.moved(dict(zip(root.axes, axes, strict=True)), ir)
         fold = next(x for x in walk([moved.expr]) if x.op == "fold")
         if any(fold.args[1] is factor for factor in main[0].args[1].args):
             valid: Expr | None = None
-            for other in group.axes:
-                if other not in axes:
-                    zero = ir.axis(other).eq(0)
-                    valid = zero if valid is None else valid & zero
+            for other in others:
+                zero = ir.axis(other).eq(0)
+                valid = zero if valid is None else valid & zero
             return replace(moved, axes=group.axes, valid=valid)
     return None
+
+
+def _has_some(size: Size) -> bool:
+    """Whether a size is never 0, as far as is known."""
+    return size > 0 if isinstance(size, int) else size.kind == "symbol" and size.args[1] > 0
 
 
 # -- closing -----------------------------------------------------------------------------------------------------------
