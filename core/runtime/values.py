@@ -24,15 +24,15 @@ _NUMPY: dict[DType, Any] = {
     DType.I8: np.dtype(np.int8), DType.U8: np.dtype(np.uint8), DType.I16: np.dtype(np.int16),
     DType.U16: np.dtype(np.uint16), DType.I32: np.dtype(np.int32), DType.U32: np.dtype(np.uint32),
     DType.I64: np.dtype(np.int64), DType.U64: np.dtype(np.uint64), DType.BOOL: np.dtype(np.bool_),
-    DType.BF16: np.dtype(np.float32),
 }
+_HOST: dict[DType, Any] = {**_NUMPY, DType.BF16: np.dtype(np.float32)}      # no region stores bfloat16
 
 
 def numpy_dtype(dtype: DType) -> Any:
     """The numpy form of a stored dtype; bfloat16 values are float32 on the host."""
-    if dtype not in _NUMPY:
+    if dtype not in _HOST:
         raise UnimplementedError(f"tensors of dtype {dtype.name} stay on the host: programs have no such values")
-    return _NUMPY[dtype]
+    return _HOST[dtype]
 
 
 def decode(data: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:

@@ -124,3 +124,9 @@ def test_class_numbers_as_floats_are_checked(wrong):
     assert as_input(np.float32([0, 9]), DType.F32, LABELS, "y").tolist() == [0.0, 9.0]
     with pytest.raises(InvalidArgumentError, match=r"at position \(1,\), allowed are 0 to 9"):
         as_input(np.float32([3, wrong]), DType.F32, LABELS, "y")
+
+
+def test_no_region_stores_bfloat16():
+    assert numpy_dtype(DType.BF16) == np.float32         # on the host: twice the bytes that a file counts
+    with pytest.raises(KeyError):
+        to_storage(np.zeros(2, np.float32), DType.BF16, "x")
