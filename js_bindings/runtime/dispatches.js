@@ -141,7 +141,7 @@ export async function specialise(pipelines, { spans, dispatches, loaded: { progr
       const bytes = Array.from(program.steps[launch].regions, (region) => bindingSize(spans[region].size));
       const sized = withLengths(textOf(kernel.code), bytes);
       const code = quads ? withQuads(sized) : sized;
-      if (code === textOf(kernel.code)) return;
+      if (code === pipelines.firstText(kernel)) return;
       const key = `${shape}|${kernel.entry}|${code}`;
       const compiled = made.get(key) ?? pipelines.begin({ ...kernel, code }, shape);
       made.set(key, compiled);

@@ -3,6 +3,7 @@
 // An engine compiles one kernel after the other, some for a tenth of a second: a run begins with those that are there.
 
 import { DeviceLostError, ModelError } from "./errors.js";
+import { withSumsInArrays } from "./sums.js";
 import { StepKind } from "./tables.js";
 
 /** @typedef {{name: string, entry: string, code: Uint8Array | string | null}} Kernel  code: text when from Python */
@@ -18,9 +19,10 @@ import { StepKind } from "./tables.js";
 const COMPUTE = 4; // GPUShaderStage.COMPUTE
 
 export class Pipelines {
-  /** @param {GPUDevice} gpu */
-  constructor(gpu) {
+  /** @param {GPUDevice} gpu @param {boolean} software  others take the place of its first pipelines */
+  constructor(gpu, software = false) {
     this.gpu = gpu;
+    this.software = software;
     /** @type {Map<string, {group: GPUBindGroupLayout, pipeline: GPUPipelineLayout}>} */
     this.layouts = new Map();
     /** @type {Map<string, Compiled>} by shape, entry and code */
@@ -48,15 +50,21 @@ export class Pipelines {
 
   /** @param {Kernel} kernel @param {string} shape @param {boolean} now @returns {Compiled} */
   compiled(kernel, shape, now) {
-    const key = `${shape}|${kernel.entry}|${textOf(kernel.code)}`;
+    const first = { ...kernel, code: this.firstText(kernel) };
+    const key = `${shape}|${kernel.entry}|${first.code}`;
     let found = this.made.get(key);
     if (!found || (now && !found.pipeline)) {
       found = now
-        ? { pipeline: this.gpu.createComputePipeline(this.describe(kernel, shape)), ready: Promise.resolve() }
-        : this.begin(kernel, shape);
+        ? { pipeline: this.gpu.createComputePipeline(this.describe(first, shape)), ready: Promise.resolve() }
+        : this.begin(first, shape);
       this.made.set(key, found);
     }
     return found;
+  }
+
+  /** What a kernel is compiled from when it is loaded. @param {Kernel} kernel */
+  firstText({ code }) {
+    return this.software ? withSumsInArrays(textOf(code)) : textOf(code);
   }
 
   /** Compiles in the background. @param {Kernel} kernel @param {string} shape @returns {Compiled} */

@@ -104,7 +104,7 @@ export class WebGpuDevice {
     this.maxChunk = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
     /** @type {GPUBuffer[]} */
     this.staging = [];
-    this.pipelines = new Pipelines(device);
+    this.pipelines = new Pipelines(device, this.software);
     this.mark = this.allocate(4);
     device.addEventListener?.("uncapturederror", (event) => {
       this.failure = new ModelError("device", "WebGPU", event.error.message);

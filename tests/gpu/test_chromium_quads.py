@@ -1,4 +1,6 @@
-"""Chromium computes the same bits whether a quad shares its loads or every invocation makes all of them."""
+"""Chromium computes the same bits whether a quad shares its loads or every invocation makes all of them, and whether
+sums lie in variables or in an array.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ from tideflow.kernel.ir import F32
 from wgsl_samples import BATCH, Sample, floats, kernel, matmul
 
 pytestmark = [pytest.mark.gpu, pytest.mark.browser, pytest.mark.slow]
-RUNTIME = Path(__file__).parents[2] / "js_bindings" / "runtime" / "quads.js"
-REWRITE = f"""import {{ withQuads }} from {json.dumps(RUNTIME.as_uri())};
+RUNTIME = Path(__file__).parents[2] / "js_bindings" / "runtime"
+REWRITE = f"""import {{ withQuads }} from {json.dumps((RUNTIME / "quads.js").as_uri())};
+import {{ withSumsInArrays }} from {json.dumps((RUNTIME / "sums.js").as_uri())};
 let text = ""; for await (const part of process.stdin) text += part;
-console.log(JSON.stringify(JSON.parse(text).map(withQuads)));"""
+const plain = JSON.parse(text);
+console.log(JSON.stringify([plain.map(withQuads), plain.map(withSumsInArrays)]));"""
 
 
 def transposed(ir, i, j):
@@ -64,7 +68,8 @@ def samples() -> list[Sample]:
     return made
 
 
-def test_chromium_computes_the_same_with_shared_loads(require):
+@pytest.mark.parametrize("way", ["quads", "sums"])
+def test_chromium_computes_the_same_from_rewritten_shaders(require, way):
     require("chromium", wgsl_browser.missing())
     require("node", None if shutil.which("node") else "node is not installed")
     chosen = [(s, emit(s.kernel, Options(min_invocations=4))) for s in samples()]
@@ -73,7 +78,8 @@ def test_chromium_computes_the_same_with_shared_loads(require):
     assert any(MARK in code for code in plain)
     done = subprocess.run(["node", "--input-type=module", "-e", REWRITE], input=json.dumps(plain), capture_output=True,
                           text=True, check=True)
-    rewritten = json.loads(done.stdout)
+    rewritten = json.loads(done.stdout)[["quads", "sums"].index(way)]
+    assert sum(one != other for one, other in zip(plain, rewritten, strict=True)) >= 5
     jobs = []
     for code_of in (plain, rewritten):
         for (s, e), code in zip(chosen, code_of, strict=True):
