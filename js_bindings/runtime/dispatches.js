@@ -4,7 +4,7 @@ import { DeviceLimitError } from "./errors.js";
 import { hostWordIndices, unroll } from "./layout.js";
 import { withLengths } from "./lengths.js";
 import { textOf } from "./pipelines.js";
-import { quadsAreNeighbours, withQuads } from "./quads.js";
+import { withQuads } from "./quads.js";
 import { StepKind } from "./tables.js";
 
 /** @typedef {import("./layout.js").Launch} Launch */
@@ -124,8 +124,8 @@ function bindingSize(size) {
 }
 
 /**
- * Replaces the pipelines of sizes that are used again and again by some that know the lengths of their buffers, and share
- * loads among neighbours.
+ * Replaces the pipelines of sizes that are used again and again by some that know the lengths of their buffers, and were
+ * not written to be compiled soon.
  * @param {Pipelines} pipelines
  * @param {Bound} bound
  * @returns {Promise<void>} when they are in use
@@ -133,14 +133,13 @@ function bindingSize(size) {
 export async function specialise(pipelines, { spans, dispatches, loaded: { program, variants } }) {
   /** @type {Map<string, Compiled>} */
   const made = new Map();
-  const quads = await quadsAreNeighbours(pipelines.gpu);
   await Promise.all(
     [...new Set(dispatches.map(({ launch }) => launch))].map(async (launch) => {
       const [number, shape] = variants[launch].split("/");
       const kernel = program.kernels[Number(number)];
       const bytes = Array.from(program.steps[launch].regions, (region) => bindingSize(spans[region].size));
       const sized = withLengths(textOf(kernel.code), bytes);
-      const code = quads ? withQuads(sized) : sized;
+      const code = pipelines.quads ? withQuads(sized) : sized;
       if (code === pipelines.firstText(kernel)) return;
       const key = `${shape}|${kernel.entry}|${code}`;
       const compiled = made.get(key) ?? pipelines.begin({ ...kernel, code }, shape);

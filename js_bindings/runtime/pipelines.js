@@ -3,6 +3,7 @@
 // An engine compiles one kernel after the other, some for a tenth of a second: a run begins with those that are there.
 
 import { DeviceLostError, ModelError } from "./errors.js";
+import { withQuads } from "./quads.js";
 import { withSumsInArrays } from "./sums.js";
 import { StepKind } from "./tables.js";
 
@@ -19,10 +20,15 @@ import { StepKind } from "./tables.js";
 const COMPUTE = 4; // GPUShaderStage.COMPUTE
 
 export class Pipelines {
-  /** @param {GPUDevice} gpu @param {boolean} software  others take the place of its first pipelines */
-  constructor(gpu, software = false) {
+  /**
+   * @param {GPUDevice} gpu
+   * @param {boolean} software  others take the place of its first pipelines (dispatches.js)
+   * @param {boolean} quads  neighbouring invocations may share loads
+   */
+  constructor(gpu, software = false, quads = false) {
     this.gpu = gpu;
     this.software = software;
+    this.quads = quads;
     /** @type {Map<string, {group: GPUBindGroupLayout, pipeline: GPUPipelineLayout}>} */
     this.layouts = new Map();
     /** @type {Map<string, Compiled>} by shape, entry and code */
@@ -64,7 +70,8 @@ export class Pipelines {
 
   /** What a kernel is compiled from when it is loaded. @param {Kernel} kernel */
   firstText({ code }) {
-    return this.software ? withSumsInArrays(textOf(code)) : textOf(code);
+    const text = this.quads ? withQuads(textOf(code)) : textOf(code);
+    return this.software ? withSumsInArrays(text) : text;
   }
 
   /** Compiles in the background. @param {Kernel} kernel @param {string} shape @returns {Compiled} */

@@ -9,7 +9,7 @@ import { EMPTY, USAGE, bindProgram, encodeDispatches, specialise } from "./dispa
 import { HOT } from "./lengths.js";
 import { Patience } from "./patience.js";
 import { Pipelines } from "./pipelines.js";
-import { FEATURE as QUADS } from "./quads.js";
+import { FEATURE as QUADS, quadsAreNeighbours } from "./quads.js";
 import { Target } from "./tables.js";
 
 /** @typedef {import("./layout.js").Layout} Layout */
@@ -104,7 +104,6 @@ export class WebGpuDevice {
     this.maxChunk = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
     /** @type {GPUBuffer[]} */
     this.staging = [];
-    this.pipelines = new Pipelines(device, this.software);
     this.mark = this.allocate(4);
     device.addEventListener?.("uncapturederror", (event) => {
       this.failure = new ModelError("device", "WebGPU", event.error.message);
@@ -113,6 +112,8 @@ export class WebGpuDevice {
       if (this.closed || this.device !== device) return;
       this.onLost(this.hung ?? new DeviceLostError(`the GPU device was lost: ${message || reason}`));
     });
+    const quads = this.software && (await quadsAreNeighbours(device));
+    this.pipelines = new Pipelines(device, this.software, quads);
   }
 
   get kernels() {
