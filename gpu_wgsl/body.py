@@ -36,7 +36,7 @@ class Block:
         self.ends: list[str] = []               # of the loop of this block, beside the extent of its axis
         self.axes: dict[Axis, str] = {}
         self.folds: dict[Expr, list[str]] = {}
-        self.arrays: dict[Expr, str] = {}
+        self.arrays: dict[Expr, str] = {}               # that are picked from
         self.accumulators: dict[object, str] = {}
         self.homes: dict[frozenset[Axis], Block] = {}
         self.in_loop = parent is not None and parent.in_loop
@@ -266,7 +266,7 @@ class Body:
     def _component(self, x: Expr, one: Load, block: Block) -> str:
         """One of four neighbours, which are loaded together."""
         four = self._four(one)
-        home = block.home((four.index.axes if four.valid is None else four.index.axes | four.valid.axes) - self.lanes)
+        home = block.home(four.axes - self.lanes)
         if four not in home.fours:
             written = self._load_one(x, four, home, wide=True)
             name = home.fours[four] = self.fresh()
@@ -291,8 +291,7 @@ class Body:
                 return zero
             valid = None
         ok = None if valid is None else self.value(valid, block, named=True)
-        if valid is not load.valid:
-            load = load._replace(valid=valid)
+        load = load._replace(valid=valid)
         read = self._quad_name(load, block) or self._read(load, block)
         if x.dtype == BOOL:
             read = f"({read} != {text.type_name(stored, wide)}())"
@@ -309,11 +308,10 @@ class Body:
         """The name of a load that quads make alike, written with the others at the first of them."""
         if load not in self.sets:
             return None
-        index, valid = load.index, load.valid
-        home = block.home((index.axes if valid is None else index.axes | valid.axes) - self.lanes)
+        home = block.home(load.axes - self.lanes)
         if load not in home.quads:
             reads = [(other, self._read(other, home)) for other in self.sets[load]]
-            home.lines.append(f"{TURN if load.rows or turned(index) else MARK} {len(reads)}")
+            home.lines.append(f"{TURN if load.rows or turned(load.index) else MARK} {len(reads)}")
             for other, read in reads:
                 home.quads[other] = self.fresh()
                 home.lines.append(f"let {home.quads[other]} = {read};")

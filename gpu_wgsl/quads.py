@@ -33,6 +33,11 @@ class Load(NamedTuple):
     valid: Expr | None
     rows: bool = False
 
+    @property
+    def axes(self) -> frozenset[Axis]:
+        """What the place and the guard depend on."""
+        return self.index.axes if self.valid is None else self.index.axes | self.valid.axes
+
 
 def quad_axis(axes: Sequence[Axis], square: tuple[Axis, Axis] | None) -> Axis | None:
     """The axis of which the invocations of a quad take neighbours; None: quads may differ in any axis."""
@@ -45,9 +50,8 @@ def quad_sets(loads: Iterable[Load], axis: Axis, bound: frozenset[Axis]) -> dict
     """Two to four loads each, inside loops, that do not depend on `axis`; `bound` are the axes of the points."""
     found: dict[object, dict[Load, None]] = {}
     for load in loads:
-        axes = load.index.axes if load.valid is None else load.index.axes | load.valid.axes
-        if axis not in axes and not axes <= bound:
-            found.setdefault((load.buffer, axes), {})[load] = None
+        if axis not in load.axes and not load.axes <= bound:
+            found.setdefault((load.buffer, load.axes), {})[load] = None
     sets: dict[Load, tuple[Load, ...]] = {}
     for members in found.values():
         supply = list(members)
@@ -93,7 +97,7 @@ def turn_sets(loads: Iterable[Load], axis: Axis, bound: frozenset[Axis]) -> dict
     sets: dict[Load, tuple[Load, ...]] = {}
     found: dict[object, dict[int, Load]] = {}
     for load in loads:
-        if load.valid is not None or axis in load.index.axes or load.index.axes <= bound:
+        if load.valid is not None or axis in load.axes or load.axes <= bound:
             continue
         if load.rows:
             sets[load] = (load,)

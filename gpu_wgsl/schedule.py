@@ -295,7 +295,7 @@ class _Shape:
 
     def _worth(self, rows: int, columns: int, points: int) -> float:
         """Products per instruction, less when the edges are cut or few invocations remain."""
-        loads = columns + (rows // LANES if rows == TURNED else rows)
+        loads = columns + (rows // LANES if self.turns and rows == TURNED else rows)
         worth, invocations = rows * columns / (LOAD_COST * loads + rows * columns), float(points)
         for axis, size in ((self.outer, rows), (self.inner, columns)):
             if axis is None or size == 1:

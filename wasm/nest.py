@@ -26,6 +26,7 @@ Range = tuple[Bound, Bound] | tuple[Bound, Bound, int]  # start, stop; and what 
 LIGHT = 24  # nodes of an element up to which blocks are computed one after the other
 _STAGE = 6  # operations of one block before the next has its turn
 
+
 class Nests(Vectors):
     """Emits loop nests over expressions."""
 
